@@ -1,0 +1,1 @@
+//! The life of one alert: pending, firing, resolved, cooling down; episodes and relapses.

@@ -1,0 +1,101 @@
+//! Everything the engine ever learns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{
+    CheckName, DeliveryId, DeploymentId, Event, Facts, Map, Outcome, PlaybookName, Replica, RunId, StepAttemptId,
+    Timestamp,
+};
+use crate::policy::{Diagnostic, Policy};
+
+pub enum Input {
+    /// Parsed, bounded, placed in time. In order of arrival.
+    Events(Vec<Event>),
+    /// A whole new policy; state is kept.
+    PolicyReplaced(Arc<Policy>),
+    /// A save that did not compile; the old policy stays. Raises `PolicyInvalid`, ended by the next good one.
+    PolicyInvalid(Vec<Diagnostic>),
+    /// The end of a step's attempt.
+    StepEnded(StepEnd),
+    /// The end of one delivery attempt.
+    DeliveryEnded { id: DeliveryId, attempt: u32, result: DeliveryResult },
+    /// What an adapter saw, asked for by `Effect::Observe` or by its own rhythm.
+    Observed { deployment: DeploymentId, observation: Result<Observation, String> },
+    /// A probe asked for by `Effect::Probe` has run; its verdicts came as events before this.
+    Probed { deployment: DeploymentId, check: CheckName, attempt: StepAttemptId },
+    /// A person's or program's word through API or command line.
+    Operator(Operator),
+    /// Time passed; nothing else happened.
+    Tick,
+    /// Nothing was watched between the two: a start, a suspended machine, a step of the clock.
+    Resumed { from: Timestamp, to: Timestamp },
+    /// The driver is shutting down: no new acting step begins.
+    Draining,
+}
+
+/// How one attempt of a step ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepEnd {
+    pub id: StepAttemptId,
+    pub outcome: Outcome,
+    /// The last of the step's log, for people; at most [`Outcome::MAX_OUTPUT`] bytes.
+    pub log: String,
+    pub took: Duration,
+}
+
+/// One attempt's result at a notifier.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DeliveryResult {
+    Delivered,
+    /// May work later; not before `retry_after`, where the peer said so.
+    Transient {
+        why: String,
+        retry_after: Option<Duration>,
+    },
+    /// Will not work: a 4xx other than 408 and 429, a refused recipient.
+    Permanent {
+        why: String,
+    },
+}
+
+/// What an adapter sees of a deployment at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    pub facts: Facts,
+    pub replicas: Vec<Replica>,
+    /// Samples the adapter measured (`cpu_percent`, `memory_bytes`, …), with labels.
+    pub metrics: Vec<(crate::model::MetricName, f64, crate::model::Labels)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// Who said it, for the audit.
+    pub who: String,
+    pub command: OperatorCommand,
+    /// Answers go out as `Effect::Answer` with this number.
+    pub ticket: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum OperatorCommand {
+    /// Runs a playbook on a deployment under every guard.
+    Trigger {
+        playbook: PlaybookName,
+        deployment: DeploymentId,
+        with: Map,
+        reason: String,
+    },
+    /// Stops all automatic action until resumed; durable, with owner and reason.
+    Pause {
+        reason: String,
+    },
+    Resume {
+        reason: String,
+    },
+    /// Cancels a run: its acting step is cancelled, `finally` runs.
+    CancelRun {
+        run: RunId,
+        reason: String,
+    },
+}

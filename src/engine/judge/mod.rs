@@ -1,0 +1,158 @@
+//! What follows from what is true: alerts and their episodes, who is told, what is repaired.
+//!
+//! Three parts in one direction: [`alerts`] turns answers into alert changes; [`remedy`] turns alert changes into
+//! runs and news; [`dispatch`] turns alert changes and news into messages. Each reads the ones before it, none
+//! writes another.
+
+pub mod alerts;
+pub mod dispatch;
+pub mod remedy;
+pub mod turn;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::effect::Effect;
+use super::input::Input;
+use super::message::{AskId, ToDetect, ToJudge};
+use crate::model::{DeploymentId, Timestamp};
+use crate::policy::Policy;
+use alerts::Alerts;
+use dispatch::Dispatch;
+use remedy::Remedy;
+use turn::{Turn, Word};
+
+/// The judging half.
+pub struct Judge {
+    policy: Arc<Policy>,
+    alerts: Alerts,
+    remedy: Remedy,
+    dispatch: Dispatch,
+}
+
+impl Judge {
+    pub fn new(start: Timestamp, policy: Arc<Policy>) -> Self {
+        Judge { policy, alerts: Alerts::new(start), remedy: Remedy::new(start), dispatch: Dispatch::new(start) }
+    }
+
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
+    }
+
+    pub fn remedy(&self) -> &Remedy {
+        &self.remedy
+    }
+
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        [self.alerts.next_deadline(), self.remedy.next_deadline(), self.dispatch.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Fires the part whose timer is first; at the same instant alerts, then remedy, then dispatch.
+    pub fn fire(&mut self, at: Timestamp, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
+        let mut turn = Turn::new(at, self.policy.clone(), effects);
+        if self.alerts.next_deadline().is_some_and(|due| due <= at) {
+            self.alerts.fire(&mut turn);
+        } else if self.remedy.next_deadline().is_some_and(|due| due <= at) {
+            self.remedy.fire(&mut turn, &self.alerts);
+        } else {
+            self.dispatch.fire(&mut turn, &self.alerts, &self.remedy);
+        }
+        self.settle(turn, out);
+    }
+
+    pub fn message(
+        &mut self,
+        now: Timestamp,
+        message: ToJudge,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        match message {
+            ToJudge::Answer(answer) => self.alerts.answer(&mut turn, answer),
+            ToJudge::ScopeGone { key } => self.alerts.scope_gone(&mut turn, &key),
+            ToJudge::Told { id: AskId::AlertTexts(key), replies } => self.alerts.texts(&mut turn, &key, replies),
+            ToJudge::Told { id, replies } => self.remedy.told(&mut turn, &self.alerts, id, replies),
+            ToJudge::Watched { id, at, truth } => self.remedy.watched(&mut turn, &self.alerts, id, at, truth),
+            ToJudge::Health(health) => self.remedy.health(&mut turn, &self.alerts, health),
+            ToJudge::Facts { deployment, facts } => self.remedy.facts(&mut turn, &self.alerts, &deployment, facts),
+        }
+        self.settle(turn, out);
+    }
+
+    /// Inputs that concern only this half.
+    pub fn input(&mut self, now: Timestamp, input: Input, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        match input {
+            Input::PolicyInvalid(diagnostics) => self.alerts.policy_invalid(&mut turn, diagnostics),
+            Input::DeliveryEnded { id, attempt, result } => self.dispatch.ended(&mut turn, &id, attempt, result),
+            Input::StepEnded(end) => self.remedy.step_ended(&mut turn, &self.alerts, end),
+            Input::Probed { attempt, .. } => self.remedy.probed(&mut turn, &self.alerts, &attempt),
+            Input::Operator(operator) => self.remedy.operator(&mut turn, &self.alerts, operator),
+            Input::Draining => self.remedy.draining(&mut turn),
+            Input::Events(_)
+            | Input::Observed { .. }
+            | Input::PolicyReplaced(_)
+            | Input::Resumed { .. }
+            | Input::Tick => unreachable!("the engine hands these over by their own names"),
+        }
+        self.settle(turn, out);
+    }
+
+    pub fn observed(
+        &mut self,
+        now: Timestamp,
+        deployment: &DeploymentId,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        self.remedy.observed(&mut turn, &self.alerts, deployment);
+        self.settle(turn, out);
+    }
+
+    pub fn replace_policy(
+        &mut self,
+        now: Timestamp,
+        policy: Arc<Policy>,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.policy = policy;
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        self.alerts.replace_policy(&mut turn);
+        self.remedy.replace_policy(&mut turn, &self.alerts);
+        self.dispatch.replace_policy(&mut turn, &self.alerts, &self.remedy);
+        self.settle(turn, out);
+    }
+
+    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
+        let mut turn = Turn::new(to, self.policy.clone(), effects);
+        self.alerts.resumed(&mut turn, from, to);
+        self.remedy.resumed(&mut turn, from, to);
+        self.dispatch.resumed(&mut turn, from, to);
+        self.settle(turn, out);
+    }
+
+    /// Carries words from part to part, in order, until there are none; then hands over what detect shall know.
+    fn settle(&mut self, mut turn: Turn<'_>, out: &mut VecDeque<ToDetect>) {
+        while let Some(word) = turn.words.pop_front() {
+            match word {
+                Word::Alert(change) => {
+                    self.remedy.alert_changed(&mut turn, &self.alerts, &change);
+                    self.dispatch.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
+                }
+                Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.remedy, news),
+                Word::RemediationMoved(key) => {
+                    let facts = self.remedy.remediation_of(&key);
+                    self.alerts.show_remediation(&mut turn, &key, facts);
+                    self.dispatch.remediation_moved(&mut turn, &self.alerts, &self.remedy, &key);
+                }
+            }
+        }
+        out.extend(turn.to_detect);
+    }
+}

@@ -1,0 +1,91 @@
+//! One turn of the judging half: what its parts say to each other, to detect and to the world.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::alert::notification::{FlushReason, News};
+use crate::engine::effect::Effect;
+use crate::engine::message::ToDetect;
+use crate::engine::view::Change;
+use crate::model::{AlertKey, ReceiverName, Severity, Timestamp};
+use crate::policy::Policy;
+
+/// Collects what a turn brings about.
+pub struct Turn<'a> {
+    pub now: Timestamp,
+    pub policy: Arc<Policy>,
+    pub effects: &'a mut Vec<Effect>,
+    pub to_detect: Vec<ToDetect>,
+    pub words: VecDeque<Word>,
+}
+
+impl<'a> Turn<'a> {
+    pub fn new(now: Timestamp, policy: Arc<Policy>, effects: &'a mut Vec<Effect>) -> Self {
+        Turn { now, policy, effects, to_detect: Vec::new(), words: VecDeque::new() }
+    }
+
+    pub fn show(&mut self, change: Change) {
+        self.effects.push(Effect::Show(change));
+    }
+
+    pub fn say(&mut self, word: Word) {
+        self.words.push_back(word);
+    }
+}
+
+/// From one part of judge to those after it.
+#[derive(Clone, Debug)]
+pub enum Word {
+    Alert(AlertChange),
+    News(NewsFor),
+    /// The ladder or a run of this alert moved: its view and held-back messages follow.
+    RemediationMoved(AlertKey),
+}
+
+/// What happened to an alert. Never said of shadow alerts: they exist for views and `explain` only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlertChange {
+    pub key: AlertKey,
+    pub kind: AlertChangeKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertChangeKind {
+    /// Firing for the first time in an episode.
+    Fired,
+    /// Firing again within the episode's cooldown.
+    Relapsed,
+    SeverityChanged {
+        from: Severity,
+        to: Severity,
+    },
+    /// Its labels changed (a policy edit), so it may be routed elsewhere.
+    Relabelled,
+    /// Firing, and its condition went from data to none, or back.
+    DataLost,
+    DataBack,
+    Resolved,
+    /// Resolved and the cooldown over: the next firing is a new episode.
+    EpisodeOver,
+    /// Its rule or scope is gone: "no longer watched".
+    Ended,
+}
+
+/// Word about a remediation on its way to people.
+#[derive(Clone, Debug)]
+pub struct NewsFor {
+    pub about: NewsAbout,
+    pub news: News,
+    /// `Changed` joins the group's next message; `Urgent` goes at once.
+    pub reason: FlushReason,
+}
+
+#[derive(Clone, Debug)]
+pub enum NewsAbout {
+    /// Routed as this alert is.
+    Alert(AlertKey),
+    /// Routed as an alert with these labels would be (a run asked for by hand, the kill switch).
+    Labels(crate::model::Labels),
+    /// A playbook's `notify` step: to this receiver, whatever the routes say.
+    Receiver(ReceiverName),
+}

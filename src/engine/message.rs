@@ -1,0 +1,161 @@
+//! The messages between the two halves: detect says what is true, judge says what it wants to know.
+
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use crate::model::{
+    AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp, Value,
+};
+use crate::script::{Condition, Param, Template, Truth};
+
+/// detect → judge
+#[derive(Clone, Debug)]
+pub enum ToJudge {
+    /// A rule's answer for one scope changed (never sent while it is quiet: all clear and no data before).
+    Answer(RuleAnswer),
+    /// The reply to [`ToDetect::Ask`], in the order of its questions. Comes in the same turn.
+    Told { id: AskId, replies: Vec<Reply> },
+    /// A watched condition's truth, first at once, then whenever it changes.
+    Watched { id: WatchId, at: Timestamp, truth: Truth },
+    /// A deployment's smoothed health changed.
+    Health(DeploymentHealth),
+    /// New facts of a deployment.
+    Facts { deployment: DeploymentId, facts: Facts },
+    /// The scope is no longer there (deployment removed, rule gone).
+    ScopeGone { key: AlertKey },
+}
+
+/// What a rule says about one scope now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RuleAnswer {
+    pub key: AlertKey,
+    pub at: Timestamp,
+    /// One per level of the rule, in the rule's order.
+    pub levels: Vec<LevelAnswer>,
+    pub value: Option<f64>,
+    /// The instant of the newest evidence read; where time alone made it true, that instant.
+    pub evidence: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LevelAnswer {
+    pub when: Truth,
+    /// `clear_when`, or the contrary of `when` where there is none.
+    pub clear: Truth,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeploymentHealth {
+    pub deployment: DeploymentId,
+    pub at: Timestamp,
+    pub health: Health,
+    /// Each check's smoothed verdict, in order of name.
+    pub checks: Vec<(CheckName, Health)>,
+    /// Replicas that some check calls unhealthy, ascending.
+    pub sick_replicas: Vec<u32>,
+}
+
+/// judge → detect
+#[derive(Clone)]
+pub enum ToDetect {
+    /// An alert began or stopped to count for `firing(rule)`. Shadow alerts never count.
+    Firing {
+        key: AlertKey,
+        firing: bool,
+    },
+    /// Evaluate now, answer in this turn.
+    Ask(Ask),
+    /// Keep answering until [`ToDetect::Unwatch`].
+    Watch(Watch),
+    Unwatch(WatchId),
+    /// An event of the engine's own (a run's signal), to be taken in like any other.
+    Emit(crate::model::Event),
+}
+
+/// Who asks; comes back in the reply.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AskId {
+    /// The texts (summary, then annotations) of an alert.
+    AlertTexts(AlertKey),
+    /// For a step about to begin: see the run's own state for what was asked.
+    Step { run: RunId, step: StepId },
+    /// For a rung about to be tried.
+    Rung(AlertKey),
+    /// For a run asked for by hand.
+    Trigger { ticket: u64 },
+}
+
+/// Which condition is watched for whom. One run watches at most one thing at a time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WatchId {
+    /// `verify` of a run.
+    Verify(RunId),
+    /// A `wait: { until }` step of a run.
+    Wait(RunId),
+}
+
+/// The scope and names a question is answered in.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    pub deployment: Option<DeploymentId>,
+    /// The alert the question is about.
+    pub alert: Option<AlertKey>,
+    /// The labels scripts see.
+    pub labels: Labels,
+    pub value: Option<f64>,
+    pub severity: Option<Severity>,
+    pub inputs: Map,
+    pub steps: Map,
+    pub failed: Option<Map>,
+    /// Only evidence from after this counts: windows are cut, earlier verdicts and signals are not seen.
+    pub cut: Option<Timestamp>,
+}
+
+#[derive(Clone)]
+pub struct Ask {
+    pub id: AskId,
+    pub context: Context,
+    pub questions: Vec<Question>,
+}
+
+#[derive(Clone)]
+pub enum Question {
+    Condition(Condition),
+    /// Is the rule's level true for the context's alert, on data, right now?
+    Level {
+        rule: RuleName,
+        severity: Severity,
+    },
+    Text(Template),
+    /// Parameters of a step or rung, rendered together.
+    Params(Vec<(String, Param)>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// With the instant of the newest evidence read.
+    Truth {
+        truth: Truth,
+        evidence: Timestamp,
+    },
+    Text(Result<String, String>),
+    Params(Result<Map, String>),
+}
+
+#[derive(Clone)]
+pub struct Watch {
+    pub id: WatchId,
+    pub context: Context,
+    pub what: Watched,
+}
+
+#[derive(Clone)]
+pub enum Watched {
+    Condition(Condition),
+    /// The rule's level is clear: `clear_when`, else `when` known to be false.
+    Clear {
+        rule: RuleName,
+        severity: Severity,
+    },
+}

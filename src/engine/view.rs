@@ -1,0 +1,177 @@
+//! What the outside may see: plain, serialisable pictures of the engine's state. The API's JSON is these types.
+
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use crate::alert::notification::RemediationFacts;
+use crate::model::{
+    AdapterName, DeliveryId, DeploymentId, Facts, Health, Labels, PlaybookName, ReceiverName, Replica, RunId, Severity,
+    Timestamp, Value,
+};
+use crate::policy::Diagnostic;
+
+/// A change the read model takes over: each view replaces the one with the same id.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Alert(Box<AlertView>),
+    Run(Box<RunView>),
+    Deployment(Box<DeploymentView>),
+    DeploymentGone(DeploymentId),
+    Delivery(Box<DeliveryView>),
+    Engine(Box<EngineView>),
+    /// A line for the audit: who did what.
+    Audit(AuditEntry),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertView {
+    pub id: SmolStr,
+    pub alert: String,
+    pub labels: Labels,
+    /// `pending firing resolved cooldown ended`
+    pub state: AlertStateWord,
+    /// Why it is held back: `shadow`; `null` when it is not.
+    pub suppressed: Option<SmolStr>,
+    pub severity: Severity,
+    pub value: Option<f64>,
+    pub summary: String,
+    pub annotations: Labels,
+    /// When its condition first held in this episode.
+    pub started_at: Timestamp,
+    pub fired_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub relapse: u32,
+    pub without_data: bool,
+    /// The rule's script fails: how.
+    pub error: Option<String>,
+    pub remediation: Option<RemediationFacts>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertStateWord {
+    Pending,
+    Firing,
+    Resolved,
+    /// Its rule or scope is gone.
+    Ended,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunView {
+    pub id: RunId,
+    pub playbook: PlaybookName,
+    pub deployment: DeploymentId,
+    /// The short id of the alert it works for.
+    pub alert: Option<SmolStr>,
+    pub alert_name: Option<String>,
+    /// `operator:NAME` or `rule:NAME`
+    pub cause: String,
+    /// `waiting running verifying ended`
+    pub state: SmolStr,
+    pub verdict: Option<SmolStr>,
+    /// The guard that refused it and its figures.
+    pub refused: Option<RefusalView>,
+    pub why: Option<String>,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub steps: Vec<StepView>,
+    pub policy: SmolStr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RefusalView {
+    pub guard: SmolStr,
+    pub figures: String,
+    pub may_pass: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepView {
+    pub id: String,
+    /// The verb, or `wait assert check notify signal`.
+    pub action: String,
+    /// `steps rescue finally undo`
+    pub section: SmolStr,
+    /// `running done failed unknown skipped`
+    pub outcome: SmolStr,
+    pub class: Option<SmolStr>,
+    pub message: Option<String>,
+    pub output: Option<Value>,
+    pub log: Option<String>,
+    pub attempts: u32,
+    pub started_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    pub seconds: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeploymentView {
+    pub id: DeploymentId,
+    pub labels: Labels,
+    pub adapter: Option<AdapterName>,
+    /// Listed in the policy, or registered by an event.
+    pub listed: bool,
+    pub health: Health,
+    pub checks: Vec<CheckView>,
+    pub facts: Facts,
+    pub replicas: Vec<Replica>,
+    /// Why the last observation failed, if it did.
+    pub observe_error: Option<String>,
+    /// Newest value of each metric, by `name{labels}`.
+    pub metrics: Vec<(String, f64)>,
+    pub last_event_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CheckView {
+    pub name: String,
+    pub replica: Option<u32>,
+    pub raw: SmolStr,
+    pub smoothed: Health,
+    pub message: String,
+    pub latency_ms: Option<f64>,
+    pub at: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryView {
+    pub id: DeliveryId,
+    pub receiver: ReceiverName,
+    /// `email` or `webhook`
+    pub notifier: SmolStr,
+    pub subject: String,
+    /// `pending delivered undelivered`
+    pub state: SmolStr,
+    pub attempts: u32,
+    pub error: Option<String>,
+    pub created_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The engine as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EngineView {
+    pub policy_version: SmolStr,
+    pub policy_loaded_at: Timestamp,
+    /// Of the last save, if it did not compile.
+    pub policy_errors: Vec<Diagnostic>,
+    pub rules: usize,
+    pub playbooks: usize,
+    pub paused: Option<PauseView>,
+    pub guard_mode: SmolStr,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PauseView {
+    pub by: String,
+    pub reason: String,
+    pub since: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditEntry {
+    pub at: Timestamp,
+    pub who: String,
+    pub what: String,
+}

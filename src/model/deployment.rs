@@ -1,0 +1,188 @@
+//! A deployment as the policy lists it, and what an adapter last saw of it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::ids::{AdapterName, CheckName, DeploymentId, SourceRef};
+use super::labels::Labels;
+use super::secret::Secret;
+use super::{Map, Value};
+
+/// The thing watched and repaired.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deployment {
+    pub id: DeploymentId,
+    /// `None`: watched only; every action on it is refused (`empty_target`).
+    pub adapter: Option<AdapterName>,
+    /// As written; the label `deployment` is added where labels are matched.
+    pub labels: Labels,
+    /// All of these exist and form no cycle.
+    pub depends_on: Vec<DeploymentId>,
+    /// The adapter's own fields, checked against its [`AdapterSpec`](super::adapter::AdapterSpec). Durations, sizes
+    /// and port ranges stay texts; secret fields stay as written.
+    pub target: Map,
+    pub checks: Vec<Check>,
+    pub healthy_when: HealthyWhen,
+    pub auth: Option<AuthDef>,
+    /// `settings:` of the deployment, over the policy's key by key.
+    pub settings: Map,
+    pub source: Option<SourceRef>,
+}
+
+/// How many replicas must be healthy for the deployment to be.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum HealthyWhen {
+    #[default]
+    All,
+    Any,
+    /// At least this part of them, 0 to 1.
+    Ratio(f64),
+}
+
+/// An active check that selfheal runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    pub name: CheckName,
+    pub kind: CheckKind,
+    /// From the beginning of one run to the beginning of the next.
+    pub every: Duration,
+    /// For one try, all of it.
+    pub timeout: Duration,
+    pub connect_timeout: Option<Duration>,
+    /// More tries inside one run before it counts as unhealthy.
+    pub retries: u32,
+    pub retry_delay: Duration,
+    /// Equal raw verdicts in a row that turn the smoothed one. At least 1.
+    pub failure_threshold: u32,
+    pub success_threshold: u32,
+    /// After a replica's start (or the deployment's first sight) failures do not count yet.
+    pub start_period: Duration,
+}
+
+/// What a check asks. Texts may hold `{{ port }}` and `{{ replica }}`; then the check runs for every replica.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    Http {
+        url: String,
+        method: String,
+        headers: Vec<(String, String)>,
+        body: Option<String>,
+        /// Accepted status codes; empty: any 2xx.
+        status: Vec<u16>,
+        /// A regular expression the body must match.
+        body_matches: Option<String>,
+        /// `false`: the server's certificate is not verified; shown as a warning.
+        verify: bool,
+    },
+    Tcp {
+        address: String,
+    },
+    /// Exit 0 is healthy; `{status, message}` as JSON on stdout is read.
+    Command {
+        command: Vec<String>,
+    },
+}
+
+impl Check {
+    /// Whether the check is run once for each replica.
+    pub fn per_replica(&self) -> bool {
+        let mentions = |text: &str| text.contains("{{");
+        match &self.kind {
+            CheckKind::Http { url, headers, body, .. } => {
+                mentions(url)
+                    || body.as_deref().is_some_and(mentions)
+                    || headers.iter().any(|(_, value)| mentions(value))
+            }
+            CheckKind::Tcp { address } => mentions(address),
+            CheckKind::Command { command } => command.iter().any(|part| mentions(part)),
+        }
+    }
+}
+
+/// How a deployment's credential is fetched and delivered (SPEC §6.3).
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuthDef {
+    pub fetch: AuthFetch,
+    /// Where the credential is written: atomically, mode 0600.
+    pub deliver_to: PathBuf,
+    pub format: AuthFormat,
+    pub then: AuthThen,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AuthFetch {
+    ClientCredentials {
+        token_url: String,
+        client_id: String,
+        client_secret: Secret,
+        scopes: Vec<String>,
+    },
+    /// `refresh_token` is the first one; a rotated one is kept in the data folder.
+    RefreshToken {
+        token_url: String,
+        client_id: String,
+        client_secret: Option<Secret>,
+        refresh_token: Secret,
+    },
+    /// Stdout is the token, or JSON `{access_token, expires_in}`.
+    Command {
+        command: Vec<String>,
+    },
+    /// The answer is JSON `{access_token, expires_in}` or the token as text.
+    Http {
+        url: String,
+        method: String,
+        headers: Vec<(String, Secret)>,
+    },
+}
+
+/// What the delivered file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AuthFormat {
+    /// The bare token.
+    #[default]
+    Token,
+    /// `{"access_token": …, "expires_at": …}`
+    Json,
+}
+
+/// What happens to the deployment after its credential changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum AuthThen {
+    #[default]
+    Nothing,
+    /// SIGHUP to every replica (process adapter).
+    Reload,
+    Restart,
+}
+
+/// What an adapter observed: `replicas`, `ready_replicas`, `version`, … Sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Facts(pub BTreeMap<SmolStr, Value>);
+
+impl Facts {
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+}
+
+/// One instance of a deployment, as its adapter sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    pub index: u32,
+    pub port: Option<u16>,
+    pub pid: Option<u32>,
+    /// Running, as far as the adapter can tell.
+    pub up: bool,
+    /// Which start of this replica it is; a new one begins `start_period` and forgets old verdicts.
+    pub incarnation: u64,
+}

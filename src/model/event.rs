@@ -1,0 +1,51 @@
+//! One input about a deployment: a sample, a check's verdict, or something that happened.
+
+use super::Map;
+use super::health::{CheckStatus, FailureReason};
+use super::ids::{CheckName, DeploymentId, MetricName, RunId, SignalName};
+use super::labels::Labels;
+use super::time::Timestamp;
+
+/// Who said it. A run's own events may start other rules, never the one that began the run.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Through the API or `selfheal send`.
+    #[default]
+    External,
+    /// A check or source that selfheal runs itself.
+    Watched,
+    /// A run, or the engine about a run; `rule` is the alert's rule the run works for.
+    Run { run: RunId, rule: Option<super::RuleName>, depth: u8 },
+}
+
+/// One event, parsed and bounded. `time` is the event's own; a source places an event without one at its arrival.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub deployment: DeploymentId,
+    pub time: Timestamp,
+    pub kind: EventKind,
+    pub origin: Origin,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum EventKind {
+    /// A sample. `value` is finite: NaN and infinities are refused on the way in.
+    Metric {
+        name: MetricName,
+        value: f64,
+        labels: Labels,
+    },
+    /// A check's raw verdict, per replica where the check runs per replica.
+    Health {
+        check: CheckName,
+        replica: Option<u32>,
+        status: CheckStatus,
+        latency_ms: Option<f64>,
+        reason: Option<FailureReason>,
+        message: String,
+    },
+    Signal {
+        name: SignalName,
+        fields: Map,
+    },
+}

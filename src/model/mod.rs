@@ -1,0 +1,35 @@
+//! The words everything else is said in: events, labels, time, severity, ids, units, facts and outcomes.
+//!
+//! Invariant: nothing here reads a clock, a file or a socket, and nothing here knows a rule or a playbook.
+
+pub mod adapter;
+pub mod deployment;
+pub mod event;
+pub mod health;
+pub mod ids;
+pub mod labels;
+pub mod outcome;
+pub mod secret;
+pub mod severity;
+pub mod time;
+pub mod units;
+
+pub use adapter::{AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec};
+pub use deployment::{
+    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
+};
+pub use event::{Event, EventKind, Origin};
+pub use health::{CheckStatus, FailureReason, Health};
+pub use ids::*;
+pub use labels::{Labels, Matcher, MatcherError, Selector};
+pub use outcome::{FailureClass, Outcome};
+pub use secret::{ResolveSecret, Secret, SecretError, SecretSource};
+pub use severity::Severity;
+pub use time::Timestamp;
+pub use units::Bytes;
+
+/// A JSON value: step inputs and outputs, facts, fields of signals. Maps keep their written order, so equal
+/// inputs give equal bytes.
+pub type Value = serde_json::Value;
+/// A JSON object in written order.
+pub type Map = serde_json::Map<String, Value>;

@@ -1,0 +1,135 @@
+//! How a deployment is repaired: playbooks, ladders of them, guards around them, and the life of a run as one
+//! transition table.
+//!
+//! Invariant: what a run may do next is decided by the tables here and nowhere else; nothing here acts.
+
+pub mod guard;
+pub mod ladder;
+pub mod run;
+
+use std::time::Duration;
+
+use crate::model::{CheckName, DeploymentId, PlaybookName, ReceiverName, SignalName, SourceRef, StepId, Value, Verb};
+use crate::script::{Condition, Param, Template};
+
+#[derive(Clone)]
+pub struct Playbook {
+    pub name: PlaybookName,
+    pub source: SourceRef,
+    pub description: String,
+    pub mode: PlaybookMode,
+    pub inputs: Vec<InputSpec>,
+    pub steps: Vec<Step>,
+    pub on_failure: OnFailure,
+    pub rescue: Vec<Step>,
+    pub finally: Vec<Step>,
+    pub verify: Verify,
+    /// Over the text it was compiled from: what a run is pinned to.
+    pub hash: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PlaybookMode {
+    #[default]
+    Auto,
+    /// Say what it would do; hold like a real run.
+    Observe,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    #[default]
+    Stop,
+    /// Run the `undo` of the steps that ended done, last first.
+    Undo,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputSpec {
+    pub name: String,
+    pub kind: InputKind,
+    pub one_of: Vec<Value>,
+    /// `None`: required.
+    pub default: Option<Value>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InputKind {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Duration,
+    Size,
+    List,
+    Secret,
+}
+
+#[derive(Clone)]
+pub struct Step {
+    /// Given, or `step-<n>` (1-based); unique in the playbook.
+    pub id: StepId,
+    pub kind: StepKind,
+    pub if_: Option<Condition>,
+    pub timeout: Duration,
+    pub best_effort: bool,
+    pub retry: Retry,
+    /// An action, run in reverse order if a later step fails and the playbook says `on_failure: undo`.
+    pub undo: Option<Box<Step>>,
+}
+
+#[derive(Clone)]
+pub enum StepKind {
+    Action {
+        verb: Verb,
+        with: Vec<(String, Param)>,
+        /// Acts on another deployment, whose lease the run then holds too.
+        deployment: Option<DeploymentId>,
+    },
+    Wait(Duration),
+    WaitUntil {
+        until: Condition,
+        within: Duration,
+    },
+    Assert {
+        condition: Condition,
+        message: Option<Template>,
+    },
+    /// Run this check now; unhealthy fails the step.
+    Check {
+        check: CheckName,
+    },
+    Notify {
+        receiver: ReceiverName,
+        text: Template,
+    },
+    Signal {
+        name: SignalName,
+        fields: Vec<(String, Param)>,
+    },
+}
+
+/// Only for failures the adapter calls transient; never after an unknown outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Tries in all, at least 1.
+    pub attempts: u32,
+    /// The wait before the second try; doubles up to `backoff_max`.
+    pub backoff: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Retry { attempts: 1, backoff: Duration::from_secs(2), backoff_max: Duration::from_secs(30) }
+    }
+}
+
+/// When a run counts as cured: `until` true for `hold`, before `within` is over.
+#[derive(Clone)]
+pub struct Verify {
+    /// `None`: the alert's `clear_when`, else its `when` known to be false.
+    pub until: Option<Condition>,
+    pub hold: Duration,
+    pub within: Duration,
+}

@@ -1,0 +1,109 @@
+//! A policy folder's files become one `Policy`, or all their mistakes.
+//!
+//! Invariant: a `Policy` that exists is whole: every name in it resolves, every script compiles, every limit is
+//! finite. What cannot be shown whole is a list of [`Diagnostic`]s and changes nothing.
+
+pub mod diagnostic;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+pub use diagnostic::{Diagnostic, Level};
+
+use crate::alert::receiver::Receiver;
+use crate::alert::route::Route;
+use crate::model::{
+    AdapterCatalog, AdapterDef, AdapterName, Deployment, DeploymentId, Map, PlaybookName, ReceiverName, RuleName,
+    Severity,
+};
+use crate::playbook::Playbook;
+use crate::playbook::guard::Guards;
+use crate::playbook::ladder::Ladder;
+use crate::rule::Rule;
+
+/// Everything that is hot-reloaded.
+pub struct Policy {
+    /// 16 hex digits over all files: what `status` shows and runs are pinned to.
+    pub version: SmolStr,
+    pub server: Server,
+    pub data_dir: PathBuf,
+    pub adapters: BTreeMap<AdapterName, Arc<AdapterDef>>,
+    pub unknown_deployments: UnknownDeployments,
+    pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,
+    pub receivers: BTreeMap<ReceiverName, Arc<Receiver>>,
+    /// The root route; its receiver takes what no child takes.
+    pub route: Route,
+    pub guards: Guards,
+    /// Durations are seconds, sizes bytes.
+    pub settings: Arc<Map>,
+    pub rules: BTreeMap<RuleName, Arc<Rule>>,
+    pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
+    pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
+    /// Warnings that did not stop it.
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Policy {
+    /// The settings a script about `deployment` sees: the policy's with the deployment's own on top, key by key.
+    pub fn settings_for(&self, deployment: Option<&DeploymentId>) -> Arc<Map> {
+        let own = deployment.and_then(|id| self.deployments.get(id)).map(|deployment| &deployment.settings);
+        match own {
+            Some(own) if !own.is_empty() => {
+                let mut merged = (*self.settings).clone();
+                merge(&mut merged, own);
+                Arc::new(merged)
+            }
+            _ => self.settings.clone(),
+        }
+    }
+}
+
+fn merge(under: &mut Map, over: &Map) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(serde_json::Value::Object(under)), serde_json::Value::Object(over)) => merge(under, over),
+            _ => {
+                under.insert(key.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// `server:`; changes by restart only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub listen: String,
+    pub external_url: String,
+}
+
+/// What an event about a deployment that is not listed does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum UnknownDeployments {
+    #[default]
+    Register,
+    Reject,
+}
+
+/// One file of a policy folder, as read. Paths are relative to the folder, with `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    pub path: String,
+    pub text: String,
+}
+
+/// Compiles a policy folder's files. `env` resolves `${NAME}` and `file` resolves `${file:PATH}` where the value is
+/// no secret.
+///
+/// # Errors
+/// Every mistake of every file, in order of file and line.
+pub fn compile(
+    files: &[SourceFile],
+    catalog: &dyn AdapterCatalog,
+    env: &dyn Fn(&str) -> Option<String>,
+    file: &dyn Fn(&str) -> Option<String>,
+) -> Result<Policy, Vec<Diagnostic>> {
+    todo!()
+}
