@@ -1,1 +1,128 @@
-//! (being built)
+//! The HTTP interface: events in, reads out, operators' words.
+//!
+//! Invariant: what is answered 202 is in the engine; a read never waits for a repair; an error is an RFC 9457 problem
+//! document that says what to do.
+
+mod events;
+pub mod model;
+mod operate;
+mod problem;
+mod reads;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tower_http::decompression::RequestDecompressionLayer;
+
+use crate::engine::view::DeploymentView;
+use crate::engine::{OperatorAnswer, OperatorCommand};
+use crate::policy::Diagnostic;
+use events::Pace;
+use model::ReadModel;
+
+/// A request's head and body must have come, and its answer gone, within this.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the API needs from the running engine.
+pub trait Backend: Send + Sync + 'static {
+    /// Parses a body and hands its events over; resolves when they are handled.
+    fn ingest(&self, body: bytes::Bytes) -> BoxFuture<'_, Result<Ingested, Busy>>;
+
+    fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>>;
+
+    fn reload(self: Arc<Self>) -> BoxFuture<'static, ReloadAnswer>;
+
+    /// Every deployment with its newest values, as of now.
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>>;
+
+    /// Whether events are accepted.
+    fn is_ready(&self) -> bool;
+}
+
+/// What became of a body of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    pub accepted: usize,
+    pub metrics: usize,
+    /// Line or index (1-based) and why, in order.
+    pub rejected: Vec<(usize, String)>,
+}
+
+/// Why nothing was taken now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Busy {
+    Full,
+    Draining,
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadAnswer {
+    Live { version: String, warnings: Vec<Diagnostic> },
+    Unchanged { version: String },
+    /// It did not compile; the old policy stays live.
+    Refused(Vec<Diagnostic>),
+    Failed(String),
+}
+
+/// The API of one engine.
+#[derive(Clone)]
+pub struct Api {
+    backend: Arc<dyn Backend>,
+    model: Arc<ReadModel>,
+    pace: Arc<Pace>,
+}
+
+impl Api {
+    pub fn new(backend: Arc<dyn Backend>, model: Arc<ReadModel>) -> Self {
+        Api { backend, model, pace: Arc::new(Pace::new()) }
+    }
+
+    /// Answers until `stop` becomes true; requests under way are finished.
+    pub async fn serve(self, listener: tokio::net::TcpListener, mut stop: watch::Receiver<bool>) {
+        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let stopped = async move {
+            // a sender that is gone means stop, too
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the API stopped");
+        }
+    }
+
+    /// All routes.
+    pub fn router(self) -> Router {
+        let events = Router::new()
+            .route("/api/v1/events", post(events::post))
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .layer(RequestDecompressionLayer::new());
+        Router::new()
+            .route("/api/v1/alerts", get(reads::alerts))
+            .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
+            .route("/api/v1/runs/{id}", get(reads::run))
+            .route("/api/v1/runs/{id}/cancel", post(operate::cancel))
+            .route("/api/v1/deployments", get(reads::deployments))
+            .route("/api/v1/deployments/{id}", get(reads::deployment))
+            .route("/api/v1/deliveries", get(reads::deliveries))
+            .route("/api/v1/audit", get(reads::audit))
+            .route("/api/v1/status", get(reads::status))
+            .route("/api/v1/pause", post(operate::pause))
+            .route("/api/v1/resume", post(operate::resume))
+            .route("/-/reload", post(operate::reload))
+            .route("/healthz", get(reads::healthz))
+            .route("/readyz", get(reads::readyz))
+            .merge(events)
+            .fallback(problem::not_found)
+            .layer(tower_http::timeout::TimeoutLayer::with_status_code(
+                axum::http::StatusCode::REQUEST_TIMEOUT,
+                REQUEST_TIMEOUT,
+            ))
+            .with_state(self)
+    }
+}

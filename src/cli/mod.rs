@@ -1,1 +1,74 @@
-//! (being built)
+//! The command line: verbs, their options, and exit codes.
+//!
+//! Invariant: results go to stdout, everything else to stderr; `--json` prints exactly one document.
+
+mod args;
+mod check;
+mod client;
+mod init;
+mod output;
+mod run;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// Exit codes (SPEC §8).
+pub mod exit {
+    /// A check or a demo that found something wrong.
+    pub const FAILED: u8 = 1;
+    /// Something went wrong at run time.
+    pub const RUNTIME: u8 = 2;
+    /// The command line itself is wrong.
+    pub const USAGE: u8 = 64;
+}
+
+/// Parses the arguments and runs the verb.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // a closed stdout must not turn help into a panic
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            anstream::eprintln!("selfheal: cannot start the runtime: {error}");
+            return ExitCode::from(exit::RUNTIME);
+        }
+    };
+    let result = runtime.block_on(dispatch(cli));
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            anstream::eprintln!("selfheal: {error:#}");
+            ExitCode::from(exit::RUNTIME)
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
+    match cli.command {
+        Command::Run(args) => run::run(args).await,
+        Command::Demo(args) => run::demo(args).await,
+        Command::DemoService(args) => crate::app::demo::service::serve(args.port).await.map(|()| 0),
+        Command::Init(args) => init::init(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Inbox(args) => run::inbox(args).await,
+        Command::Send(args) => verbs::send(args).await,
+        Command::Status(args) => verbs::status(args).await,
+        Command::Alerts(args) => verbs::alerts(args).await,
+        Command::Runs(args) => verbs::runs(args).await,
+        Command::Trigger(args) => verbs::trigger(args).await,
+        Command::Pause(args) => verbs::pause(args).await,
+        Command::Resume(args) => verbs::resume(args).await,
+        Command::Reload(args) => verbs::reload(args).await,
+    }
+}

@@ -1,1 +1,8 @@
 //! All integration tests in one binary: one link, one place to look.
+
+mod command_line;
+mod harness;
+mod ingest;
+mod layers;
+mod loop_closes;
+mod reload;

@@ -1,0 +1,81 @@
+//! `POST /api/v1/events`: one object, an array or NDJSON, plain or gzip.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use governor::clock::DefaultClock;
+use governor::state::keyed::DefaultKeyedStateStore;
+use governor::{Quota, RateLimiter};
+use serde_json::json;
+
+use super::Api;
+use super::problem::Problem;
+
+/// A body's size after decompression: about 100,000 events, well beyond any sensible batch.
+pub const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Requests a second from one address; a client with more to say sends batches.
+const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(2_000).expect("2000 is not zero");
+/// Above this many remembered addresses the idle ones are forgotten.
+const REMEMBERED_ADDRESSES: usize = 10_000;
+
+/// Paces clients on the way in, each address by itself.
+pub struct Pace(RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, DefaultClock>);
+
+impl Pace {
+    pub fn new() -> Self {
+        Pace(RateLimiter::keyed(Quota::per_second(REQUESTS_PER_SECOND)))
+    }
+
+    fn allows(&self, address: IpAddr) -> bool {
+        if self.0.len() > REMEMBERED_ADDRESSES {
+            self.0.retain_recent();
+        }
+        self.0.check_key(&address).is_ok()
+    }
+}
+
+pub async fn post(
+    State(api): State<Api>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    body: Body,
+) -> Result<Response, Problem> {
+    if !api.pace.allows(client.ip()) {
+        return Err(Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many requests",
+            format!("more than {REQUESTS_PER_SECOND} requests a second from {}; send batches", client.ip()),
+        )
+        .retry_after());
+    }
+    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))?;
+    let taken = api.backend.ingest(body).await?;
+    let counts = json!({ "accepted": taken.accepted, "rejected": taken.rejected.len() });
+    if taken.rejected.is_empty() {
+        return Ok((StatusCode::ACCEPTED, Json(counts)).into_response());
+    }
+    let errors: Vec<_> = taken.rejected.iter().map(|(line, why)| json!({ "line": line, "why": why })).collect();
+    let detail = format!("{} accepted, {} rejected; the good ones are kept", taken.accepted, errors.len());
+    Err(Problem::new(StatusCode::BAD_REQUEST, "some events are wrong", detail)
+        .with("accepted", taken.accepted)
+        .with("rejected", errors.len())
+        .with("errors", errors))
+}
+
+fn unreadable(error: &axum::Error) -> Problem {
+    let too_large = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
+        .any(|cause| cause.is::<http_body_util::LengthLimitError>());
+    if too_large {
+        Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body too large",
+            format!("a body has at most {} MiB after decompression; send smaller batches", MAX_BODY >> 20),
+        )
+    } else {
+        Problem::new(StatusCode::BAD_REQUEST, "unreadable body", error.to_string())
+    }
+}

@@ -1,0 +1,79 @@
+//! The read model: what the engine showed last, bounded, ready to be read without asking the engine.
+//!
+//! Invariant: it is changed by the engine's thread before callers are answered, so a caller reads its own writes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use smol_str::SmolStr;
+
+use crate::engine::view::{AlertStateWord, AlertView, AuditEntry, Change, DeliveryView, EngineView, RunView};
+use crate::model::{DeliveryId, RunId};
+
+/// Ended alerts, runs and deliveries that stay readable.
+const KEPT: usize = 1_000;
+/// Lines of the audit that stay readable.
+const KEPT_AUDIT: usize = 1_000;
+
+/// Everything the API reads.
+#[derive(Default)]
+pub struct ReadModel(RwLock<Views>);
+
+/// The views by id.
+#[derive(Default)]
+pub struct Views {
+    pub alerts: BTreeMap<SmolStr, AlertView>,
+    pub runs: BTreeMap<RunId, RunView>,
+    pub deliveries: BTreeMap<DeliveryId, DeliveryView>,
+    pub audit: VecDeque<AuditEntry>,
+    pub engine: Option<EngineView>,
+}
+
+impl ReadModel {
+    pub fn read(&self) -> RwLockReadGuard<'_, Views> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn take(&self, change: Change) {
+        let mut views = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match change {
+            Change::Alert(view) => {
+                views.alerts.insert(view.id.clone(), *view);
+                forget_oldest(&mut views.alerts, |view| match view.state {
+                    AlertStateWord::Resolved | AlertStateWord::Ended => view.ended_at,
+                    AlertStateWord::Pending | AlertStateWord::Firing => None,
+                });
+            }
+            Change::Run(view) => {
+                views.runs.insert(view.id.clone(), *view);
+                forget_oldest(&mut views.runs, |view| view.ended_at);
+            }
+            Change::Delivery(view) => {
+                views.deliveries.insert(view.id.clone(), *view);
+                forget_oldest(&mut views.deliveries, |view| view.ended_at);
+            }
+            Change::Engine(view) => views.engine = Some(*view),
+            Change::Audit(entry) => {
+                views.audit.push_back(entry);
+                if views.audit.len() > KEPT_AUDIT {
+                    views.audit.pop_front();
+                }
+            }
+            // deployments are read from the engine itself: their newest values change with every event
+            Change::Deployment(_) | Change::DeploymentGone(_) => {}
+        }
+    }
+}
+
+/// Keeps the map within bounds by dropping what ended first; what has not ended stays. A quarter goes at a time, so
+/// that the search is paid for rarely.
+fn forget_oldest<K: Ord + Clone, V>(views: &mut BTreeMap<K, V>, ended: impl Fn(&V) -> Option<crate::model::Timestamp>) {
+    if views.len() <= KEPT + KEPT / 4 {
+        return;
+    }
+    let mut by_end: Vec<_> = views.iter().filter_map(|(id, view)| ended(view).map(|at| (at, id.clone()))).collect();
+    by_end.sort();
+    for (_, id) in by_end.into_iter().take(KEPT / 4) {
+        views.remove(&id);
+    }
+}

@@ -1,0 +1,194 @@
+//! Releases effects to the edges, and brings their ends back to the engine.
+//!
+//! Invariant: every released step, delivery and probe ends exactly once, also when it is cancelled, too late or
+//! panics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify as Signal, mpsc, oneshot};
+
+use super::driver::Inbox;
+use super::observers::Observers;
+use crate::adapter::Adapters;
+use crate::api::model::ReadModel;
+use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
+use crate::model::{FailureClass, Outcome, StepAttemptId, Timestamp};
+use crate::notify::Notify;
+use crate::source::checks::Checks;
+
+/// Engine time, for edges that need it.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What waits for the engine's answer to an operator's word, by ticket.
+pub type Tickets = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<OperatorAnswer, String>>>>>;
+
+/// What is under way at the edges.
+#[derive(Debug, Default)]
+pub struct UnderWay {
+    pub steps: AtomicUsize,
+    pub deliveries: AtomicUsize,
+}
+
+/// Splits a batch of effects: views and answers are taken over at once, the rest goes to the edges' task.
+pub struct Releaser {
+    pub model: Arc<ReadModel>,
+    pub tickets: Tickets,
+    pub to_edges: mpsc::UnboundedSender<Effect>,
+}
+
+impl Releaser {
+    pub fn release(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Show(change) => self.model.take(change),
+                Effect::Answer { ticket, answer } => {
+                    let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+                    if let Some(waiting) = waiting {
+                        // the asker may have gone away
+                        let _ = waiting.send(answer);
+                    }
+                }
+                // the edges' task ends last; when it is gone nothing is released any more
+                effect => drop(self.to_edges.send(effect)),
+            }
+        }
+    }
+}
+
+/// The task that hands effects to the edges.
+pub struct Edges {
+    pub inbox: Inbox,
+    pub now: Now,
+    pub adapters: Arc<Adapters>,
+    pub notifier: Arc<dyn Notify>,
+    pub checks: Arc<Checks>,
+    pub observers: Observers,
+    pub under_way: Arc<UnderWay>,
+}
+
+impl Edges {
+    pub async fn run(mut self, mut effects: mpsc::UnboundedReceiver<Effect>) {
+        let mut cancels: BTreeMap<StepAttemptId, Arc<Signal>> = BTreeMap::new();
+        let (ended, mut step_ended) = mpsc::unbounded_channel::<StepAttemptId>();
+        loop {
+            tokio::select! {
+                effect = effects.recv() => match effect {
+                    None => return,
+                    Some(Effect::StartStep(call)) => {
+                        let cancel = Arc::new(Signal::new());
+                        cancels.insert(call.id.clone(), cancel.clone());
+                        self.start_step(*call, cancel, ended.clone());
+                    }
+                    Some(Effect::CancelStep { id, .. }) => {
+                        if let Some(cancel) = cancels.get(&id) {
+                            cancel.notify_one();
+                        }
+                    }
+                    Some(effect) => self.release(effect),
+                },
+                Some(id) = step_ended.recv() => {
+                    cancels.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn release(&mut self, effect: Effect) {
+        match effect {
+            Effect::Deliver(delivery) => self.deliver(*delivery),
+            Effect::Observe { deployment } => self.observers.look_now(&deployment),
+            Effect::Probe { deployment, check, attempt } => {
+                let (checks, inbox) = (self.checks.clone(), self.inbox.clone());
+                tokio::spawn(async move {
+                    let events = checks.probe(&deployment, &check).await;
+                    tell_events(&inbox, events).await;
+                    inbox.end(Input::Probed { deployment, check, attempt });
+                });
+            }
+            Effect::Desired(desired) => {
+                self.checks.apply(&desired);
+                self.observers.apply(&desired);
+            }
+            Effect::Emitted(event) => tracing::info!(deployment = %event.deployment, ?event.kind, "signal"),
+            Effect::StartStep(_) | Effect::CancelStep { .. } | Effect::Show(_) | Effect::Answer { .. } => {}
+        }
+    }
+
+    fn start_step(&self, call: StepCall, cancel: Arc<Signal>, ended: mpsc::UnboundedSender<StepAttemptId>) {
+        let id = call.id.clone();
+        let inbox = self.inbox.clone();
+        let under_way = self.under_way.clone();
+        if (self.now)() > call.not_after {
+            let why = format!("not begun: it was decided for no later than {}", call.not_after);
+            inbox.end(step_end(&id, Outcome::failed(FailureClass::Transient, why)));
+            drop(ended.send(id));
+            return;
+        }
+        tracing::info!(step = %id, deployment = %call.deployment.id, verb = %call.verb, fence = call.fence, "step starts");
+        under_way.steps.fetch_add(1, Ordering::SeqCst);
+        let adapters = self.adapters.clone();
+        // a task of its own, so that a panic in an adapter is an outcome and not a lost step
+        let task = tokio::spawn(async move { adapters.call(call).await });
+        let abort = task.abort_handle();
+        tokio::spawn(async move {
+            let end = tokio::select! {
+                end = task => end.unwrap_or_else(|error| StepEnd {
+                    id: id.clone(),
+                    outcome: Outcome::unknown(format!("the adapter failed: {error}")),
+                    log: String::new(),
+                    took: Duration::ZERO,
+                }),
+                () = cancel.notified() => {
+                    abort.abort();
+                    StepEnd { id: id.clone(), outcome: Outcome::unknown("cancelled"), log: String::new(), took: Duration::ZERO }
+                }
+            };
+            tracing::info!(step = %id, outcome = end.outcome.word(), "step ended");
+            inbox.end(Input::StepEnded(end));
+            under_way.steps.fetch_sub(1, Ordering::SeqCst);
+            drop(ended.send(id));
+        });
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        let (notifier, inbox, under_way) = (self.notifier.clone(), self.inbox.clone(), self.under_way.clone());
+        under_way.deliveries.fetch_add(1, Ordering::SeqCst);
+        let (id, attempt) = (delivery.id.clone(), delivery.attempt);
+        let task = tokio::spawn(async move { notifier.deliver(&delivery).await });
+        tokio::spawn(async move {
+            let result = task.await.unwrap_or_else(|error| DeliveryResult::Transient {
+                why: format!("the notifier failed: {error}"),
+                retry_after: None,
+            });
+            match &result {
+                DeliveryResult::Delivered => tracing::info!(delivery = %id, "delivered"),
+                other => tracing::warn!(delivery = %id, attempt, result = ?other, "not delivered"),
+            }
+            inbox.end(Input::DeliveryEnded { id, attempt, result });
+            under_way.deliveries.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+}
+
+fn step_end(id: &StepAttemptId, outcome: Outcome) -> Input {
+    Input::StepEnded(StepEnd { id: id.clone(), outcome, log: String::new(), took: Duration::ZERO })
+}
+
+/// Hands events of selfheal's own sources to the engine, waiting while its lane is full.
+pub async fn tell_events(inbox: &Inbox, events: Vec<crate::model::Event>) {
+    const PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
+    if events.is_empty() {
+        return;
+    }
+    loop {
+        match inbox.events(events.clone()) {
+            Ok(handled) => return drop(handled.await),
+            Err(super::driver::Refused::Closed) => return,
+            Err(super::driver::Refused::Full) => tokio::time::sleep(PAUSE_WHEN_FULL).await,
+        }
+    }
+}
+

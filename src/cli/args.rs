@@ -1,0 +1,263 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Alerting that repairs: rules over metrics and health events, playbooks that repair, and proof that it helped.
+#[derive(Debug, Parser)]
+#[command(
+    name = "selfheal",
+    version,
+    after_help = "Examples:\n  selfheal demo                      watch it repair a real service, in under two minutes\n  \
+                  selfheal init my-policy            write a commented policy folder\n  \
+                  selfheal check --policy my-policy  find every mistake in it\n  \
+                  selfheal run --policy my-policy    watch, alert and repair"
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch, alert and repair, until stopped
+    Run(RunArgs),
+    /// Break a small real service in six ways and watch it being repaired
+    Demo(DemoArgs),
+    /// The small web service of the demo
+    #[command(hide = true)]
+    DemoService(DemoServiceArgs),
+    /// Write a commented policy folder to start from
+    Init(InitArgs),
+    /// Find every mistake in a policy folder
+    Check(CheckArgs),
+    /// A mailbox to try with: takes mail on loopback and prints it
+    Inbox(InboxArgs),
+    /// Send events: from arguments, a file or stdin
+    Send(SendArgs),
+    /// Show the engine and its deployments, or one deployment
+    Status(StatusArgs),
+    /// List alerts
+    Alerts(ListArgs),
+    /// List runs, or show one with its steps
+    Runs(RunsArgs),
+    /// Run a playbook on a deployment by hand, under every guard
+    Trigger(TriggerArgs),
+    /// Stop all automatic action; alerting goes on
+    Pause(ReasonArgs),
+    /// Allow automatic action again
+    Resume(ReasonArgs),
+    /// Load the policy folder again
+    Reload(ReloadArgs),
+}
+
+/// Where the policy is.
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// The policy folder
+    #[arg(long, env = "SELFHEAL_POLICY", default_value = ".", value_name = "DIR")]
+    pub policy: PathBuf,
+}
+
+/// How to reach a running engine.
+#[derive(Clone, Debug, Args)]
+pub struct EngineArgs {
+    /// The running engine
+    #[arg(long, env = "SELFHEAL_URL", default_value = "http://127.0.0.1:9494", value_name = "URL")]
+    pub url: String,
+    /// Sent as a bearer token, for a proxy in front of the engine
+    #[arg(long, env = "SELFHEAL_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub token: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal run --policy my-policy\n  selfheal run --listen 127.0.0.1:9500 --log json\n\n\
+                        SIGHUP loads the policy again; SIGTERM drains and stops.\n\
+                        SELFHEAL_LOG sets what is logged, e.g. SELFHEAL_LOG=selfheal=debug.")]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Address of the API, over the file's
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Data folder, over the file's
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Listen beyond loopback although the API asks nobody who they are
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
+    /// Log as text or as JSON lines
+    #[arg(long, value_enum, default_value = "text")]
+    pub log: LogFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal demo\n  selfheal demo --keep     leave it running, to look around\n\n\
+                        Exits 0 only if every fault was cured.")]
+pub struct DemoArgs {
+    /// Leave it running at the end, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Show the engine's log too
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DemoServiceArgs {
+    #[arg(long)]
+    pub port: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  selfheal init my-policy && selfheal check --policy my-policy")]
+pub struct InitArgs {
+    /// The folder to write; it must not hold a policy yet
+    #[arg(default_value = ".")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct InboxArgs {
+    /// The port on 127.0.0.1
+    #[arg(long, default_value_t = 1025)]
+    pub port: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal check\n  selfheal check --policy my-policy --json\n\nExits 1 when there are errors.")]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal send checkout cpu_percent=91.2 memory_percent=50\n  \
+                        selfheal send checkout --signal deployment_failed --field version=v42\n  \
+                        selfheal send checkout --health http=unhealthy --message timeout\n  \
+                        selfheal send --file events.ndjson\n  my-script | selfheal send --file -")]
+pub struct SendArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The deployment the event is about
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    pub deployment: Option<String>,
+    /// Metrics, as name=value
+    #[arg(value_name = "NAME=VALUE")]
+    pub metrics: Vec<String>,
+    /// Labels of the metrics, as name=value
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+    /// A signal's name
+    #[arg(long, value_name = "NAME")]
+    pub signal: Option<String>,
+    /// Fields of the signal, as name=value
+    #[arg(long = "field", value_name = "NAME=VALUE", requires = "signal")]
+    pub fields: Vec<String>,
+    /// A check's verdict, as check=healthy or check=unhealthy
+    #[arg(long, value_name = "CHECK=STATUS")]
+    pub health: Option<String>,
+    /// What goes with the verdict
+    #[arg(long, requires = "health")]
+    pub message: Option<String>,
+    /// Events as JSON (an object, an array or NDJSON); `-` is stdin
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal status\n  selfheal status checkout --json")]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Only this deployment, with its checks, facts and metrics
+    pub deployment: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal alerts --state firing\n  selfheal alerts --deployment checkout --json")]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Only of this deployment
+    #[arg(long)]
+    pub deployment: Option<String>,
+    /// Only in this state
+    #[arg(long, value_parser = ["pending", "firing", "resolved", "ended"])]
+    pub state: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal runs\n  selfheal runs checkout-3       one run with its steps and logs\n  \
+                        selfheal runs --deployment checkout --json")]
+pub struct RunsArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// One run, with its steps
+    pub run: Option<String>,
+    /// Only on this deployment
+    #[arg(long)]
+    pub deployment: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  selfheal trigger restart checkout --with grace=5s --reason \"stuck since the upgrade\"")]
+pub struct TriggerArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    pub playbook: String,
+    pub deployment: String,
+    /// Inputs, as name=value
+    #[arg(long = "with", value_name = "NAME=VALUE")]
+    pub with: Vec<String>,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Wait until the run has ended; exits 1 unless it ended cured or done
+    #[arg(long)]
+    pub wait: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  selfheal pause --reason \"moving the database\"")]
+pub struct ReasonArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Why, for the audit and for everyone who looks
+    #[arg(long, required = true)]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}

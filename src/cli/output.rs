@@ -1,0 +1,62 @@
+//! Tables and colours on a terminal, plain text in a pipe.
+
+use std::io::IsTerminal;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// Prints one JSON document.
+pub fn json(value: &Value) {
+    // `{:#}` of a JSON value cannot fail; a closed stdout ends the program quietly elsewhere
+    anstream::println!("{value:#}");
+}
+
+/// Prints rows under a head: aligned, cut to the terminal's width, without lines in a pipe.
+pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(head.iter().map(|title| title.to_uppercase()));
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+    for row in rows {
+        table.add_row(row);
+    }
+    for line in table.lines() {
+        anstream::println!("{}", line.trim_end());
+    }
+}
+
+/// Colours a word by what it means; `anstream` strips it where colour is not wanted.
+pub fn tinted(word: &str) -> String {
+    let colour = match word {
+        "firing" | "unhealthy" | "not_cured" | "failed" | "undelivered" | "critical" | "error" => AnsiColor::Red,
+        "pending" | "running" | "verifying" | "waiting" | "unknown" | "inconclusive" | "refused" | "warning" => {
+            AnsiColor::Yellow
+        }
+        "resolved" | "healthy" | "cured" | "done" | "delivered" => AnsiColor::Green,
+        _ => return word.to_owned(),
+    };
+    let style = Style::new().fg_color(Some(colour.into()));
+    format!("{style}{word}{style:#}")
+}
+
+/// A text out of a JSON value: no quotes around text, nothing for null.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// `2026-11-23T20:00:05.123Z` as `2026-11-23 20:00:05`, for tables.
+pub fn time(value: &Value) -> String {
+    let text = text(value);
+    match text.split_once('T') {
+        Some((day, clock)) => format!("{day} {}", clock.get(..8).unwrap_or(clock)),
+        None => text,
+    }
+}

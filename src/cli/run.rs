@@ -1,0 +1,75 @@
+//! `selfheal run` and `selfheal demo`.
+
+use std::io::IsTerminal;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::args::{DemoArgs, LogFormat, RunArgs};
+use super::exit;
+use crate::api::ReloadAnswer;
+use crate::app::{Options, Running, demo};
+
+/// What is logged without `SELFHEAL_LOG`.
+const DEFAULT_LOG: &str = "selfheal=info,warn";
+
+fn start_log(format: LogFormat, default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SELFHEAL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // a second start in one process keeps the first log
+    let _ = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
+    start_log(args.log, DEFAULT_LOG);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let running = Running::start(Options {
+        policy_dir: args.policy.policy,
+        listen: args.listen,
+        data_dir: args.data_dir,
+        allow_unauthenticated: args.allow_unauthenticated,
+        watch: true,
+    })
+    .await?;
+    tracing::info!(address = %running.address, "ready");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match running.backend.reload().await {
+                ReloadAnswer::Unchanged { version } => tracing::info!(version, "SIGHUP: the policy is unchanged"),
+                ReloadAnswer::Failed(why) => tracing::error!(why, "SIGHUP: reload failed"),
+                // said by the reload itself
+                ReloadAnswer::Live { .. } | ReloadAnswer::Refused(_) => {}
+            },
+        }
+    }
+    let drained = tokio::select! {
+        drained = running.drain() => drained,
+        _ = interrupt.recv() => {
+            tracing::warn!("stopped at once by a second interrupt");
+            return Ok(exit::RUNTIME);
+        }
+    };
+    tracing::info!(
+        steps_cut = drained.steps_cut,
+        deliveries_cut = drained.deliveries_cut,
+        notifications_forgotten = drained.notifications_waiting,
+        "stopped; the deployments' processes run on"
+    );
+    Ok(0)
+}
+
+pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
+    start_log(LogFormat::Text, if args.verbose { DEFAULT_LOG } else { "error" });
+    let all_cured = demo::run(args.keep).await?;
+    Ok(if all_cured { 0 } else { exit::FAILED })
+}

@@ -1,0 +1,359 @@
+//! Verbs that talk to a running engine.
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Map, Value, json};
+
+use super::args::{ListArgs, ReasonArgs, ReloadArgs, RunsArgs, SendArgs, StatusArgs, TriggerArgs};
+use super::client::{Client, encode};
+use super::output::{self, text, time, tinted};
+use super::exit;
+
+/// How often `trigger --wait` looks at its run.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+/// `name=value` pairs; a value that is JSON (a number, true, a list) is taken as such, else as text.
+fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
+    let mut map = Map::new();
+    for pair in pairs {
+        let (name, value) = pair.split_once('=').with_context(|| format!("`{pair}` is not name=value"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        map.insert(name.to_owned(), value);
+    }
+    Ok(map)
+}
+
+/// Label and field values are texts, whatever they look like.
+fn texts(list: &[String]) -> anyhow::Result<Map<String, Value>> {
+    list.iter()
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').with_context(|| format!("`{pair}` is not name=value"))?;
+            Ok((name.to_owned(), Value::String(value.to_owned())))
+        })
+        .collect()
+}
+
+fn events_of(args: &SendArgs, deployment: &str) -> anyhow::Result<Vec<Value>> {
+    let mut events = Vec::new();
+    if !args.metrics.is_empty() {
+        let values = pairs(&args.metrics)?;
+        if let Some((name, value)) = values.iter().find(|(_, value)| !value.is_number()) {
+            bail!("metric `{name}` needs a number, not {value}");
+        }
+        let labels = texts(&args.labels)?;
+        events.push(json!({ "type": "metrics", "deployment": deployment, "values": values, "labels": labels }));
+    }
+    if let Some(name) = &args.signal {
+        events.push(json!({ "type": "signal", "deployment": deployment, "name": name, "fields": texts(&args.fields)? }));
+    }
+    if let Some(health) = &args.health {
+        let (check, status) = health.split_once('=').with_context(|| format!("`{health}` is not check=status"))?;
+        let mut event = json!({ "type": "health", "deployment": deployment, "check": check, "status": status });
+        if let Some(message) = &args.message {
+            event["message"] = json!(message);
+        }
+        events.push(event);
+    }
+    if events.is_empty() {
+        bail!("nothing to send: give metrics as name=value, --signal, --health or --file");
+    }
+    Ok(events)
+}
+
+pub async fn send(args: SendArgs) -> anyhow::Result<u8> {
+    let body = match (&args.file, &args.deployment) {
+        (Some(file), _) if file.as_os_str() == "-" => {
+            let mut body = Vec::new();
+            std::io::stdin().read_to_end(&mut body).context("cannot read stdin")?;
+            body
+        }
+        (Some(file), _) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
+        (None, Some(deployment)) => serde_json::to_vec(&events_of(&args, deployment)?)?,
+        (None, None) => bail!("name a deployment, or give --file"),
+    };
+    let answer = Client::new(&args.engine)?.post("/api/v1/events", body).await?;
+    if args.json {
+        output::json(&answer.body);
+        return Ok(if answer.status.is_success() { 0 } else { exit::RUNTIME });
+    }
+    for error in answer.body["errors"].as_array().into_iter().flatten() {
+        anstream::eprintln!("event {}: {}", error["line"], text(&error["why"]));
+    }
+    if answer.status.is_success() || answer.body["accepted"].is_number() {
+        anstream::println!("{} accepted, {} rejected", answer.body["accepted"], answer.body["rejected"]);
+        return Ok(if answer.status.is_success() { 0 } else { exit::RUNTIME });
+    }
+    answer.ok().map(|_| 0)
+}
+
+pub async fn status(args: StatusArgs) -> anyhow::Result<u8> {
+    let client = Client::new(&args.engine)?;
+    if let Some(id) = &args.deployment {
+        let view = client.get(&format!("/api/v1/deployments/{}", encode(id)), &[]).await?;
+        if args.json {
+            output::json(&view);
+        } else {
+            show_deployment(&view);
+        }
+        return Ok(0);
+    }
+    let status = client.get("/api/v1/status", &[]).await?;
+    if args.json {
+        output::json(&status);
+        return Ok(0);
+    }
+    let errors = status["policy"]["errors"].as_array().map_or(0, Vec::len);
+    anstream::println!(
+        "selfheal {}: {} rules, {} playbooks, policy {} live since {}{}",
+        text(&status["version"]),
+        status["policy"]["rules"],
+        status["policy"]["playbooks"],
+        text(&status["policy"]["version"]),
+        time(&status["policy"]["loaded_at"]),
+        if errors > 0 { format!("; the last save has {errors} errors and is not live") } else { String::new() },
+    );
+    if let Some(paused) = status["paused"].as_object() {
+        anstream::println!(
+            "{} by {} since {}: {}",
+            tinted("waiting").replace("waiting", "paused"),
+            text(&paused["by"]),
+            time(&paused["since"]),
+            text(&paused["reason"])
+        );
+    }
+    anstream::println!(
+        "{} firing, {} pending; {} runs under way; {} notifications undelivered\n",
+        status["alerts"]["firing"],
+        status["alerts"]["pending"],
+        status["runs"]["running"],
+        status["deliveries"]["undelivered"]
+    );
+    let rows = status["deployments"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|view| {
+            let facts = &view["facts"];
+            let replicas = match (&facts["ready_replicas"], &facts["replicas"]) {
+                (Value::Null, _) | (_, Value::Null) => String::new(),
+                (ready, all) => format!("{ready}/{all}"),
+            };
+            vec![
+                text(&view["id"]),
+                tinted(&text(&view["health"])),
+                replicas,
+                text(&facts["version"]),
+                text(&view["adapter"]),
+                time(&view["last_event_at"]),
+            ]
+        })
+        .collect();
+    output::table(&["deployment", "health", "ready", "version", "adapter", "last event"], rows);
+    Ok(0)
+}
+
+fn show_deployment(view: &Value) {
+    anstream::println!("{} is {}", text(&view["id"]), tinted(&text(&view["health"])));
+    if let Some(error) = view["observe_error"].as_str() {
+        anstream::println!("it could not be observed: {error}");
+    }
+    let section = |title: &str| anstream::println!("\n{title}");
+    section("checks");
+    let checks = view["checks"].as_array().into_iter().flatten();
+    output::table(
+        &["check", "replica", "verdict", "raw", "ms", "message"],
+        checks
+            .map(|check| {
+                vec![
+                    text(&check["name"]),
+                    text(&check["replica"]),
+                    tinted(&text(&check["smoothed"])),
+                    text(&check["raw"]),
+                    check["latency_ms"].as_f64().map(|ms| format!("{ms:.1}")).unwrap_or_default(),
+                    text(&check["message"]),
+                ]
+            })
+            .collect(),
+    );
+    section("facts");
+    let facts = view["facts"].as_object().into_iter().flatten();
+    output::table(&["fact", "value"], facts.map(|(name, value)| vec![name.clone(), text(value)]).collect());
+    section("metrics");
+    let metrics = view["metrics"].as_array().into_iter().flatten();
+    output::table(&["metric", "newest"], metrics.map(|pair| vec![text(&pair[0]), text(&pair[1])]).collect());
+}
+
+pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
+    let query = [("deployment", args.deployment.as_deref()), ("state", args.state.as_deref())];
+    let alerts = Client::new(&args.engine)?.get("/api/v1/alerts", &query).await?;
+    if args.json {
+        output::json(&alerts);
+        return Ok(0);
+    }
+    let rows = alerts
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|view| {
+            let repair = match view["remediation"].as_object() {
+                Some(facts) => format!("{} (rung {} of {})", text(&facts["state"]), facts["rung"], facts["rungs"]),
+                None => String::new(),
+            };
+            vec![
+                text(&view["alert"]),
+                text(&view["labels"]["deployment"]),
+                tinted(&text(&view["state"])),
+                tinted(&text(&view["severity"])),
+                time(&view["started_at"]),
+                repair,
+                text(&view["summary"]),
+            ]
+        })
+        .collect();
+    output::table(&["alert", "deployment", "state", "severity", "since", "repair", "summary"], rows);
+    Ok(0)
+}
+
+pub async fn runs(args: RunsArgs) -> anyhow::Result<u8> {
+    let client = Client::new(&args.engine)?;
+    if let Some(id) = &args.run {
+        let view = client.get(&format!("/api/v1/runs/{}", encode(id)), &[]).await?;
+        if args.json {
+            output::json(&view);
+        } else {
+            show_run(&view);
+        }
+        return Ok(0);
+    }
+    let runs = client.get("/api/v1/runs", &[("deployment", args.deployment.as_deref())]).await?;
+    if args.json {
+        output::json(&runs);
+        return Ok(0);
+    }
+    let rows = runs
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|view| {
+            let verdict = if view["verdict"].is_null() { text(&view["state"]) } else { text(&view["verdict"]) };
+            vec![
+                text(&view["id"]),
+                text(&view["playbook"]),
+                text(&view["deployment"]),
+                text(&view["cause"]),
+                tinted(&verdict),
+                time(&view["started_at"]),
+                text(&view["why"]),
+            ]
+        })
+        .collect();
+    output::table(&["run", "playbook", "deployment", "cause", "verdict", "started", "why"], rows);
+    Ok(0)
+}
+
+fn show_run(view: &Value) {
+    let verdict = if view["verdict"].is_null() { text(&view["state"]) } else { text(&view["verdict"]) };
+    anstream::println!(
+        "{}: {} on {}, for {}: {}",
+        text(&view["id"]),
+        text(&view["playbook"]),
+        text(&view["deployment"]),
+        text(&view["cause"]),
+        tinted(&verdict)
+    );
+    if let Some(why) = view["why"].as_str() {
+        anstream::println!("{why}");
+    }
+    if let Some(refused) = view["refused"].as_object() {
+        anstream::println!("refused by {}: {}", text(&refused["guard"]), text(&refused["figures"]));
+    }
+    for step in view["steps"].as_array().into_iter().flatten() {
+        let seconds = step["seconds"].as_f64().map(|seconds| format!(" in {seconds:.1}s")).unwrap_or_default();
+        anstream::println!(
+            "\n{} ({}): {}{seconds}",
+            text(&step["id"]),
+            text(&step["action"]),
+            tinted(&text(&step["outcome"]))
+        );
+        for part in [&step["message"], &step["output"], &step["log"]] {
+            for line in text(part).lines() {
+                anstream::println!("    {line}");
+            }
+        }
+    }
+}
+
+pub async fn trigger(args: TriggerArgs) -> anyhow::Result<u8> {
+    let client = Client::new(&args.engine)?;
+    let body = json!({
+        "playbook": args.playbook,
+        "deployment": args.deployment,
+        "with": pairs(&args.with)?,
+        "reason": args.reason,
+    });
+    let answer = client.post("/api/v1/runs", body.to_string().into_bytes()).await?.ok()?;
+    let run = text(&answer["run"]);
+    if !args.wait {
+        if args.json {
+            output::json(&answer);
+        } else {
+            anstream::println!("{run} has begun; `selfheal runs {run}` shows it");
+        }
+        return Ok(0);
+    }
+    loop {
+        let view = client.get(&format!("/api/v1/runs/{}", encode(&run)), &[]).await?;
+        if view["ended_at"].is_null() {
+            tokio::time::sleep(LOOK_EVERY).await;
+            continue;
+        }
+        if args.json {
+            output::json(&view);
+        } else {
+            show_run(&view);
+        }
+        let good = matches!(view["verdict"].as_str(), Some("cured" | "done"));
+        return Ok(if good { 0 } else { exit::FAILED });
+    }
+}
+
+pub async fn pause(args: ReasonArgs) -> anyhow::Result<u8> {
+    let body = json!({ "reason": args.reason }).to_string().into_bytes();
+    Client::new(&args.engine)?.post("/api/v1/pause", body).await?.ok()?;
+    anstream::println!("paused: alerts go on, nothing is repaired until `selfheal resume`");
+    Ok(0)
+}
+
+pub async fn resume(args: ReasonArgs) -> anyhow::Result<u8> {
+    let body = json!({ "reason": args.reason }).to_string().into_bytes();
+    Client::new(&args.engine)?.post("/api/v1/resume", body).await?.ok()?;
+    anstream::println!("resumed: ladders ask their guards again");
+    Ok(0)
+}
+
+pub async fn reload(args: ReloadArgs) -> anyhow::Result<u8> {
+    let answer = Client::new(&args.engine)?.post("/-/reload", Vec::new()).await?;
+    let refused = answer.body["diagnostics"].as_array().cloned();
+    if args.json {
+        output::json(&answer.body);
+    } else if let Some(diagnostics) = &refused {
+        for one in diagnostics {
+            anstream::eprintln!(
+                "{}:{}:{}: {}: {}",
+                text(&one["file"]),
+                one["line"],
+                one["column"],
+                text(&one["severity"]),
+                text(&one["message"])
+            );
+        }
+        anstream::eprintln!("the old policy stays live");
+    } else {
+        let body = answer.ok()?;
+        anstream::println!("{}: policy {}", text(&body["result"]), text(&body["version"]));
+        return Ok(0);
+    }
+    Ok(if refused.is_some() { exit::FAILED } else { 0 })
+}
