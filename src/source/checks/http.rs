@@ -123,12 +123,9 @@ async fn matches(mut answer: Response, pattern: &str) -> Result<(), Fault> {
 /// What went wrong on the wire, by what lies beneath the client's own words.
 fn fault(error: &reqwest::Error) -> Fault {
     for cause in chain(error) {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return Fault::new(FailureReason::Tls, tls.to_string());
-        }
         let io = cause.downcast_ref::<io::Error>();
-        // an error of TLS travels inside one of the socket
-        if let Some(tls) = io.and_then(|io| io.get_ref()).and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let beneath = io.map(beneath);
+        if let Some(tls) = cause.downcast_ref().or(beneath.and_then(|cause| cause.downcast_ref::<rustls::Error>())) {
             return Fault::new(FailureReason::Tls, tls.to_string());
         }
         let said = cause.to_string();
@@ -147,4 +144,16 @@ fn fault(error: &reqwest::Error) -> Fault {
     }
     let innermost = chain(error).last().map_or_else(String::new, ToString::to_string);
     Fault::new(FailureReason::Status, format!("no HTTP answer: {innermost}"))
+}
+
+/// What an error of a socket was made of: TLS speaks through one or several of them, and their `source` leaves out
+/// what they wrap.
+fn beneath(mut error: &io::Error) -> &(dyn std::error::Error + 'static) {
+    while let Some(inner) = error.get_ref() {
+        match inner.downcast_ref::<io::Error>() {
+            Some(io) => error = io,
+            None => return inner,
+        }
+    }
+    error
 }

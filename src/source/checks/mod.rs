@@ -216,7 +216,8 @@ async fn try_once(shared: &Shared, job: &Job) -> Verdict {
         unreachable!("the semaphore is never closed");
     };
     let began = Instant::now();
-    let place = Place { deployment: &job.key.deployment, check: &job.key.check, replica: job.key.replica, port: job.port };
+    let place =
+        Place { deployment: &job.key.deployment, check: &job.key.check, replica: job.key.replica, port: job.port };
     let attempt = async {
         match &job.check.kind {
             CheckKind::Http { .. } => http::attempt(&shared.clients, &job.check, &place).await,

@@ -176,7 +176,8 @@ async fn the_status_decides_and_redirects_are_not_followed() {
 #[tokio::test]
 async fn the_body_must_match_where_asked_for() {
     let (address, _) = server(vec![OK]).await;
-    for (pattern, reason) in [("^all:up", None), ("down", Some(FailureReason::Body)), ("(", Some(FailureReason::Body))] {
+    for (pattern, reason) in [("^all:up", None), ("down", Some(FailureReason::Body)), ("(", Some(FailureReason::Body))]
+    {
         let mut kind = http(format!("http://{address}/"));
         if let CheckKind::Http { body_matches, .. } = &mut kind {
             *body_matches = Some(pattern.to_owned());

@@ -44,7 +44,10 @@ pub(super) fn cut<'a>(body: &'a [u8], content_type: Option<&str>) -> Cut<'a> {
         Some(start) if said_lines || looks_like_lines(&body[start..]) => cut_lines(body),
         Some(start) => {
             let (line, column) = position(&body[..start]);
-            Cut { pieces: vec![Piece { place: Place::Body, text: body[start..].trim_ascii_end(), line, column }], trouble: None }
+            Cut {
+                pieces: vec![Piece { place: Place::Body, text: body[start..].trim_ascii_end(), line, column }],
+                trouble: None,
+            }
         }
     }
 }
@@ -130,7 +133,9 @@ impl Piece<'_> {
             return Err("it is empty: one comma too many".to_owned());
         }
         let mut json = serde_json::Deserializer::from_slice(self.text);
-        json.deserialize_any(Entries).and_then(|fields| json.end().map(|()| fields)).map_err(|error| self.explain(&error))
+        json.deserialize_any(Entries)
+            .and_then(|fields| json.end().map(|()| fields))
+            .map_err(|error| self.explain(&error))
     }
 
     fn explain(&self, error: &serde_json::Error) -> String {

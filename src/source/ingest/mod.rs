@@ -125,11 +125,16 @@ pub fn parse(body: &[u8], content_type: Option<&str>, arrival: Timestamp, limits
     let mut parsed = Parsed::default();
     let Cut { pieces, trouble } = frame::cut(body, content_type);
     if pieces.is_empty() && trouble.is_none() {
-        parsed.refuse(limits, Place::Body, "holds no event; post a JSON object, an array of them, or one a line".into());
+        parsed.refuse(
+            limits,
+            Place::Body,
+            "holds no event; post a JSON object, an array of them, or one a line".into(),
+        );
     }
     for piece in pieces {
         if parsed.events.len() >= limits.events {
-            let why = format!("over {} events in one request; send this one and all after it in another", limits.events);
+            let why =
+                format!("over {} events in one request; send this one and all after it in another", limits.events);
             parsed.refuse(limits, piece.place, why);
             break;
         }

@@ -58,7 +58,8 @@ struct Said {
 
 impl Reader<'_> {
     fn finish(self, said: Said) -> Read {
-        let event = |kind| Event { deployment: said.deployment.clone(), time: said.time, kind, origin: Origin::External };
+        let event =
+            |kind| Event { deployment: said.deployment.clone(), time: said.time, kind, origin: Origin::External };
         Read { events: said.kinds.into_iter().map(event).collect(), problems: said.refused }
     }
 
@@ -171,8 +172,10 @@ impl Reader<'_> {
             None | Some(Value::Null) => return Some(arrival),
             Some(Value::String(text)) => text,
             Some(other) => {
-                return self
-                    .problem(format!("`time` is {}; expected RFC 3339 such as \"2026-11-23T20:00:00Z\"", shown(&other)));
+                return self.problem(format!(
+                    "`time` is {}; expected RFC 3339 such as \"2026-11-23T20:00:00Z\"",
+                    shown(&other)
+                ));
             }
         };
         match text.parse::<Timestamp>() {
@@ -292,7 +295,8 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 fn not_a_number(key: &str, value: &Value) -> String {
-    let none = |text: &str| ["nan", "inf", "infinity"].contains(&text.trim_start_matches(['-', '+']).to_lowercase().as_str());
+    let none =
+        |text: &str| ["nan", "inf", "infinity"].contains(&text.trim_start_matches(['-', '+']).to_lowercase().as_str());
     let why = match value {
         Value::String(text) if none(text) => "; it is not finite: leave out what has no value",
         _ => "; expected a number",

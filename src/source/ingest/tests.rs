@@ -141,16 +141,43 @@ fn what_is_unknown_missing_or_of_the_wrong_type_is_named_with_what_was_expected(
         (r#"{"type":"metric","deployment":"","name":"a","value":1}"#, "which is empty"),
         (r#"{"type":"metric","deployment":"web","name":"a{b='c'}","value":1}"#, "holds '{'"),
         (r#"{"type":"metric","deployment":"web","name":"a","vaule":1}"#, "did you mean `value`?"),
-        (r#"{"type":"metric","deployment":"web","name":"a","value":1,"colour":1}"#, "`colour` is no key of a metric event; it has type"),
-        (r#"{"type":"metric","deployment":"web","name":"a","value":1,"value":2}"#, "the key `value` stands there twice"),
-        (r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"port":80}}"#, "the label `port` is the number 80; expected a text"),
-        (r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"a-b":"c"}}"#, "the label name \"a-b\" is none"),
-        (r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"deployment":"x"}}"#, "the event's own key"),
+        (
+            r#"{"type":"metric","deployment":"web","name":"a","value":1,"colour":1}"#,
+            "`colour` is no key of a metric event; it has type",
+        ),
+        (
+            r#"{"type":"metric","deployment":"web","name":"a","value":1,"value":2}"#,
+            "the key `value` stands there twice",
+        ),
+        (
+            r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"port":80}}"#,
+            "the label `port` is the number 80; expected a text",
+        ),
+        (
+            r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"a-b":"c"}}"#,
+            "the label name \"a-b\" is none",
+        ),
+        (
+            r#"{"type":"metric","deployment":"web","name":"a","value":1,"labels":{"deployment":"x"}}"#,
+            "the event's own key",
+        ),
         (r#"{"type":"metrics","deployment":"web","values":{}}"#, "`values` is empty"),
-        (r#"{"type":"health","deployment":"web","check":"http","status":"down"}"#, "`status` is the text \"down\"; expected healthy or unhealthy"),
-        (r#"{"type":"health","deployment":"web","check":"http","status":"healthy","reason":"sad"}"#, "expected one of timeout, refused"),
-        (r#"{"type":"health","deployment":"web","check":"http","status":"healthy","replica":-1}"#, "a whole number from 0"),
-        (r#"{"type":"health","deployment":"web","check":"http","status":"healthy","confidence":0.5}"#, "`confidence` is not built yet"),
+        (
+            r#"{"type":"health","deployment":"web","check":"http","status":"down"}"#,
+            "`status` is the text \"down\"; expected healthy or unhealthy",
+        ),
+        (
+            r#"{"type":"health","deployment":"web","check":"http","status":"healthy","reason":"sad"}"#,
+            "expected one of timeout, refused",
+        ),
+        (
+            r#"{"type":"health","deployment":"web","check":"http","status":"healthy","replica":-1}"#,
+            "a whole number from 0",
+        ),
+        (
+            r#"{"type":"health","deployment":"web","check":"http","status":"healthy","confidence":0.5}"#,
+            "`confidence` is not built yet",
+        ),
         (r#"{"type":"signal","deployment":"web","name":"x","fields":[1]}"#, "`fields` is a list; expected an object"),
         (r#""metric""#, "expected an event"),
     ] {
@@ -168,9 +195,11 @@ fn everything_is_bounded() {
     assert!(why(&label("a", &long)).contains("the label `a` is 2000 bytes; at most 1024"));
     assert!(why(&label(&long, "a")).contains("at most 200 bytes"));
     let many: Vec<String> = (0..33).map(|index| format!(r#""l{index}":"v""#)).collect();
-    let body = format!(r#"{{"type":"metric","deployment":"web","name":"a","value":1,"labels":{{{}}}}}"#, many.join(","));
+    let body =
+        format!(r#"{{"type":"metric","deployment":"web","name":"a","value":1,"labels":{{{}}}}}"#, many.join(","));
     assert!(why(&body).contains("has 33 labels; at most 32"));
-    let fields = format!(r#"{{"type":"signal","deployment":"web","name":"a","fields":{{"x":"{}"}}}}"#, "y".repeat(9_000));
+    let fields =
+        format!(r#"{{"type":"signal","deployment":"web","name":"a","fields":{{"x":"{}"}}}}"#, "y".repeat(9_000));
     assert!(why(&fields).contains("at most 8192 are taken"));
     let body = format!(
         r#"{{"type":"health","deployment":"web","check":"c","status":"healthy","message":"{}"}}"#,
@@ -205,8 +234,32 @@ fn an_error_is_written_with_its_place() {
 /// Texts that come near to events: their own pieces in any order.
 fn nearly_events() -> impl Strategy<Value = String> {
     let pieces = prop::sample::select(vec![
-        "[", "]", "{", "}", ",", ":", "\n", "\"", "\\", "NaN", "1e999", "-1", "null", " ", "\"type\"", "\"metric\"", "\"metrics\"",
-        "\"values\"", "\"deployment\"", "\"a\"", "\"name\"", "\"value\"", "\"time\"", "\"2026-11-23T20:00:00Z\"", "ü", "\u{feff}",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "\n",
+        "\"",
+        "\\",
+        "NaN",
+        "1e999",
+        "-1",
+        "null",
+        " ",
+        "\"type\"",
+        "\"metric\"",
+        "\"metrics\"",
+        "\"values\"",
+        "\"deployment\"",
+        "\"a\"",
+        "\"name\"",
+        "\"value\"",
+        "\"time\"",
+        "\"2026-11-23T20:00:00Z\"",
+        "ü",
+        "\u{feff}",
         r#"{"type":"metric","deployment":"web","name":"cpu_percent","value":1}"#,
     ]);
     prop::collection::vec(pieces, 0..40).prop_map(|pieces| pieces.concat())
