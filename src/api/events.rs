@@ -6,7 +6,8 @@ use std::num::NonZeroU32;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
@@ -42,6 +43,7 @@ impl Pace {
 pub async fn post(
     State(api): State<Api>,
     ConnectInfo(client): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     if !api.pace.allows(client.ip()) {
@@ -53,17 +55,17 @@ pub async fn post(
         .retry_after());
     }
     let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))?;
-    let taken = api.backend.ingest(body).await?;
-    let counts = json!({ "accepted": taken.accepted, "rejected": taken.rejected.len() });
-    if taken.rejected.is_empty() {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let taken = api.backend.ingest(body, content_type).await?;
+    if taken.rejected == 0 {
+        let counts = json!({ "accepted": taken.accepted, "rejected": 0 });
         return Ok((StatusCode::ACCEPTED, Json(counts)).into_response());
     }
-    let errors: Vec<_> = taken.rejected.iter().map(|(line, why)| json!({ "line": line, "why": why })).collect();
-    let detail = format!("{} accepted, {} rejected; the good ones are kept", taken.accepted, errors.len());
+    let detail = format!("{} accepted, {} rejected; the good ones are kept", taken.accepted, taken.rejected);
     Err(Problem::new(StatusCode::BAD_REQUEST, "some events are wrong", detail)
         .with("accepted", taken.accepted)
-        .with("rejected", errors.len())
-        .with("errors", errors))
+        .with("rejected", taken.rejected)
+        .with("errors", taken.errors))
 }
 
 fn unreadable(error: &axum::Error) -> Problem {

@@ -31,7 +31,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the API needs from the running engine.
 pub trait Backend: Send + Sync + 'static {
     /// Parses a body and hands its events over; resolves when they are handled.
-    fn ingest(&self, body: bytes::Bytes) -> BoxFuture<'_, Result<Ingested, Busy>>;
+    fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> BoxFuture<'_, Result<Ingested, Busy>>;
 
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>>;
 
@@ -48,9 +48,9 @@ pub trait Backend: Send + Sync + 'static {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ingested {
     pub accepted: usize,
-    pub metrics: usize,
-    /// Line or index (1-based) and why, in order.
-    pub rejected: Vec<(usize, String)>,
+    pub rejected: usize,
+    /// `{line | index, why}` of each rejected event, in order, up to a limit.
+    pub errors: Vec<serde_json::Value>,
 }
 
 /// Why nothing was taken now.

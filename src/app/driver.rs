@@ -262,23 +262,28 @@ impl Driver {
     }
 
     fn handle_batch(&mut self, engine: &mut Engine, now: Timestamp, batch: Vec<Waiting>, mut effects: Vec<Effect>) {
+        let mut record = Batch::new(now);
         let mut done = Vec::new();
         let mut queries = Vec::new();
-        let mut inputs = 0;
         for waiting in batch {
             match waiting.item {
                 Item::Input(input) => {
-                    inputs += 1;
+                    record.take_in(&input);
                     engine.handle(now, input, &mut effects);
                 }
                 Item::Query(query) => queries.push(query),
             }
             done.extend(waiting.done);
         }
-        if inputs == 0 {
+        if record.inputs.is_empty() {
             engine.handle(now, Input::Tick, &mut effects);
         }
-        self.journal.append(&Batch { at: now, inputs, effects: effects.len() });
+        record.decide(&effects);
+        if let Err(error) = self.journal.append(&record) {
+            // callers see their answer's channel close: nothing of this batch is acknowledged or released
+            tracing::error!(%error, "the journal did not take a batch");
+            return;
+        }
         (self.release)(effects);
         for query in queries {
             query(engine);

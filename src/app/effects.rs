@@ -15,7 +15,7 @@ use super::observers::Observers;
 use crate::adapter::Adapters;
 use crate::api::model::ReadModel;
 use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
-use crate::model::{FailureClass, Outcome, StepAttemptId, Timestamp};
+use crate::model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
 use crate::notify::Notify;
 use crate::source::checks::Checks;
 
@@ -65,6 +65,8 @@ pub struct Edges {
     pub adapters: Arc<Adapters>,
     pub notifier: Arc<dyn Notify>,
     pub checks: Arc<Checks>,
+    /// Probes whose verdicts were sent; see [`bring_verdicts`].
+    pub probes_ended: mpsc::UnboundedSender<Input>,
     pub observers: Observers,
     pub under_way: Arc<UnderWay>,
 }
@@ -101,11 +103,13 @@ impl Edges {
             Effect::Deliver(delivery) => self.deliver(*delivery),
             Effect::Observe { deployment } => self.observers.look_now(&deployment),
             Effect::Probe { deployment, check, attempt } => {
-                let (checks, inbox) = (self.checks.clone(), self.inbox.clone());
+                let (checks, ended) = (self.checks.clone(), self.probes_ended.clone());
                 tokio::spawn(async move {
-                    let events = checks.probe(&deployment, &check).await;
-                    tell_events(&inbox, events).await;
-                    inbox.end(Input::Probed { deployment, check, attempt });
+                    if let Err(error) = checks.probe(&deployment, &check).await {
+                        tracing::warn!(%deployment, %check, %error, "nothing was probed");
+                    }
+                    // the receiver lives as long as the engine
+                    drop(ended.send(Input::Probed { deployment, check, attempt }));
                 });
             }
             Effect::Desired(desired) => {
@@ -177,8 +181,31 @@ fn step_end(id: &StepAttemptId, outcome: Outcome) -> Input {
     Input::StepEnded(StepEnd { id: id.clone(), outcome, log: String::new(), took: Duration::ZERO })
 }
 
+/// Brings the checks' verdicts to the engine, and the end of a probe only after the verdicts it gave.
+pub async fn bring_verdicts(
+    mut verdicts: mpsc::Receiver<Vec<Event>>,
+    mut probes: mpsc::UnboundedReceiver<Input>,
+    inbox: Inbox,
+) {
+    loop {
+        tokio::select! {
+            events = verdicts.recv() => match events {
+                Some(events) => tell_events(&inbox, events).await,
+                None => return,
+            },
+            Some(probed) = probes.recv() => {
+                // its verdicts were sent before it, so they are here by now
+                while let Ok(events) = verdicts.try_recv() {
+                    tell_events(&inbox, events).await;
+                }
+                inbox.end(probed);
+            }
+        }
+    }
+}
+
 /// Hands events of selfheal's own sources to the engine, waiting while its lane is full.
-pub async fn tell_events(inbox: &Inbox, events: Vec<crate::model::Event>) {
+async fn tell_events(inbox: &Inbox, events: Vec<Event>) {
     const PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
     if events.is_empty() {
         return;

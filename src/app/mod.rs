@@ -25,7 +25,7 @@ use crate::api::model::ReadModel;
 use crate::api::{Api, Backend, Busy, Ingested, ReloadAnswer};
 use crate::engine::view::DeploymentView;
 use crate::engine::{Engine, Input, Operator, OperatorAnswer, OperatorCommand};
-use crate::model::{DeploymentId, EventKind, ResolveSecret};
+use crate::model::{DeploymentId, ResolveSecret};
 use crate::notify::{Notifiers, NotifiersConfig};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::source::checks::Checks;
@@ -100,7 +100,7 @@ impl Running {
             let clock = clock.clone();
             Arc::new(move || clock.now())
         };
-        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets::new(policy_dir.clone()));
+        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
         let inbox = Inbox::new();
         let adapters = Arc::new(Adapters::new(AdaptersConfig {
             policy_dir: policy_dir.clone(),
@@ -110,8 +110,9 @@ impl Running {
             clock: now.clone(),
         }));
         let (check_events, checked) = mpsc::channel(CHECK_EVENTS);
-        let checks = Arc::new(Checks::new(check_events, now.clone()));
-        tokio::spawn(forward_events(checked, inbox.clone()));
+        let (probes_ended, probed) = mpsc::unbounded_channel();
+        let checks = Arc::new(Checks::new(check_events, now.clone()).in_dir(policy_dir.clone()));
+        tokio::spawn(effects::bring_verdicts(checked, probed, inbox.clone()));
         let under_way = Arc::new(UnderWay::default());
         let model = Arc::new(ReadModel::default());
         let tickets = Tickets::default();
@@ -123,6 +124,7 @@ impl Running {
                 adapters: adapters.clone(),
                 notifier: Arc::new(Notifiers::new(NotifiersConfig { secrets, clock: now.clone(), policy_dir })),
                 checks,
+                probes_ended,
                 observers: Observers::new(adapters, inbox.clone()),
                 under_way: under_way.clone(),
             }
@@ -195,12 +197,6 @@ impl Running {
 /// Batches of check verdicts that may wait; a check waits when it is full.
 const CHECK_EVENTS: usize = 1_024;
 
-async fn forward_events(mut events: mpsc::Receiver<Vec<crate::model::Event>>, inbox: Inbox) {
-    while let Some(events) = events.recv().await {
-        effects::tell_events(&inbox, events).await;
-    }
-}
-
 fn http_client() -> anyhow::Result<reqwest::Client> {
     // a second call finds the provider installed
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -265,35 +261,34 @@ impl EngineBackend {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ingest(&self, body: bytes::Bytes) -> Result<Ingested, Busy> {
+    async fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> Result<Ingested, Busy> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Busy::Draining);
         }
         let arrival = (self.now)();
-        let parsed = tokio::task::spawn_blocking(move || ingest::parse(&body, arrival))
-            .await
-            .map_err(|_| Busy::Draining)?;
-        let mut rejected: Vec<_> = parsed.errors.iter().map(|error| (error.position, error.why.clone())).collect();
         let policy = self.policy();
-        let mut events = Vec::with_capacity(parsed.events.len());
-        for (position, event) in parsed.events {
-            if policy.unknown_deployments == UnknownDeployments::Reject
-                && !policy.deployments.contains_key(&event.deployment)
-            {
-                rejected.push((position, unknown_deployment(&policy, &event.deployment)));
-            } else {
-                events.push(event);
+        let parse = move || {
+            let limits = ingest::Limits::default();
+            let mut parsed = ingest::parse(&body, content_type.as_deref(), arrival, &limits);
+            if policy.unknown_deployments == UnknownDeployments::Reject {
+                parsed.admit(&limits, |event| match policy.deployments.contains_key(&event.deployment) {
+                    true => Ok(()),
+                    false => Err(unknown_deployment(&policy, &event.deployment)),
+                });
             }
-        }
-        rejected.sort();
-        rejected.dedup();
-        let metrics = events.iter().filter(|event| matches!(event.kind, EventKind::Metric { .. })).count();
-        let accepted = Ingested { accepted: events.len(), metrics, rejected };
-        if !events.is_empty() {
-            let handled = self.inbox.events(events).map_err(busy)?;
+            parsed
+        };
+        let parsed = tokio::task::spawn_blocking(parse).await.map_err(|_| Busy::Draining)?;
+        let taken = Ingested {
+            accepted: parsed.events.len(),
+            rejected: parsed.errors.len() + parsed.more_errors,
+            errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
+        };
+        if !parsed.events.is_empty() {
+            let handled = self.inbox.events(parsed.events).map_err(busy)?;
             handled.await.map_err(|_| Busy::Draining)?;
         }
-        Ok(accepted)
+        Ok(taken)
     }
 
     async fn operate(&self, who: String, command: OperatorCommand) -> Result<OperatorAnswer, String> {
@@ -379,8 +374,8 @@ fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {
 }
 
 impl Backend for EngineBackend {
-    fn ingest(&self, body: bytes::Bytes) -> BoxFuture<'_, Result<Ingested, Busy>> {
-        Box::pin(EngineBackend::ingest(self, body))
+    fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> BoxFuture<'_, Result<Ingested, Busy>> {
+        Box::pin(EngineBackend::ingest(self, body, content_type))
     }
 
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>> {

@@ -1,7 +1,7 @@
 //! From a folder to a live policy: read, compile, and again on every save.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -66,7 +66,7 @@ impl PolicyLoader {
         PolicyLoader { folder: PolicyFolder { dir: dir.clone() }, dir, catalog }
     }
 
-    pub fn dir(&self) -> &PathBuf {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
@@ -88,7 +88,7 @@ impl PolicyLoader {
 /// Reloads whenever something in the folder changed, for as long as the program runs.
 pub fn reload_on_save(backend: Arc<EngineBackend>) {
     let (changed, mut changes) = mpsc::channel(1);
-    let watcher = crate::reload::watch(backend.loader.dir().clone(), changed);
+    let watcher = crate::reload::watch(backend.loader.dir(), changed);
     tokio::spawn(async move {
         // it watches for as long as it lives
         let _watcher = watcher;

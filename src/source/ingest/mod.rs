@@ -101,6 +101,8 @@ impl fmt::Display for LineError {
 pub struct Parsed {
     /// In the order of the body.
     pub events: Vec<Event>,
+    /// Where each of `events` stands.
+    pub places: Vec<Place>,
     /// In the order of the body, at most [`Limits::errors`].
     pub errors: Vec<LineError>,
     /// Errors beyond those listed.
@@ -110,6 +112,21 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// Keeps the events that `admit` lets in; the others become errors at their place.
+    pub fn admit(&mut self, limits: &Limits, admit: impl Fn(&Event) -> Result<(), String>) {
+        let events = std::mem::take(&mut self.events).into_iter().zip(std::mem::take(&mut self.places));
+        for (event, place) in events {
+            match admit(&event) {
+                Ok(()) => {
+                    self.events.push(event);
+                    self.places.push(place);
+                }
+                Err(why) => self.refuse(limits, place, why),
+            }
+        }
+        self.errors.sort_by_key(|error| error.place);
+    }
+
     fn refuse(&mut self, limits: &Limits, place: Place, why: String) {
         if self.errors.len() < limits.errors {
             self.errors.push(LineError { place, why });
@@ -156,6 +173,7 @@ fn take(piece: &Piece<'_>, arrival: Timestamp, limits: &Limits, parsed: &mut Par
         parsed.refuse(limits, piece.place, problems.join("; "));
     }
     parsed.late += events.iter().filter(|event| event.time < arrival - LATE_AFTER).count();
+    parsed.places.extend(std::iter::repeat_n(piece.place, events.len()));
     parsed.events.extend(events);
 }
 
