@@ -1,5 +1,7 @@
 //! The types of adapters in this build, for the policy compiler.
 
+use std::path::PathBuf;
+
 use super::process;
 use crate::model::{AdapterCatalog, AdapterSpec, Map};
 
@@ -7,8 +9,17 @@ use crate::model::{AdapterCatalog, AdapterSpec, Map};
 const KINDS: [&str; 1] = ["process"];
 
 /// Knows what each type of adapter says of itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Catalog;
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Relative paths of adapters' programs start here.
+    policy_dir: PathBuf,
+}
+
+impl Catalog {
+    pub fn new(policy_dir: PathBuf) -> Self {
+        Catalog { policy_dir }
+    }
+}
 
 impl AdapterCatalog for Catalog {
     fn kinds(&self) -> Vec<&'static str> {
@@ -29,12 +40,13 @@ mod tests {
 
     #[test]
     fn every_type_that_is_named_can_be_described() {
-        for kind in Catalog.kinds() {
+        let catalog = Catalog::default();
+        for kind in catalog.kinds() {
             if kind == "process" {
-                let spec = Catalog.describe(kind, &Map::new()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+                let spec = catalog.describe(kind, &Map::new()).unwrap_or_else(|error| panic!("{kind}: {error}"));
                 assert!(spec.verbs.iter().any(|verb| verb.verb.as_str() == "restart"), "{kind}");
             }
         }
-        assert!(Catalog.describe("nonsense", &Map::new()).is_err_and(|error| error.contains("process")));
+        assert!(catalog.describe("nonsense", &Map::new()).is_err_and(|error| error.contains("process")));
     }
 }

@@ -21,7 +21,9 @@ impl<'a> Fields<'a> {
     pub fn texts(self, name: &str) -> Result<Option<Vec<String>>, String> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Array(items)) => items.iter().map(|item| plain_text(name, item)).collect::<Result<_, _>>().map(Some),
+            Some(Value::Array(items)) => {
+                items.iter().map(|item| plain_text(name, item)).collect::<Result<_, _>>().map(Some)
+            }
             Some(other) => Err(format!("`{name}` is a list of texts, not {other}")),
         }
     }

@@ -63,8 +63,13 @@ pub enum Busy {
 /// What a reload came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReloadAnswer {
-    Live { version: String, warnings: Vec<Diagnostic> },
-    Unchanged { version: String },
+    Live {
+        version: String,
+        warnings: Vec<Diagnostic>,
+    },
+    Unchanged {
+        version: String,
+    },
     /// It did not compile; the old policy stays live.
     Refused(Vec<Diagnostic>),
     Failed(String),

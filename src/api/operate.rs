@@ -50,8 +50,9 @@ async fn operate(api: &Api, who: String, command: OperatorCommand) -> Result<Ope
 
 fn parsed<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<T, Problem> {
     let text: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(text)
-        .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "unreadable body", format!("the body is wrong: {error}")))
+    serde_json::from_slice(text).map_err(|error| {
+        Problem::new(StatusCode::BAD_REQUEST, "unreadable body", format!("the body is wrong: {error}"))
+    })
 }
 
 pub async fn trigger(

@@ -52,7 +52,9 @@ pub async fn alerts(State(api): State<Api>, Query(filter): Query<Filter>) -> Jso
         .read()
         .alerts
         .values()
-        .filter(|view| filter.takes_deployment(view.labels.get("deployment")) && filter.takes_state(state_word(view.state)))
+        .filter(|view| {
+            filter.takes_deployment(view.labels.get("deployment")) && filter.takes_state(state_word(view.state))
+        })
         .cloned()
         .collect();
     rows.sort_by_key(|view| (view.ended_at.is_some(), std::cmp::Reverse((view.severity, view.started_at))));
@@ -108,10 +110,7 @@ pub async fn deployments(
 
 pub async fn deployment(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<DeploymentView>, Problem> {
     let rows = api.backend.deployments().await?;
-    rows.into_iter()
-        .find(|view| view.id.as_str() == id)
-        .map(Json)
-        .ok_or_else(|| Problem::missing("deployment", &id))
+    rows.into_iter().find(|view| view.id.as_str() == id).map(Json).ok_or_else(|| Problem::missing("deployment", &id))
 }
 
 /// The engine as a whole: policy, pause, and what is going on, in numbers.

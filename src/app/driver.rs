@@ -229,10 +229,8 @@ impl Driver {
         (self.release)(first);
         let mut last = self.clock.now();
         loop {
-            let patience = engine
-                .next_deadline()
-                .map_or(LONGEST_SLEEP, |due| due.since(self.clock.now()))
-                .min(LONGEST_SLEEP);
+            let patience =
+                engine.next_deadline().map_or(LONGEST_SLEEP, |due| due.since(self.clock.now())).min(LONGEST_SLEEP);
             let Some(batch) = self.inbox.take(patience) else { return };
             let mut effects = Vec::new();
             if let Some(resumed) = self.gap_since(last) {

@@ -218,4 +218,3 @@ async fn tell_events(inbox: &Inbox, events: Vec<Event>) {
         }
     }
 }
-

@@ -163,9 +163,8 @@ impl Running {
     /// Stops in order: no new events, no new acting steps; steps and deliveries under way get a grace period.
     pub async fn drain(self) -> Drained {
         self.backend.draining.store(true, Ordering::SeqCst);
-        let in_flight = || {
-            (self.under_way.steps.load(Ordering::SeqCst), self.under_way.deliveries.load(Ordering::SeqCst))
-        };
+        let in_flight =
+            || (self.under_way.steps.load(Ordering::SeqCst), self.under_way.deliveries.load(Ordering::SeqCst));
         if let Ok(handled) = self.backend.inbox.operator(Input::Draining) {
             // the engine's thread lives until the inbox is closed below
             let _ = handled.await;
@@ -208,9 +207,9 @@ fn http_client() -> anyhow::Result<reqwest::Client> {
 }
 
 async fn bind(listen: &str, allow_unauthenticated: bool) -> anyhow::Result<tokio::net::TcpListener> {
-    let listener = tokio::net::TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}; is another selfheal running? choose another with --listen"))?;
+    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; is another selfheal running? choose another with --listen")
+    })?;
     let address = listener.local_addr()?;
     if !address.ip().is_loopback() && !allow_unauthenticated {
         bail!(
@@ -223,7 +222,8 @@ async fn bind(listen: &str, allow_unauthenticated: bool) -> anyhow::Result<tokio
 
 /// Two engines on one data folder would both act: the second is refused.
 fn lock_data_dir(data_dir: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
     let path = data_dir.join("lock");
     let file = File::options()
         .create(true)
@@ -234,7 +234,10 @@ fn lock_data_dir(data_dir: &Path) -> anyhow::Result<File> {
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("the data folder {} is in use by another selfheal; give this one its own with --data-dir", data_dir.display())
+            bail!(
+                "the data folder {} is in use by another selfheal; give this one its own with --data-dir",
+                data_dir.display()
+            )
         }
         Err(std::fs::TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))

@@ -78,9 +78,11 @@ pub enum LogFormat {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  selfheal run --policy my-policy\n  selfheal run --listen 127.0.0.1:9500 --log json\n\n\
+#[command(
+    after_help = "Examples:\n  selfheal run --policy my-policy\n  selfheal run --listen 127.0.0.1:9500 --log json\n\n\
                         SIGHUP loads the policy again; SIGTERM drains and stops.\n\
-                        SELFHEAL_LOG sets what is logged, e.g. SELFHEAL_LOG=selfheal=debug.")]
+                        SELFHEAL_LOG sets what is logged, e.g. SELFHEAL_LOG=selfheal=debug."
+)]
 pub struct RunArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -132,7 +134,9 @@ pub struct InboxArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  selfheal check\n  selfheal check --policy my-policy --json\n\nExits 1 when there are errors.")]
+#[command(
+    after_help = "Examples:\n  selfheal check\n  selfheal check --policy my-policy --json\n\nExits 1 when there are errors."
+)]
 pub struct CheckArgs {
     #[command(flatten)]
     pub policy: PolicyArgs,
@@ -207,8 +211,10 @@ pub struct ListArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  selfheal runs\n  selfheal runs checkout-3       one run with its steps and logs\n  \
-                        selfheal runs --deployment checkout --json")]
+#[command(
+    after_help = "Examples:\n  selfheal runs\n  selfheal runs checkout-3       one run with its steps and logs\n  \
+                        selfheal runs --deployment checkout --json"
+)]
 pub struct RunsArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -223,7 +229,9 @@ pub struct RunsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  selfheal trigger restart checkout --with grace=5s --reason \"stuck since the upgrade\"")]
+#[command(
+    after_help = "Example:\n  selfheal trigger restart checkout --with grace=5s --reason \"stuck since the upgrade\""
+)]
 pub struct TriggerArgs {
     #[command(flatten)]
     pub engine: EngineArgs,

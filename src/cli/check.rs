@@ -33,7 +33,10 @@ pub fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     } else {
         anstream::eprint!("{}", diagnostic::render(&diagnostics, std::io::stderr().is_terminal()));
         if errors == 0 {
-            anstream::println!("ok: {summary}{}", if warnings > 0 { format!(", {warnings} warnings") } else { String::new() });
+            anstream::println!(
+                "ok: {summary}{}",
+                if warnings > 0 { format!(", {warnings} warnings") } else { String::new() }
+            );
         } else {
             anstream::eprintln!("{errors} errors, {warnings} warnings");
         }

@@ -44,10 +44,8 @@ impl Client {
     }
 
     pub async fn get(&self, path: &str, query: &[(&str, Option<&str>)]) -> anyhow::Result<Value> {
-        let query: Vec<String> = query
-            .iter()
-            .filter_map(|(name, value)| value.map(|value| format!("{name}={}", encode(value))))
-            .collect();
+        let query: Vec<String> =
+            query.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={}", encode(value)))).collect();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
         self.call(Method::GET, &path, None).await?.ok()
     }
@@ -68,10 +66,9 @@ impl Client {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let answer = request
-            .send()
-            .await
-            .with_context(|| format!("no selfheal answers at {}; is `selfheal run` running? --url names another", self.base))?;
+        let answer = request.send().await.with_context(|| {
+            format!("no selfheal answers at {}; is `selfheal run` running? --url names another", self.base)
+        })?;
         let status = answer.status();
         let text = answer.text().await.context("the answer broke off")?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));

@@ -15,7 +15,7 @@ pub fn json(value: &Value) {
 /// Prints rows under a head: aligned, cut to the terminal's width, without lines in a pipe.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head.iter().map(|title| title.to_uppercase()));
+    table.load_style(presets::NOTHING).set_header(head.iter().map(|title| title.to_uppercase()));
     if std::io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     } else {

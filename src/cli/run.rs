@@ -1,16 +1,21 @@
 //! `selfheal run` and `selfheal demo`.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
+use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{DemoArgs, LogFormat, RunArgs};
+use super::args::{DemoArgs, InboxArgs, LogFormat, RunArgs};
 use super::exit;
 use crate::api::ReloadAnswer;
+use crate::app::sinks::SmtpSink;
 use crate::app::{Options, Running, demo};
 
 /// What is logged without `SELFHEAL_LOG`.
 const DEFAULT_LOG: &str = "selfheal=info,warn";
+/// How often the inbox looks for new mail.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 fn start_log(format: LogFormat, default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("SELFHEAL_LOG")
@@ -72,4 +77,24 @@ pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
     start_log(LogFormat::Text, if args.verbose { DEFAULT_LOG } else { "error" });
     let all_cured = demo::run(args.keep).await?;
     Ok(if all_cured { 0 } else { exit::FAILED })
+}
+
+/// Takes mail on loopback and prints it, until stopped.
+pub async fn inbox(args: InboxArgs) -> anyhow::Result<u8> {
+    let sink = SmtpSink::bind(("127.0.0.1", args.port))
+        .await
+        .with_context(|| format!("cannot listen on port {}; choose another with --port", args.port))?;
+    anstream::eprintln!("taking mail on {}; Ctrl-C ends it", sink.address());
+    let mut seen = 0;
+    loop {
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => return stopped.map(|()| 0).map_err(Into::into),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        let mails = sink.mails();
+        for mail in mails.iter().skip(seen) {
+            anstream::println!("\n── to {}: {}\n{}", mail.recipients.join(", "), mail.subject(), mail.text());
+        }
+        seen = mails.len();
+    }
 }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::args::{ListArgs, ReasonArgs, ReloadArgs, RunsArgs, SendArgs, StatusArgs, TriggerArgs};
 use super::client::{Client, encode};
-use super::output::{self, text, time, tinted};
 use super::exit;
+use super::output::{self, text, time, tinted};
 
 /// How often `trigger --wait` looks at its run.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -46,7 +46,8 @@ fn events_of(args: &SendArgs, deployment: &str) -> anyhow::Result<Vec<Value>> {
         events.push(json!({ "type": "metrics", "deployment": deployment, "values": values, "labels": labels }));
     }
     if let Some(name) = &args.signal {
-        events.push(json!({ "type": "signal", "deployment": deployment, "name": name, "fields": texts(&args.fields)? }));
+        events
+            .push(json!({ "type": "signal", "deployment": deployment, "name": name, "fields": texts(&args.fields)? }));
     }
     if let Some(health) = &args.health {
         let (check, status) = health.split_once('=').with_context(|| format!("`{health}` is not check=status"))?;

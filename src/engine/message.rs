@@ -1,11 +1,7 @@
 //! The messages between the two halves: detect says what is true, judge says what it wants to know.
 
-use std::sync::Arc;
-
-use smol_str::SmolStr;
-
 use crate::model::{
-    AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp, Value,
+    AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp,
 };
 use crate::script::{Condition, Param, Template, Truth};
 

@@ -29,3 +29,8 @@ pub struct Diagnostic {
     #[serde(skip)]
     pub source_line: String,
 }
+
+/// As people read it: file, line, column, the source line, a caret, the reason and a suggestion; one after the other.
+pub fn render(_diagnostics: &[Diagnostic], _colour: bool) -> String {
+    todo!()
+}

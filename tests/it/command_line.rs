@@ -115,7 +115,8 @@ fn a_running_engine_is_used_from_the_command_line_and_drains_on_sigterm() {
     )
     .expect("written");
     std::fs::create_dir(dir.path().join("rules")).expect("made");
-    std::fs::write(dir.path().join("rules/a.yaml"), "rules:\n  - { alert: Hot, when: 'last(\"t\") > 5' }\n").expect("written");
+    std::fs::write(dir.path().join("rules/a.yaml"), "rules:\n  - { alert: Hot, when: 'last(\"t\") > 5' }\n")
+        .expect("written");
     let (mut child, address, mut log) = run(dir.path());
     let url = format!("http://{address}");
 

@@ -27,9 +27,8 @@ pub async fn start(files: &[(&str, &str)]) -> Bench {
     let webhook = WebhookSink::start().await.expect("the webhook sink starts");
     let dir = TempDir::new().expect("a temporary folder");
     for (path, text) in files {
-        let text = text
-            .replace("@SMTP_PORT@", &smtp.address().port().to_string())
-            .replace("@WEBHOOK_URL@", &webhook.url());
+        let text =
+            text.replace("@SMTP_PORT@", &smtp.address().port().to_string()).replace("@WEBHOOK_URL@", &webhook.url());
         write(&dir, path, &text);
     }
     let running = Running::start(options(dir.path().to_owned()))

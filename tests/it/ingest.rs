@@ -21,7 +21,8 @@ fn metric(value: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn good_events_are_kept_beside_bad_ones_and_each_bad_one_is_named() {
     let bench = harness::start(&[("selfheal.yaml", POLICY)]).await;
-    let future = r#"{"type":"metric","deployment":"checkout","name":"cpu_percent","value":1,"time":"2050-01-01T00:00:00Z"}"#;
+    let future =
+        r#"{"type":"metric","deployment":"checkout","name":"cpu_percent","value":1,"time":"2050-01-01T00:00:00Z"}"#;
     let body = [
         metric("1"),
         "{\"type\":\"metric\", broken".to_owned(),

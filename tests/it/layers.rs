@@ -103,7 +103,9 @@ fn the_core_and_the_engine_touch_nothing_outside() {
         for file in files {
             let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for forbidden in ["tokio::", "std::fs", "std::net", "std::process", "Instant::now", "SystemTime", "tracing::"] {
+            for forbidden in
+                ["tokio::", "std::fs", "std::net", "std::process", "Instant::now", "SystemTime", "tracing::"]
+            {
                 if code.contains(forbidden) {
                     wrong.push(format!("{}: {forbidden}", file.display()));
                 }

@@ -49,7 +49,12 @@ verify: { hold: 500ms, within: 20s }
 "#;
 
 fn files() -> Vec<(&'static str, &'static str)> {
-    vec![("selfheal.yaml", POLICY), ("rules/cpu.yaml", RULE), ("playbooks/restart.yaml", PLAYBOOK), ("ours.sh", ADAPTER)]
+    vec![
+        ("selfheal.yaml", POLICY),
+        ("rules/cpu.yaml", RULE),
+        ("playbooks/restart.yaml", PLAYBOOK),
+        ("ours.sh", ADAPTER),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,7 +87,11 @@ async fn an_event_becomes_an_alert_a_repair_and_a_mail() {
     assert!(mails.iter().any(|mail| mail.data.contains("cured")), "no mail tells of the cure");
 
     until("a webhook about the end", || {
-        bench.webhook.requests().iter().any(|request| String::from_utf8_lossy(&request.body).contains(r#""status":"resolved""#))
+        bench
+            .webhook
+            .requests()
+            .iter()
+            .any(|request| String::from_utf8_lossy(&request.body).contains(r#""status":"resolved""#))
     })
     .await;
     let verifier = standardwebhooks::Webhook::new("whsec_dGVzdCBrZXkgZm9yIHNpZ25hdHVyZXM=").expect("a good key");
@@ -90,7 +99,9 @@ async fn an_event_becomes_an_alert_a_repair_and_a_mail() {
         let old_headers = request
             .headers
             .iter()
-            .map(|(name, value)| (name.as_str().parse().expect("a name"), value.as_bytes().try_into().expect("a value")))
+            .map(|(name, value)| {
+                (name.as_str().parse().expect("a name"), value.as_bytes().try_into().expect("a value"))
+            })
             .collect();
         verifier.verify(&request.body, &old_headers).expect("the signature is right");
     }
@@ -106,9 +117,7 @@ async fn a_pause_stops_repairs_but_not_alerts_and_is_audited() {
     bench.wait_for_alert("HighCpu", "firing").await;
     until("a mail", || !bench.smtp.mails().is_empty()).await;
     let refused = bench
-        .wait("a refusal", "/api/v1/alerts", |alerts| {
-            find(alerts, |alert| alert["remediation"]["state"] == "waiting")
-        })
+        .wait("a refusal", "/api/v1/alerts", |alerts| find(alerts, |alert| alert["remediation"]["state"] == "waiting"))
         .await;
     assert!(!bench.dir.path().join("restarted").exists(), "it acted while paused: {refused:#}");
     let status = bench.get("/api/v1/status").await;
@@ -119,14 +128,17 @@ async fn a_pause_stops_repairs_but_not_alerts_and_is_audited() {
     bench.event(json!({ "type": "metric", "deployment": "checkout", "name": "cpu_percent", "value": 99 })).await;
     until("the restart", || bench.dir.path().join("restarted").exists()).await;
     let audit = bench.get("/api/v1/audit").await;
-    assert!(find(&audit, |entry| entry["what"].as_str().is_some_and(|what| what.contains("moving the database"))).is_some());
+    assert!(
+        find(&audit, |entry| entry["what"].as_str().is_some_and(|what| what.contains("moving the database"))).is_some()
+    );
     bench.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_by_hand_takes_the_same_way_and_a_wrong_one_says_why() {
     let bench = harness::start(&files()).await;
-    let trigger = |playbook: &str, deployment: &str| json!({ "playbook": playbook, "deployment": deployment }).to_string();
+    let trigger =
+        |playbook: &str, deployment: &str| json!({ "playbook": playbook, "deployment": deployment }).to_string();
     for (playbook, deployment, said) in [("restrat", "checkout", "restrat"), ("restart", "nowhere", "nowhere")] {
         let (status, answer) = bench.post("/api/v1/runs", trigger(playbook, deployment)).await;
         assert_eq!(status, 409, "{answer}");

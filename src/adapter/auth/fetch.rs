@@ -221,9 +221,7 @@ type OauthError = RequestTokenError<HttpError, oauth2::StandardErrorResponse<Bas
 /// `once`: the request may be answered only once, so an answer that was lost is not known to have failed.
 fn oauth_error(url: &str, error: &OauthError, once: bool) -> AuthError {
     match error {
-        RequestTokenError::ServerResponse(answer) => {
-            AuthError::Permanent(format!("{url} refused: {answer}"))
-        }
+        RequestTokenError::ServerResponse(answer) => AuthError::Permanent(format!("{url} refused: {answer}")),
         RequestTokenError::Request(HttpError::Client(error)) if error.is_connect() || error.is_builder() => {
             AuthError::Transient(format!("cannot reach {url}: {}", with_causes(error)))
         }
@@ -272,7 +270,11 @@ fn token_from(answer: &[u8]) -> Result<Fetched, String> {
         let document: TokenDocument =
             serde_json::from_str(text).map_err(|error| format!("answered JSON without a token: {error}"))?;
         let expires_in = document.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        return named(document.access_token).map(|access_token| Fetched { access_token, expires_in, refresh_token: None });
+        return named(document.access_token).map(|access_token| Fetched {
+            access_token,
+            expires_in,
+            refresh_token: None,
+        });
     }
     named(text.to_owned()).map(|access_token| Fetched { access_token, expires_in: None, refresh_token: None })
 }

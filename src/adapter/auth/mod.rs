@@ -114,8 +114,9 @@ fn deliver(
         AuthFormat::Token => fetched.access_token.clone(),
         AuthFormat::Json => json!({ "access_token": fetched.access_token, "expires_at": expires_at }).to_string(),
     };
-    durable::write_private(&path, content.as_bytes())
-        .map_err(|error| AuthError::Permanent(format!("cannot deliver the credential to {}: {error}", path.display())))?;
+    durable::write_private(&path, content.as_bytes()).map_err(|error| {
+        AuthError::Permanent(format!("cannot deliver the credential to {}: {error}", path.display()))
+    })?;
     let kept = kept::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
     keep(kept_at, &kept.issued(issued_at, expires_at))?;
     Ok(Delivered { path, issued_at, expires_at })
@@ -137,6 +138,7 @@ fn resolve(context: &AdapterContext, secret: &crate::model::Secret) -> Result<St
 }
 
 fn keep(path: &Path, kept: &Kept) -> Result<(), AuthError> {
-    kept::write(path, kept)
-        .map_err(|error| AuthError::Permanent(format!("cannot keep the credential's state in {}: {error}", path.display())))
+    kept::write(path, kept).map_err(|error| {
+        AuthError::Permanent(format!("cannot keep the credential's state in {}: {error}", path.display()))
+    })
 }

@@ -178,7 +178,10 @@ async fn a_command_prints_a_token_or_a_document() {
     assert_eq!(desk.delivered(), "a-plain-token");
     let document = r#"echo '{"access_token": "from-json", "expires_in": 60}'"#;
     let delivered = desk.refresh(run(document), AuthFormat::Token).await.unwrap();
-    assert_eq!((desk.delivered().as_str(), delivered.expires_at), ("from-json", Some(Timestamp::from_millis(1_060_000))));
+    assert_eq!(
+        (desk.delivered().as_str(), delivered.expires_at),
+        ("from-json", Some(Timestamp::from_millis(1_060_000)))
+    );
     for (script, why) in [
         ("echo no luck >&2; exit 3", "no luck"),
         ("true", "empty"),

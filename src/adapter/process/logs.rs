@@ -68,8 +68,7 @@ fn cut_above(log: &Path, most: u64) -> io::Result<bool> {
     shift(log);
     let mut from = OpenOptions::new().read(true).write(true).open(log)?;
     from.seek(SeekFrom::Start(length.saturating_sub(ROTATE_AT)))?;
-    let mut kept =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(aside(log, 1))?;
+    let mut kept = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(aside(log, 1))?;
     io::copy(&mut (&mut from).take(ROTATE_AT), &mut kept)?;
     kept.flush()?;
     from.set_len(0)?;

@@ -73,24 +73,48 @@ fn verb_specs() -> Vec<VerbSpec> {
         settle: None,
     };
     vec![
-        verb("restart", Disrupt, false, vec![
-            FieldSpec::optional("grace", Duration, "from SIGTERM to SIGKILL; the target's unless said"),
-            FieldSpec::optional("replicas", OneOf(vec![SICK, "all"]), "all unless said; sick ones are named by checks"),
-        ]),
-        verb("scale", Change, true, vec![
-            FieldSpec::optional("replicas", Integer, "to this many, within the target's bounds"),
-            FieldSpec::optional("memory", Size, "to this limit; replicas are restarted one by one to hear of it"),
-            FieldSpec::optional("cpu", Number, "not supported by processes; says so when it is run"),
-        ]),
-        verb("rollback", Disrupt, true, vec![
-            FieldSpec::optional("to", Text, "previous, or a version"),
-            FieldSpec::optional("force", Boolean, "go on even when replicas do not become ready"),
-        ]),
+        verb(
+            "restart",
+            Disrupt,
+            false,
+            vec![
+                FieldSpec::optional("grace", Duration, "from SIGTERM to SIGKILL; the target's unless said"),
+                FieldSpec::optional(
+                    "replicas",
+                    OneOf(vec![SICK, "all"]),
+                    "all unless said; sick ones are named by checks",
+                ),
+            ],
+        ),
+        verb(
+            "scale",
+            Change,
+            true,
+            vec![
+                FieldSpec::optional("replicas", Integer, "to this many, within the target's bounds"),
+                FieldSpec::optional("memory", Size, "to this limit; replicas are restarted one by one to hear of it"),
+                FieldSpec::optional("cpu", Number, "not supported by processes; says so when it is run"),
+            ],
+        ),
+        verb(
+            "rollback",
+            Disrupt,
+            true,
+            vec![
+                FieldSpec::optional("to", Text, "previous, or a version"),
+                FieldSpec::optional("force", Boolean, "go on even when replicas do not become ready"),
+            ],
+        ),
         verb("refresh_auth", Change, false, Vec::new()),
-        verb("configure", Disrupt, true, vec![
-            FieldSpec::required("set", Any, "environment variables to values; null takes one back"),
-            FieldSpec::optional("then", OneOf(THEN.to_vec()), "restart unless said"),
-        ]),
+        verb(
+            "configure",
+            Disrupt,
+            true,
+            vec![
+                FieldSpec::required("set", Any, "environment variables to values; null takes one back"),
+                FieldSpec::optional("then", OneOf(THEN.to_vec()), "restart unless said"),
+            ],
+        ),
         verb("logs", Read, true, vec![FieldSpec::optional("lines", Integer, "of every replica, 100 unless said")]),
         verb("diagnose", Read, true, Vec::new()),
     ]
@@ -200,7 +224,8 @@ async fn ensure(shared: &Arc<Shared>, deployment: &Deployment) -> Result<(), Str
         if managed.read(|state| state.declared_replicas.is_none()) {
             managed.change(|state| state.follow(&target))?;
         }
-        let (up, of) = managed.read(|state| (state.running.values().filter(|one| one.is_alive()).count(), state.replicas));
+        let (up, of) =
+            managed.read(|state| (state.running.values().filter(|one| one.is_alive()).count(), state.replicas));
         tracing::info!(deployment = %deployment.id, up, of, "adopted");
         return Ok(());
     }

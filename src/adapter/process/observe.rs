@@ -136,7 +136,9 @@ async fn look(shared: &Shared, managed: &Managed, target: &Target, table: &Table
         async move {
             let up = running.as_ref().is_some_and(Running::is_alive);
             let members = match &running {
-                Some(running) if up => running.identity().map_or(&[][..], |identity| table.session(identity.pid)).to_vec(),
+                Some(running) if up => {
+                    running.identity().map_or(&[][..], |identity| table.session(identity.pid)).to_vec()
+                }
                 _ => Vec::new(),
             };
             let ready = match &running {

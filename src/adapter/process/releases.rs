@@ -28,8 +28,9 @@ pub fn place(dir: &Path) -> Result<Place, String> {
     let link = dir.join("current");
     let resolved = fs::canonicalize(&link)
         .map_err(|error| format!("{} leads nowhere ({error}); there are {}", link.display(), there()))?;
-    let version = version_in(dir, &resolved)
-        .ok_or_else(|| format!("{} leads to {}, which is no release; there are {}", link.display(), resolved.display(), there()))?;
+    let version = version_in(dir, &resolved).ok_or_else(|| {
+        format!("{} leads to {}, which is no release; there are {}", link.display(), resolved.display(), there())
+    })?;
     Ok(Place { dir: resolved, version: Some(version) })
 }
 

@@ -25,8 +25,19 @@ use crate::model::FailureClass;
 /// What a replica gets of selfheal's own environment. The rest may hold secrets of selfheal; what a program needs of
 /// it is named in `env`.
 const INHERITED: [&str; 13] = [
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH",
-    "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
 ];
 
 /// How often a process is looked at while it is waited for.
@@ -71,15 +82,18 @@ pub fn start(shared: &Shared, managed: &Arc<Managed>, target: &Target, index: u3
         .change(|state| {
             state.last_incarnation += 1;
             let incarnation = state.last_incarnation;
-            state.running.insert(index, Running {
-                pid: None,
-                start: 0,
-                port,
-                version: place.version.clone(),
-                incarnation,
-                started_at: shared.context.now(),
-                ended: None,
-            });
+            state.running.insert(
+                index,
+                Running {
+                    pid: None,
+                    start: 0,
+                    port,
+                    version: place.version.clone(),
+                    incarnation,
+                    started_at: shared.context.now(),
+                    ended: None,
+                },
+            );
             incarnation
         })
         .map_err(VerbError::transient)?;
@@ -215,7 +229,8 @@ fn choose_port(
         let strangers: BTreeSet<u16> =
             range.clone().filter(|port| listening.contains(port) && !held.contains_key(port)).collect();
         let strangers: Vec<String> = strangers.iter().map(u16::to_string).collect();
-        let named = if strangers.is_empty() { String::new() } else { format!("; others listen on {}", strangers.join(", ")) };
+        let named =
+            if strangers.is_empty() { String::new() } else { format!("; others listen on {}", strangers.join(", ")) };
         return Err(VerbError::permanent(format!(
             "no port of {}-{} is free for replica {index}{named}",
             range.start(),
@@ -362,12 +377,10 @@ pub async fn probe(http: &reqwest::Client, ready: &Ready, within: Duration) -> R
             Err(error) if error.is_connect() => Err(format!("{url} takes no connections")),
             Err(error) => Err(format!("{url}: {error}")),
         },
-        Ready::Tcp(address) => {
-            match tokio::time::timeout(within, tokio::net::TcpStream::connect(address)).await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(format!("{address}: {error}")),
-                Err(_) => Err(format!("{address} did not answer within {within:?}")),
-            }
-        }
+        Ready::Tcp(address) => match tokio::time::timeout(within, tokio::net::TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("{address}: {error}")),
+            Err(_) => Err(format!("{address} did not answer within {within:?}")),
+        },
     }
 }

@@ -141,13 +141,8 @@ impl Managed {
             state.boot = boot;
         }
         find_marked(&dir, &mut state, now);
-        let managed = Managed {
-            id: id.clone(),
-            dir,
-            verbs: Arc::default(),
-            meter: Mutex::default(),
-            state: Mutex::new(state),
-        };
+        let managed =
+            Managed { id: id.clone(), dir, verbs: Arc::default(), meter: Mutex::default(), state: Mutex::new(state) };
         if managed.path().exists() || managed.read(|state| !state.running.is_empty()) {
             managed.change(|_| ())?;
         }

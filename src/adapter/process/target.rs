@@ -74,8 +74,16 @@ pub struct Names<'a> {
 pub fn fields() -> Vec<FieldSpec> {
     use FieldKind::{Duration, Integer, Object, PortRange, Size, Text, TextList, TextMap};
     vec![
-        FieldSpec::required("command", TextList, "the program and its arguments; {{ port }}, {{ replica }}, {{ version }}"),
-        FieldSpec::optional("dir", Text, "holds releases/<version>/ and current; without releases the working directory"),
+        FieldSpec::required(
+            "command",
+            TextList,
+            "the program and its arguments; {{ port }}, {{ replica }}, {{ version }}",
+        ),
+        FieldSpec::optional(
+            "dir",
+            Text,
+            "holds releases/<version>/ and current; without releases the working directory",
+        ),
         FieldSpec::optional("replicas", Integer, "what it starts with, 1 unless said"),
         FieldSpec::optional("min_replicas", Integer, "the least `scale` goes to, 1 unless said"),
         FieldSpec::optional("max_replicas", Integer, "the most `scale` goes to; the number of ports unless said"),
@@ -116,7 +124,10 @@ impl Target {
         let places = ports.as_ref().map_or(MAX_REPLICAS, |ports| ports.len() as u32);
         let max_replicas = fields.count("max_replicas")?.unwrap_or(places.max(replicas));
         if max_replicas > MAX_REPLICAS || replicas > MAX_REPLICAS {
-            return Err(format!("{} replicas are more than the {MAX_REPLICAS} one machine takes", max_replicas.max(replicas)));
+            return Err(format!(
+                "{} replicas are more than the {MAX_REPLICAS} one machine takes",
+                max_replicas.max(replicas)
+            ));
         }
         if min_replicas > max_replicas || !(min_replicas..=max_replicas).contains(&replicas) {
             return Err(format!(
@@ -193,7 +204,9 @@ pub fn fill(text: &str, names: &Names<'_>) -> Result<String, String> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(TEMPLATE_FUEL));
     let filled = match names.port {
-        Some(port) => environment.render_str(text, context! { port, replica => names.replica, version => names.version }),
+        Some(port) => {
+            environment.render_str(text, context! { port, replica => names.replica, version => names.version })
+        }
         None => environment.render_str(text, context! { replica => names.replica, version => names.version }),
     };
     filled.map_err(|error| format!("cannot fill in `{text}`: {error}"))
@@ -293,11 +306,14 @@ mod tests {
         let path = folder.path().join("env");
         fs::write(&path, "# a comment\n\nexport A=1\nB=\"two words\"\nC=\n").unwrap();
         let read = read_env_file(&path).unwrap();
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [
-            ("A".to_owned(), "1".to_owned()),
-            ("B".to_owned(), "two words".to_owned()),
-            ("C".to_owned(), String::new())
-        ]);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [
+                ("A".to_owned(), "1".to_owned()),
+                ("B".to_owned(), "two words".to_owned()),
+                ("C".to_owned(), String::new())
+            ]
+        );
         fs::write(&path, "A=1\nnonsense\n").unwrap();
         assert!(read_env_file(&path).is_err_and(|error| error.ends_with(":2: this is no NAME=value")));
         assert!(read_env_file(&folder.path().join("none")).is_err_and(|error| error.contains("cannot read env_file")));

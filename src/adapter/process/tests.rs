@@ -19,8 +19,8 @@ use super::*;
 use crate::adapter::{Adapters, AdaptersConfig};
 use crate::engine::{Attempt, DesiredDeployment, StepEnd};
 use crate::model::{
-    AdapterDef, AdapterName, Allow, FailureClass, HealthyWhen, Labels, ResolveSecret, Secret, SecretError, SecretSource,
-    StepAttemptId, Timestamp,
+    AdapterDef, AdapterName, Allow, FailureClass, HealthyWhen, Labels, ResolveSecret, Secret, SecretError,
+    SecretSource, StepAttemptId, Timestamp,
 };
 
 /// How long anything may take before a test fails.
@@ -102,11 +102,7 @@ impl World {
     }
 
     fn desired(&self) -> DesiredDeployment {
-        DesiredDeployment {
-            deployment: self.deployment.clone(),
-            adapter: Some(self.def.clone()),
-            replicas: Vec::new(),
-        }
+        DesiredDeployment { deployment: self.deployment.clone(), adapter: Some(self.def.clone()), replicas: Vec::new() }
     }
 
     fn step(&self, verb: &str, params: Value) -> StepCall {

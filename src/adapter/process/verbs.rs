@@ -107,7 +107,8 @@ pub async fn scale(job: &Job) -> Done {
     };
     roll(job, down_or_all, job.target.grace, Wait::UntilReady, &mut rolled).await?;
     stop_surplus(job, job.target.grace, &mut rolled).await?;
-    let mut output = json!({ "replicas": to, "replicas_before": had, "memory": to_memory, "memory_before": had_memory });
+    let mut output =
+        json!({ "replicas": to, "replicas_before": had, "memory": to_memory, "memory_before": had_memory });
     if !bounded.is_empty() {
         output["bounded"] = json!(bounded);
     }
@@ -138,7 +139,9 @@ pub async fn rollback(job: &Job) -> Done {
     let version = match to.as_str() {
         "previous" => job
             .managed
-            .read(|state| state.previous_version(|version| there.iter().any(|known| known == version)).map(str::to_owned))
+            .read(|state| {
+                state.previous_version(|version| there.iter().any(|known| known == version)).map(str::to_owned)
+            })
             .ok_or_else(|| {
                 let known = releases::known(&there);
                 VerbError::permanent(format!("no version before the current one is known; there are {known}"))

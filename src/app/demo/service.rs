@@ -66,7 +66,10 @@ pub async fn serve(port: u16) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on port {port}"))?;
     println!("version {} listens on port {port}", service.version);
     let app = Router::new()
-        .route("/", get(|State(service): State<Arc<Service>>| async move { format!("hello from {}\n", service.version) }))
+        .route(
+            "/",
+            get(|State(service): State<Arc<Service>>| async move { format!("hello from {}\n", service.version) }),
+        )
         .route("/health", get(health))
         .route("/work", get(work))
         .route("/fault/{kind}", post(fault))

@@ -63,7 +63,11 @@ impl Reader {
     pub async fn ports(&self) -> anyhow::Result<Vec<u64>> {
         let view = self.get("/api/v1/deployments/shop").await?;
         let replicas = view["replicas"].as_array().cloned().unwrap_or_default();
-        Ok(replicas.iter().filter(|replica| replica["up"] == true).filter_map(|replica| replica["port"].as_u64()).collect())
+        Ok(replicas
+            .iter()
+            .filter(|replica| replica["up"] == true)
+            .filter_map(|replica| replica["port"].as_u64())
+            .collect())
     }
 }
 
@@ -85,7 +89,10 @@ impl Stage {
         let program = std::env::current_exe().context("cannot tell where selfheal itself is")?;
         policy::write(&dir, &program.to_string_lossy(), &peers)?;
         let expires_at = clock.now() + Duration::from_secs(3600);
-        std::fs::write(dir.join("shop/token.json"), json!({ "access_token": "first", "expires_at": expires_at }).to_string())?;
+        std::fs::write(
+            dir.join("shop/token.json"),
+            json!({ "access_token": "first", "expires_at": expires_at }).to_string(),
+        )?;
         std::os::unix::fs::symlink("releases/v1", dir.join("shop/current"))?;
         let running = Running::start(Options {
             policy_dir: dir.clone(),
@@ -222,7 +229,9 @@ impl Stage {
 
     /// Says what is new; gives the playbooks that ended cured in this act.
     async fn narrate(&mut self) -> anyhow::Result<Vec<String>> {
-        let in_act = |at: &Value, began: Timestamp| at.as_str().and_then(|at| at.parse().ok()).is_some_and(|at: Timestamp| at >= began);
+        let in_act = |at: &Value, began: Timestamp| {
+            at.as_str().and_then(|at| at.parse().ok()).is_some_and(|at: Timestamp| at >= began)
+        };
         let began = self.act_began;
         let alerts = self.reader.get("/api/v1/alerts").await?;
         for alert in alerts.as_array().into_iter().flatten() {
@@ -243,7 +252,10 @@ impl Stage {
             for step in run["steps"].as_array().into_iter().flatten().filter(|step| !step["ended_at"].is_null()) {
                 let seconds = step["seconds"].as_f64().unwrap_or_default();
                 let message = step["message"].as_str().map(|message| format!(": {message}")).unwrap_or_default();
-                self.say_once("done", format!("{} {} in {seconds:.1}s{message} ({id})", text(&step["id"]), text(&step["outcome"])));
+                self.say_once(
+                    "done",
+                    format!("{} {} in {seconds:.1}s{message} ({id})", text(&step["id"]), text(&step["outcome"])),
+                );
             }
             if let Some(verdict) = run["verdict"].as_str() {
                 self.say_once("verified", format!("{playbook} {verdict}: {} ({id})", text(&run["why"])));
@@ -291,7 +303,12 @@ impl Stage {
     /// Ends everything, the service's processes included, and removes the folder.
     pub async fn strike(self) {
         let pids: Vec<u64> = match self.reader.get("/api/v1/deployments/shop").await {
-            Ok(view) => view["replicas"].as_array().into_iter().flatten().filter_map(|replica| replica["pid"].as_u64()).collect(),
+            Ok(view) => view["replicas"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|replica| replica["pid"].as_u64())
+                .collect(),
             Err(_) => Vec::new(),
         };
         self.running.drain().await;

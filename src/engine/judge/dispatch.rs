@@ -38,4 +38,8 @@ impl Dispatch {
     pub fn resumed(&mut self, _turn: &mut Turn<'_>, _from: Timestamp, _to: Timestamp) {
         todo!()
     }
+    /// Notifications that wait for another try, for their group or for their receiver's rate.
+    pub fn waiting(&self) -> usize {
+        todo!()
+    }
 }

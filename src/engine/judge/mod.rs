@@ -43,6 +43,10 @@ impl Judge {
         &self.remedy
     }
 
+    pub fn dispatch(&self) -> &Dispatch {
+        &self.dispatch
+    }
+
     pub fn next_deadline(&self) -> Option<Timestamp> {
         [self.alerts.next_deadline(), self.remedy.next_deadline(), self.dispatch.next_deadline()]
             .into_iter()

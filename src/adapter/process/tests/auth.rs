@@ -23,13 +23,12 @@ fn with_auth(world: &mut World, script: &str, then: AuthThen) {
 #[tokio::test]
 async fn refresh_auth_delivers_and_reloads() {
     let mut world = World::shell(READS, json!({ "replicas": 2 }));
-    let script = "echo x >> count; echo '{\"access_token\": \"token-'$(wc -l < count | tr -d ' ')'\", \"expires_in\": 300}'";
+    let script =
+        "echo x >> count; echo '{\"access_token\": \"token-'$(wc -l < count | tr -d ' ')'\", \"expires_in\": 300}'";
     with_auth(&mut world, script, AuthThen::Reload);
     world.ensure().await;
-    until("the first credential was there at the start", || {
-        (0..2).all(|index| world.log(index) == "token token-1\n")
-    })
-    .await;
+    until("the first credential was there at the start", || (0..2).all(|index| world.log(index) == "token token-1\n"))
+        .await;
     let before = world.pids().await;
     let output = world.done("refresh_auth", json!({})).await;
     assert_eq!(output["reloaded"], json!([0, 1]));

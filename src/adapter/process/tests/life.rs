@@ -329,7 +329,8 @@ async fn logs_are_the_last_lines_of_every_replica_without_secrets() {
     let expected = "== replica 0 ==\nline 4 of 0 with ***\nline 5 of 0 with ***\n\
                     == replica 1 ==\nline 4 of 1 with ***\nline 5 of 1 with ***";
     assert_eq!(output, json!(expected));
-    let long = World::shell("i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done; exec sleep 1000", json!({}));
+    let long =
+        World::shell("i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; done; exec sleep 1000", json!({}));
     long.ensure().await;
     until("it wrote", || long.log(0).lines().count() == 2000).await;
     let output = long.done("logs", json!({ "lines": 2000 })).await;

@@ -63,10 +63,7 @@ async fn a_port_in_use_is_skipped_and_a_full_range_says_so() {
     let ports = ten_ports();
     let stranger = TcpListener::bind(("127.0.0.1", ports)).unwrap();
     let range = format!("{ports}-{}", ports + 1);
-    let world = World::shell(
-        STAYS,
-        json!({ "ports": range, "max_replicas": 4, "ready": { "after": "10ms" } }),
-    );
+    let world = World::shell(STAYS, json!({ "ports": range, "max_replicas": 4, "ready": { "after": "10ms" } }));
     world.ensure().await;
     world.until_up(&[true]).await;
     assert_eq!(world.observe().await.replicas[0].port, Some(ports + 1));
