@@ -6,3 +6,6 @@ mod ingest;
 mod layers;
 mod loop_closes;
 mod reload;
+mod safety;
+mod scenarios;
+mod world;
