@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
 
+use crate::adapter::process::INHERITED;
+
 /// An answer may have so many bytes; it is one document about one deployment.
 pub const MAX_ANSWER: usize = 1024 * 1024;
 
@@ -35,7 +37,7 @@ pub struct Program {
     /// Not empty.
     pub command: Vec<String>,
     pub dir: PathBuf,
-    /// Added to the environment of selfheal.
+    /// Added to what every program started by selfheal inherits.
     pub env: Vec<(String, String)>,
 }
 
@@ -77,6 +79,8 @@ impl Program {
         let path = if program.contains('/') { self.dir.join(program) } else { Path::new(program).to_owned() };
         Command::new(path)
             .args(arguments)
+            .env_clear()
+            .envs(INHERITED.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))))
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.dir)
             .stdin(Stdio::piped())

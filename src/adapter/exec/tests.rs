@@ -344,9 +344,14 @@ async fn a_program_that_does_not_observe_shows_nothing_and_one_that_fails_says_w
 
 #[tokio::test]
 async fn a_credential_is_fetched_whatever_the_program() {
-    let mut world = World::new(r#"echo '{"outcome":"done","output":"restarted"}'"#);
+    let mut world = World::new(
+        r#"case "$request" in
+        *'"verb":"refresh_auth"'*) echo '{"outcome":"failed","class":"unsupported"}' ;;
+        *) echo '{"outcome":"done","output":"restarted"}' ;;
+        esac"#,
+    );
     let end = world.adapters.call(world.step(given::REFRESH_AUTH, json!({}))).await;
-    assert_eq!(failure(&end).0, FailureClass::Permanent, "without `auth` it is the program's to answer: {end:?}");
+    assert_eq!(failure(&end).0, FailureClass::Unsupported, "without `auth` it is the program's to answer: {end:?}");
     let auth = |then| AuthDef {
         fetch: AuthFetch::Command { command: ["sh", "-c", "echo a-new-token"].map(str::to_owned).to_vec() },
         deliver_to: "token".into(),
@@ -393,4 +398,61 @@ async fn a_program_that_does_not_describe_itself_is_an_error_with_its_reason() {
         let why = catalog.describe("exec", options.as_object().unwrap()).unwrap_err();
         assert!(why.contains(said), "{options}: {why}");
     }
+}
+
+/// The example is what people copy, so it runs here: every verb, a fence that is over, a key that comes twice.
+#[tokio::test]
+async fn the_python_example_works() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "python3 is missing, and CI has to have it");
+        eprintln!("SKIPPED: python3 is not installed, the Python example was not run");
+        return;
+    }
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/adapters/python/ours.py");
+    let mut world = World::new("");
+    world.options = json!({ "command": ["python3", example] });
+    let catalog = Catalog::new(world.folder.path().to_owned());
+    let spec = catalog.describe("exec", world.options.as_object().unwrap()).unwrap_or_else(|why| panic!("{why}"));
+    let names: Vec<&str> = spec.verbs.iter().map(|verb| verb.verb.as_str()).collect();
+    assert_eq!(names, ["restart", "scale", "rollback", "logs", given::REFRESH_AUTH]);
+    assert_eq!(spec.target.unwrap()[0].name, "app");
+    world.verbs = spec.verbs;
+
+    let broken = |how: &str| {
+        let run = std::process::Command::new("python3")
+            .args([example, "--break", how, "shop"])
+            .current_dir(world.folder.path())
+            .status();
+        assert!(run.unwrap().success());
+    };
+    let call = |verb: &str, key: &str, fence: u64, params: Value| {
+        let step = StepCall { id: StepAttemptId::new(key), fence, ..world.step(verb, params) };
+        world.adapters.call(step)
+    };
+    let ready = || async { world.observe().await.unwrap().facts.get("ready_replicas").cloned() };
+    assert_eq!(ready().await, Some(json!(2)));
+    broken("crash");
+    assert_eq!(ready().await, Some(json!(0)));
+    let end = call("restart", "a", 1, json!({})).await;
+    assert!(matches!(&end.outcome, Outcome::Done { output, facts, .. }
+        if output["restarted"] == 2 && facts.get("ready_replicas") == Some(&json!(2))));
+    assert!(end.log.contains("2 of 2 replicas of v1 are ready"), "{}", end.log);
+
+    broken("release");
+    let restarted = call("restart", "b", 2, json!({})).await;
+    assert_eq!(restarted.outcome.word(), "done");
+    assert_eq!(ready().await, Some(json!(0)), "a restart does not cure a bad release");
+    assert_eq!(call("rollback", "c", 3, json!({})).await.outcome.word(), "done");
+    let seen = world.observe().await.unwrap();
+    assert_eq!((seen.facts.get("version"), seen.replicas.len()), (Some(&json!("v1")), 2));
+
+    let scaled = call("scale", "d", 4, json!({"replicas": 4})).await;
+    assert!(matches!(&scaled.outcome, Outcome::Done { output, .. } if output["replicas_before"] == 2));
+    let again = call("scale", "d", 4, json!({"replicas": 4})).await;
+    assert_eq!(again.outcome, scaled.outcome, "the same key has the same answer");
+    assert_eq!(failure(&call("scale", "e", 5, json!({"replicas": 4})).await).0, FailureClass::Conflict);
+    assert_eq!(failure(&call("restart", "f", 3, json!({})).await).0, FailureClass::Conflict, "an old fence");
+    let logs = call("logs", "g", 0, json!({"lines": 1})).await;
+    assert_eq!(logs.outcome, Outcome::done("4 of 4 replicas of v1 are ready\n"));
+    assert_eq!(failure(&call(given::REFRESH_AUTH, "h", 6, json!({})).await).0, FailureClass::Unsupported);
 }

@@ -104,7 +104,7 @@ pub fn names(value: &Value) -> Filling {
         },
         Value::String(text) => Filling::from(text.as_str()),
         Value::Array(items) => items.iter().map(names).collect(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| (name.as_str(), names(value))).collect(),
+        Value::Object(fields) => Filling::from_pairs(fields.iter().map(|(name, value)| (name.clone(), names(value)))),
     }
 }
 
