@@ -8,8 +8,6 @@ use crate::adapter::given;
 use crate::adapter::params::Fields;
 use crate::model::{AdapterSpec, Effectfulness, FieldKind, FieldSpec, Map, Value, Verb, VerbSpec};
 
-/// What every entry may hold, with its headers spelled out: one that refers to a secret is a secret.
-const ENTRY: [&str; 5] = ["base_url", "headers", "timeout", "verbs", "observe"];
 const VERB: [&str; 9] = ["method", "path", "body", "effect", "idempotent", "settle", "params", "ok", "output"];
 const OBSERVE: [&str; 4] = ["method", "path", "facts", "metrics"];
 
@@ -47,7 +45,8 @@ pub struct Look {
     pub metrics: Vec<(String, String)>,
 }
 
-/// What the adapter says of itself with these options.
+/// What the adapter says of itself with these options. The keys of the entry itself are the policy compiler's to check;
+/// headers are spelled out to it, for one that refers to a secret is a secret.
 ///
 /// # Errors
 /// The first thing in the entry that is wrong, named.
@@ -78,7 +77,6 @@ pub fn spec(options: &Map) -> Result<AdapterSpec, String> {
 
 impl Entry {
     pub fn read(options: &Map) -> Result<Entry, String> {
-        only(options, &ENTRY, "an http adapter")?;
         let fields = Fields(options);
         let headers = fields.text_map("headers")?;
         for (name, _) in &headers {
@@ -248,7 +246,7 @@ mod tests {
             (json!({"base_url": "ftp://a", "verbs": {}}), "http://"),
             (json!({"base_url": "http://u:p@a", "verbs": {}}), "headers"),
             (json!({"base_url": "http://a"}), "`verbs` is missing"),
-            (json!({"base_url": "http://a", "verbs": {}, "heders": {}}), "did you mean `headers`"),
+            (verb(json!({"path": "/", "efect": "read"})), "did you mean `effect`"),
             (json!({"base_url": "http://a", "verbs": {}, "headers": {"a b": "c"}}), "header"),
             (verb(json!({})), "`verbs.v`: `path`"),
             (verb(json!({"path": "x"})), "slash"),

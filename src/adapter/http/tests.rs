@@ -261,7 +261,7 @@ async fn no_answer_is_unknown_unless_it_may_be_asked_again() {
         "scale": {"path": "/never", "idempotent": true},
         "logs": {"path": "/never", "effect": "read"}
     });
-    let world = World::new(verbs, json!({"timeout": "200ms"})).await;
+    let world = World::new(verbs, json!({"timeout": "700ms"})).await;
     assert_eq!(class(&world.call("restart", json!({})).await.outcome), Err("unknown"));
     assert_eq!(class(&world.call("scale", json!({})).await.outcome), Ok(FailureClass::Transient));
     assert_eq!(class(&world.call("logs", json!({})).await.outcome), Ok(FailureClass::Transient));
