@@ -1,6 +1,7 @@
 //! All integration tests in one binary: one link, one place to look.
 
 mod command_line;
+mod examples;
 mod harness;
 mod ingest;
 mod layers;
