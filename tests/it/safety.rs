@@ -183,7 +183,10 @@ fn safety_one_run_per_deployment() {
     let by_hand = world.trigger("restart", "web");
     world.run(secs(10));
     assert_eq!(world.acted().len(), 1, "a second run acts\n{}", world.told());
-    assert!(by_hand.is_err() || world.runs().iter().any(|run| run.refused.is_some() || run.state == "waiting"), "{by_hand:?}");
+    assert!(
+        by_hand.is_err() || world.runs().iter().any(|run| run.refused.is_some() || run.state == "waiting"),
+        "{by_hand:?}"
+    );
     // the world itself holds that no two calls overlap
     world.run(mins(30));
 }
@@ -227,17 +230,22 @@ fn safety_budget_before_act() {
     world.on("web", "restart", Behaviour::failed(FailureClass::Permanent, "no"));
     world.run(mins(40));
     assert_eq!(world.acted().len(), 2, "failed attempts count too\n{}", world.told());
-    let refused = world.runs().iter().any(|run| run.refused.as_ref().is_some_and(|refused| refused.guard == "per_deployment"));
+    let refused =
+        world.runs().iter().any(|run| run.refused.as_ref().is_some_and(|refused| refused.guard == "per_deployment"));
     let told = world.news("oncall").iter().any(|news| news.contains("per_deployment"));
     assert!(refused || told, "{}", world.told());
 }
 
 #[test]
 fn safety_finite_defaults() {
-    let guards = compile(&[("selfheal.yaml", "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n")]).guards.clone();
+    let guards =
+        compile(&[("selfheal.yaml", "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n")])
+            .guards
+            .clone();
     assert!((1..=100).contains(&guards.per_deployment.count) && (1..=100).contains(&guards.max_running));
     assert!((1..=100).contains(&guards.blast_radius.max_at_once));
-    for span in [guards.max_event_age, guards.start_grace, guards.act_after, guards.grace, guards.per_deployment.window] {
+    for span in [guards.max_event_age, guards.start_grace, guards.act_after, guards.grace, guards.per_deployment.window]
+    {
         assert!(!span.is_zero() && span <= mins(24 * 60), "{span:?}");
     }
 }
@@ -246,9 +254,10 @@ fn safety_finite_defaults() {
 fn safety_blast_radius() {
     let deployments: String =
         (1..=6).map(|n| format!("  - {{ id: web-{n}, adapter: sim, labels: {{ tier: web }} }}\n")).collect();
-    let policy = POLICY
-        .replace("  - { id: web, adapter: sim, labels: { tier: web } }\n", &deployments)
-        .replace("per_deployment:", "blast_radius: { group_by: [tier], min_healthy: 50%, max_at_once: 2 }, per_deployment:");
+    let policy = POLICY.replace("  - { id: web, adapter: sim, labels: { tier: web } }\n", &deployments).replace(
+        "per_deployment:",
+        "blast_radius: { group_by: [tier], min_healthy: 50%, max_at_once: 2 }, per_deployment:",
+    );
     let mut files = files(RULE, RESTART);
     files[0].1 = &policy;
     let mut world = World::new(&files);
@@ -318,7 +327,11 @@ fn safety_kill_switch() {
     world.gauge("web", "cpu_percent", 95.0);
     world.run(mins(2));
     assert_eq!(world.acted(), [""; 0], "{}", world.told());
-    assert!(world.is_firing("HighCpu") && !world.mails("oncall").is_empty(), "people are told all the same\n{}", world.told());
+    assert!(
+        world.is_firing("HighCpu") && !world.mails("oncall").is_empty(),
+        "people are told all the same\n{}",
+        world.told()
+    );
     world.policy(&files(LADDER, RESTART));
     world.run(mins(2));
     assert_eq!(world.acted(), [""; 0], "a reload lifted it\n{}", world.told());
@@ -431,7 +444,10 @@ fn safety_a_run_whose_rule_is_gone_stops() {
 #[test]
 fn safety_observe_first() {
     for files in [
-        files(RULE, &format!("{RESTART}mode: observe\n").clone()).iter().map(|(path, text)| (*path, (*text).to_owned())).collect::<Vec<_>>(),
+        files(RULE, &format!("{RESTART}mode: observe\n").clone())
+            .iter()
+            .map(|(path, text)| (*path, (*text).to_owned()))
+            .collect::<Vec<_>>(),
         files(RULE, RESTART)
             .iter()
             .map(|(path, text)| (*path, text.replace("guards: {", "guards: { mode: observe,")))
@@ -492,7 +508,10 @@ fn safety_look_around() {
 
 #[test]
 fn safety_one_bad_row() {
-    let rules = format!("rules:\n  - alert: Broken\n    when: 'last(\"cpu_percent\") > \"x\"'\n{}", RULE.replace("rules:\n", ""));
+    let rules = format!(
+        "rules:\n  - alert: Broken\n    when: 'last(\"cpu_percent\") > \"x\"'\n{}",
+        RULE.replace("rules:\n", "")
+    );
     let rules = rules.replace("> \"x\"", "+ label(\"deployment\") > 5");
     let mut world = World::new(&files(&rules, RESTART));
     world.gauge("web", "cpu_percent", 95.0);

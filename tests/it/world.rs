@@ -48,7 +48,8 @@ impl AdapterCatalog for SimCatalog {
 
     fn describe(&self, _kind: &str, _options: &Map) -> Result<AdapterSpec, String> {
         use Effectfulness::{Change, Disrupt, Read};
-        let verb = |name: &str, effect| VerbSpec { verb: name.into(), params: None, effect, idempotent: false, settle: None };
+        let verb =
+            |name: &str, effect| VerbSpec { verb: name.into(), params: None, effect, idempotent: false, settle: None };
         Ok(AdapterSpec {
             options: Vec::new(),
             target: None,
@@ -479,7 +480,8 @@ impl World {
             assert!(call.fence >= *fence, "the fence of {deployment} went back from {fence} to {}", call.fence);
             *fence = call.fence;
         }
-        let params = if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
+        let params =
+            if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
         self.say(format!("call {deployment} {verb}{params}"));
         self.calls.push(Call {
             at: self.now,
@@ -503,7 +505,11 @@ impl World {
     fn show(&mut self, change: Change) {
         match change {
             Change::Alert(view) => {
-                let key = format!("{}{}", view.alert, view.labels.get("deployment").map(|id| format!(" {id}")).unwrap_or_default());
+                let key = format!(
+                    "{}{}",
+                    view.alert,
+                    view.labels.get("deployment").map(|id| format!(" {id}")).unwrap_or_default()
+                );
                 let word = |view: &AlertView| {
                     let suppressed = view.suppressed.as_ref().map(|by| format!(" ({by})")).unwrap_or_default();
                     let without = if view.without_data { " without data" } else { "" };
@@ -519,7 +525,8 @@ impl World {
             }
             Change::Run(view) => {
                 let word = |view: &RunView| {
-                    let refused = view.refused.as_ref().map(|refused| format!(" by {}: {}", refused.guard, refused.figures));
+                    let refused =
+                        view.refused.as_ref().map(|refused| format!(" by {}: {}", refused.guard, refused.figures));
                     let verdict = view.verdict.as_ref().map(|verdict| format!(" {verdict}")).unwrap_or_default();
                     format!("{}{verdict}{}", view.state, refused.unwrap_or_default())
                 };
@@ -599,7 +606,12 @@ impl World {
     }
 
     pub fn health(&self, deployment: &str) -> Option<Health> {
-        self.engine.detect().deployment_views().into_iter().find(|view| view.id.as_str() == deployment).map(|view| view.health)
+        self.engine
+            .detect()
+            .deployment_views()
+            .into_iter()
+            .find(|view| view.id.as_str() == deployment)
+            .map(|view| view.health)
     }
 }
 
