@@ -26,6 +26,8 @@ struct Gate {
     /// When the last notifications passed, at most the rate's count.
     passed: VecDeque<Timestamp>,
     waiting: VecDeque<Notification>,
+    /// Too many groups waited: all that comes joins the one message, until it has passed.
+    is_storm: bool,
 }
 
 impl Gate {
@@ -44,8 +46,8 @@ impl Gate {
 
     fn pass(&mut self, now: Timestamp) {
         self.passed.push_back(now);
-        let count = self.count();
-        while self.passed.len() > count {
+        let (count, window) = (self.count(), self.receiver.rate.window);
+        while self.passed.len() > count || self.passed.front().is_some_and(|at| *at + window <= now) {
             self.passed.pop_front();
         }
     }
@@ -57,7 +59,8 @@ impl Gate {
             Some((index, earlier)) => self.waiting.insert(index, merge(earlier, later)),
             None => self.waiting.push_back(later),
         }
-        if self.waiting.len() > MAX_WAITING_GROUPS {
+        self.is_storm |= self.waiting.len() > MAX_WAITING_GROUPS;
+        if self.is_storm {
             if let Some(all) = std::mem::take(&mut self.waiting).into_iter().reduce(merge) {
                 self.waiting.push_back(all);
             }
@@ -67,7 +70,9 @@ impl Gate {
     /// What cannot wait is the next to pass.
     fn take_next(&mut self) -> Option<Notification> {
         let urgent = self.waiting.iter().position(|waiting| waiting.reason == FlushReason::Urgent);
-        self.waiting.remove(urgent.unwrap_or(0))
+        let next = self.waiting.remove(urgent.unwrap_or(0));
+        self.is_storm &= !self.waiting.is_empty();
+        next
     }
 }
 
@@ -87,6 +92,7 @@ impl Gates {
             receiver: receiver.clone(),
             passed: VecDeque::new(),
             waiting: VecDeque::new(),
+            is_storm: false,
         });
         gate.receiver = receiver.clone();
         if gate.waiting.is_empty() && gate.opens_at() <= now {

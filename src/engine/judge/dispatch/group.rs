@@ -119,7 +119,7 @@ impl Member {
 pub(super) struct WaitingNews {
     pub(super) news: News,
     pub(super) about: Option<AlertKey>,
-    /// The facts of `about` when it came, for alerts that are no members.
+    /// The facts of `about`, as last known: it may be no member (any more).
     pub(super) facts: Option<AlertFacts>,
 }
 
@@ -149,7 +149,7 @@ pub(super) struct Group {
     /// When all was last said. `repeat_interval` counts from it.
     pub(super) said_at: Option<Timestamp>,
     pub(super) members: BTreeMap<AlertKey, Member>,
-    news: Vec<WaitingNews>,
+    pub(super) news: Vec<WaitingNews>,
     /// News that gave way since the last message.
     crowded_out: usize,
 }
@@ -287,7 +287,7 @@ impl Group {
         if !has_word {
             return Flushed { notification: None, left };
         }
-        let reason = self.reason(cause, listed.is_empty());
+        let reason = self.reason(cause);
         self.flush += 1;
         let mut notification = Notification {
             receiver: key.receiver.clone(),
@@ -338,9 +338,9 @@ impl Group {
         left
     }
 
-    fn reason(&self, cause: Cause, only_news: bool) -> FlushReason {
+    fn reason(&self, cause: Cause) -> FlushReason {
         match cause {
-            Cause::Due if self.flush == 0 && !only_news => FlushReason::New,
+            Cause::Due if self.flush == 0 => FlushReason::New,
             Cause::Due => FlushReason::Changed,
             Cause::Repeat => FlushReason::Repeat,
             Cause::Urgent => FlushReason::Urgent,

@@ -103,14 +103,18 @@ impl Lanes {
         }
     }
 
-    /// Shows the notification as undelivered by every notifier its receiver had.
-    pub(super) fn refuse(turn: &mut Turn<'_>, receiver: &Receiver, notification: Notification, why: &str) {
+    /// The notification's receiver is gone: shows it as undelivered by every notifier that was last known.
+    pub(super) fn refuse(turn: &mut Turn<'_>, receiver: Option<&Receiver>, notification: Notification) {
         let notification = Arc::new(notification);
-        let group = GroupKey { id: notification.group.clone(), receiver: receiver.name.clone() };
-        for (name, _) in notifiers(receiver) {
-            let key = LaneKey { group: group.clone(), notifier: name };
+        let group = GroupKey { id: notification.group.clone(), receiver: notification.receiver.clone() };
+        let names = match receiver {
+            Some(receiver) => notifiers(receiver).map(|(name, _)| name).collect(),
+            None => vec![SmolStr::new_static("none")],
+        };
+        for notifier in names {
+            let key = LaneKey { group: group.clone(), notifier };
             let parcel = Parcel::new(&key, notification.clone(), turn.now);
-            parcel.show(turn, &key, Some(&End::Undelivered(why.to_owned())));
+            parcel.show(turn, &key, Some(&End::Undelivered(GONE.to_owned())));
         }
     }
 
@@ -259,7 +263,7 @@ impl Lanes {
 }
 
 /// Why what waits for a receiver that is gone ends.
-pub(super) const GONE: &str = "the receiver is no longer in the policy";
+const GONE: &str = "the receiver is no longer in the policy";
 
 impl Parcel {
     fn new(key: &LaneKey, notification: Arc<Notification>, created_at: Timestamp) -> Self {

@@ -112,7 +112,8 @@ impl Dispatch {
         let is_new = !self.groups.contains_key(&key);
         let group = self.groups.entry(key).or_insert_with(|| Group::new(labels, Some(path), pace, now));
         if let Some((began, flushed_at, said_at)) = clock.filter(|_| is_new) {
-            group.began = began;
+            // one that spoke already begins a thread of its own here, so that no delivery's id comes twice
+            group.began = if flushed_at.is_none() { began } else { now };
             group.flushed_at = flushed_at;
             group.said_at = said_at;
         } else if !is_new && group.is_idle() {

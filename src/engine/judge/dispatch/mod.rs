@@ -24,7 +24,7 @@ use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
 use gate::Gates;
 use group::{Cause, Group, GroupKey, Pace, WaitingNews};
-use lane::{GONE, Lanes};
+use lane::Lanes;
 
 /// Groups and deliveries.
 #[derive(Default)]
@@ -155,10 +155,14 @@ impl Dispatch {
         for alert in &flushed.left {
             self.forget_membership(alert, key);
         }
-        if let (Some(receiver), Some(notification)) = (receiver, flushed.notification) {
-            if let Some(passed) = self.gates.offer(turn.now, receiver, notification) {
-                self.lanes.send(turn, receiver, passed);
+        match (receiver, flushed.notification) {
+            (Some(receiver), Some(notification)) => {
+                if let Some(passed) = self.gates.offer(turn.now, receiver, notification) {
+                    self.lanes.send(turn, receiver, passed);
+                }
             }
+            (None, Some(notification)) => Lanes::refuse(turn, None, notification),
+            (_, None) => {}
         }
         self.arm(turn.now, key);
     }
@@ -183,15 +187,22 @@ impl Dispatch {
                 member.facts.remediation = Some(remediation);
             }
         }
+        for news in &mut group.news {
+            if let Some(facts) = news.about.as_ref().and_then(|alert| word::context_of(known, alert)) {
+                news.facts = Some(facts);
+            }
+        }
     }
 
     fn take_change(&mut self, turn: &mut Turn<'_>, known: &dyn Known, change: &AlertChange) {
         let key = &change.key;
         match change.kind {
-            AlertChangeKind::Fired
-            | AlertChangeKind::Relapsed
-            | AlertChangeKind::SeverityChanged { .. }
-            | AlertChangeKind::Relabelled => self.place(turn, known, key, None),
+            AlertChangeKind::Fired | AlertChangeKind::Relapsed => self.place(turn, known, key, None),
+            AlertChangeKind::SeverityChanged { .. } | AlertChangeKind::Relabelled => {
+                if self.fires_somewhere(key) {
+                    self.place(turn, known, key, None);
+                }
+            }
             // no words of their own; the next message says how it is then
             AlertChangeKind::DataLost | AlertChangeKind::DataBack => {}
             AlertChangeKind::Resolved => self.end(turn, known, key, AlertStatus::Resolved),
@@ -285,7 +296,7 @@ impl Dispatch {
         }
         self.lanes.replace_policy(turn);
         for (receiver, notification) in self.gates.replace(turn.now, &policy.receivers) {
-            Lanes::refuse(turn, &receiver, notification, GONE);
+            Lanes::refuse(turn, Some(&receiver), notification);
         }
     }
 }
