@@ -64,11 +64,15 @@ impl Remedy {
                 }
                 turn.say(Word::RemediationMoved(key.clone()));
             }
-            _ => self.begin_ladder(turn, key, alert.severity),
+            _ => self.begin_ladder(turn, alerts, key, alert.severity),
         }
     }
 
-    fn begin_ladder(&mut self, turn: &mut Turn<'_>, key: &AlertKey, level: Severity) {
+    fn begin_ladder(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, level: Severity) {
+        // a run of the ladder before that has not begun has nothing to begin for
+        if let Some(run) = self.run_of(key) {
+            self.end_waiting(turn, alerts, &run, Verdict::WentAway);
+        }
         self.drop_ladder(key);
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
@@ -102,7 +106,7 @@ impl Remedy {
     fn level_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, from: Severity, to: Severity) {
         let Some(own) = ladder_of(&turn.policy, key, to) else { return };
         let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else {
-            return self.begin_ladder(turn, key, to);
+            return self.begin_ladder(turn, alerts, key, to);
         };
         let running = ladder_of(&turn.policy, key, ladder.level);
         if to <= from || to <= ladder.level || running.is_some_and(|running| same(&running, &own)) {
@@ -220,8 +224,7 @@ impl Remedy {
     /// Makes a run for the rung, which then waits for its guards.
     fn try_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, alert: &Alert) {
         let Some((rungs, index)) = self.rung_of(&turn.policy, key) else {
-            let has_ladder = self.ladders.get(key).is_some_and(|l| ladder_of(&turn.policy, key, l.level).is_some());
-            return if has_ladder { self.exhausted(turn, key) } else { self.ladder_gone(turn, key) };
+            return self.no_rung(turn, key);
         };
         let Some(rung) = rungs.rungs.get(index) else { return };
         let Some(deployment) = alert.deployment.clone().or_else(|| key.deployment()) else {
@@ -257,19 +260,19 @@ impl Remedy {
         self.consult(turn, alerts, &id);
     }
 
-    /// The policy has no ladder for it any more.
-    fn ladder_gone(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+    /// The ladder has come to its end, or the policy has none for it any more.
+    pub(super) fn no_rung(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+        if self.rungs_at(&turn.policy, key) > 0 {
+            return self.exhausted(turn, key);
+        }
         self.drop_ladder(key);
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
     fn next_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
-        let rungs = self
-            .ladders
-            .get(key)
-            .and_then(|ladder| ladder_of(&turn.policy, key, ladder.level))
-            .map_or(0, |ladder| ladder.rungs.len());
+        let rungs = self.rungs_at(&turn.policy, key);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
+        ladder.rungs = rungs;
         if ladder.rung + 1 >= rungs {
             return self.exhausted(turn, key);
         }

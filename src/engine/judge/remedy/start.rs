@@ -70,7 +70,8 @@ impl Remedy {
             }
             if !self.fit_to_policy(turn, key, id) {
                 self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
-                return self.end_waiting(turn, alerts, id, Verdict::Cancelled);
+                self.end_waiting(turn, alerts, id, Verdict::Cancelled);
+                return self.no_rung(turn, key);
             }
         }
         match self.refusals(turn, alerts, id, None) {

@@ -120,6 +120,8 @@ impl Remedy {
         let (kind, reason) = match verdict {
             Verdict::Cured => (NewsKind::Cured, FlushReason::Changed),
             Verdict::NotCured => (NewsKind::NotCured, FlushReason::Changed),
+            // the policy has changed under a run that had not begun: nobody has to go on with anything
+            Verdict::Cancelled if run.begun_at.is_none() && self.has_no_rung(turn, run) => return,
             // the ladder stops here: somebody has to go on
             Verdict::Inconclusive | Verdict::Cancelled => (NewsKind::Inconclusive, FlushReason::Urgent),
             Verdict::Refused if by_hand => (NewsKind::Refused, FlushReason::Urgent),
@@ -129,6 +131,10 @@ impl Remedy {
         };
         let text = views::sentence(run);
         self.tell(turn, id, kind, reason, text);
+    }
+
+    fn has_no_rung(&self, turn: &Turn<'_>, run: &Run) -> bool {
+        run.alert().is_some_and(|key| self.rung_of(&turn.policy, key).is_none())
     }
 
     /// The end of a ladder goes at once, with the whole story.
