@@ -60,10 +60,10 @@ impl Gate {
             None => self.waiting.push_back(later),
         }
         self.is_storm |= self.waiting.len() > MAX_WAITING_GROUPS;
-        if self.is_storm {
-            if let Some(all) = std::mem::take(&mut self.waiting).into_iter().reduce(merge) {
-                self.waiting.push_back(all);
-            }
+        if self.is_storm
+            && let Some(all) = std::mem::take(&mut self.waiting).into_iter().reduce(merge)
+        {
+            self.waiting.push_back(all);
         }
     }
 

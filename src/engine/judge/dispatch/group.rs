@@ -310,13 +310,15 @@ impl Group {
         Flushed { notification: Some(notification), left }
     }
 
-    /// Takes the news that may go now. What is urgent waits for nothing, and what waits with it goes along.
+    /// Takes the news that may go now. What is urgent comes last and takes along what waits about the same alert.
     fn take_news(&mut self, cause: Cause) -> Vec<WaitingNews> {
         let all = std::mem::take(&mut self.news);
-        if matches!(cause, Cause::Urgent | Cause::Playbook) {
-            return all;
-        }
-        let (held, free) = all.into_iter().partition(|news| self.is_held_back(news));
+        let urgent = match cause {
+            Cause::Urgent | Cause::Playbook => all.last().and_then(|news| news.about.clone()),
+            Cause::Due | Cause::Repeat => None,
+        };
+        let (held, free) =
+            all.into_iter().partition(|news| self.is_held_back(news) && (news.about != urgent || urgent.is_none()));
         self.news = held;
         free
     }

@@ -119,12 +119,12 @@ impl Lanes {
     }
 
     fn enqueue(&mut self, turn: &mut Turn<'_>, key: LaneKey, notification: Arc<Notification>) {
-        if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.queue.len() >= MAX_QUEUE) {
-            if let Some(last) = lane.queue.back_mut().filter(|last| last.attempts == 0) {
-                last.notification = Arc::new(merge((*last.notification).clone(), (*notification).clone()));
-                last.show(turn, &key, None);
-                return;
-            }
+        if let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.queue.len() >= MAX_QUEUE)
+            && let Some(last) = lane.queue.back_mut().filter(|last| last.attempts == 0)
+        {
+            last.notification = Arc::new(merge((*last.notification).clone(), (*notification).clone()));
+            last.show(turn, &key, None);
+            return;
         }
         let parcel = Parcel::new(&key, notification, turn.now);
         parcel.show(turn, &key, None);

@@ -60,7 +60,7 @@ impl Dispatch {
         for key in self.member_of.get(alert).into_iter().flatten() {
             let Some(member) = self.groups.get(key).and_then(|group| group.members.get(alert)) else { continue };
             before.groups.insert(key.receiver.clone(), key.clone());
-            // one that heard it moved away and hears of it again before that went out has heard nothing of it
+            // also where its end or move is not said yet: the receiver still believes that it fires
             if let Some(told) = member.told {
                 before.told.insert(key.receiver.clone(), told);
             }

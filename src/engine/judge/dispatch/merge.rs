@@ -15,11 +15,16 @@ pub(super) fn merge(earlier: Notification, mut later: Notification) -> Notificat
             alert.change = since_before(before, alert);
         }
     }
-    later.alerts.extend(earlier.alerts.into_iter().filter(|alert| !known.contains(&alert.id)));
-    later.news.splice(0..0, earlier.news);
+    let mut all = later.alerts.clone();
+    all.extend(earlier.alerts.iter().filter(|alert| !known.contains(&alert.id)).cloned());
+    later.news.splice(0..0, earlier.news.iter().cloned());
     later.merged += earlier.merged;
-    later.truncated = later.truncated.max(earlier.truncated);
-    later.thread_started = later.thread_started.min(earlier.thread_started);
+    // in one group both may have left out the same alerts; in two they cannot
+    later.truncated = match earlier.group == later.group {
+        true => total(&earlier).max(total(&later)).saturating_sub(all.len()),
+        false => earlier.truncated + later.truncated,
+    };
+    later.alerts = all;
     later.possible_repeat |= earlier.possible_repeat;
     if earlier.group != later.group {
         later.group_labels = in_common(&earlier.group_labels, &later.group_labels);
@@ -32,6 +37,10 @@ pub(super) fn merge(earlier: Notification, mut later: Notification) -> Notificat
     };
     arrange(&mut later);
     later
+}
+
+fn total(notification: &Notification) -> usize {
+    notification.alerts.len() + notification.truncated
 }
 
 /// What changed for a reader who has seen neither.

@@ -82,7 +82,7 @@ fn what_cannot_be_delivered_in_time_is_kept_as_undelivered_and_the_next_goes_on(
         Some(if first { transient(None) } else { DeliveryResult::Delivered })
     });
     bench.fires("HighCpu", "shop", Warning).at(secs(20)).resolves("HighCpu", "shop").at(secs(1_000));
-    let last_try = bench.attempts.iter().filter(|(_, delivery)| delivery.notification.flush == 1).next_back();
+    let last_try = bench.attempts.iter().rfind(|(_, delivery)| delivery.notification.flush == 1);
     assert_eq!(last_try.map(|(when, _)| *when), Some(secs(70)));
     assert_eq!(states(&bench, "oncall"), ["undelivered", "delivered"]);
     // one that asks for more patience than there is, is not waited for
@@ -161,4 +161,22 @@ fn what_piled_up_unwatched_is_one_message() {
     assert_eq!(bench.sent().len(), 2, "{:?}", bench.sent());
     assert_eq!(bench.last().merged, 2);
     assert_eq!(bench.dispatch.waiting(), 0);
+}
+
+#[test]
+fn a_lane_that_is_full_merges_its_newest_and_loses_nothing() {
+    let mut bench = Bench::new();
+    bench.peer = Box::new(|_| None);
+    bench.policy.route.group_wait = secs(0);
+    bench.policy.route.group_interval = secs(1);
+    for n in 0..130 {
+        bench.at(secs(n * 10)).fires(&format!("Rule{n:03}"), "shop", Warning);
+    }
+    bench.at(secs(2_000));
+    assert_eq!(bench.dispatch.waiting(), 100);
+    bench.peer = Box::new(|_| Some(DeliveryResult::Delivered));
+    bench.answer(0, DeliveryResult::Delivered);
+    assert_eq!(bench.dispatch.waiting(), 0);
+    let last = bench.last();
+    assert_eq!((last.merged, last.truncated), (31, 30));
 }

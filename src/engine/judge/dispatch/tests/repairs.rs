@@ -122,3 +122,29 @@ fn a_relapse_nobody_was_told_the_beginning_of_is_new() {
     assert_eq!(bench.sent(), ["30s oncall New [FIRING:1] HighCpu shop (warning)"]);
     assert_eq!(bench.last().alerts[0].change, AlertChangeWord::New);
 }
+
+#[test]
+fn an_urgent_word_about_one_alert_lets_go_of_no_other() {
+    let mut bench = patient();
+    bench.wants("oncall", &[NewsKind::Firing, NewsKind::Cured, NewsKind::Exhausted]);
+    bench.fires("HighCpu", "shop", Warning).ladder("HighCpu", "shop", "working", true);
+    bench.fires("Slow", "shop", Warning).ladder("Slow", "shop", "working", true).at(secs(50));
+    bench.news(NewsKind::Cured, FlushReason::Changed, about("Slow", "shop"));
+    bench.news(NewsKind::Exhausted, FlushReason::Urgent, about("HighCpu", "shop"));
+    assert_eq!(bench.newly_sent(), ["50s oncall Urgent [FIRING:1] HighCpu shop (warning): exhausted"]);
+    bench.at(secs(60)).resolves("Slow", "shop").at(secs(400));
+    assert_eq!(bench.sent(), ["350s oncall Changed [FIRING:1] HighCpu shop (warning): repaired"]);
+}
+
+#[test]
+fn a_ladder_that_begins_a_moment_later_still_holds_the_word() {
+    let mut bench = patient();
+    bench.policy.route.group_wait = secs(5);
+    bench.fires("HighCpu", "shop", Warning).at(secs(4)).ladder("HighCpu", "shop", "working", true).at(secs(100));
+    assert_eq!(bench.sent(), [""; 0]);
+    // what has been told is not held any more
+    let mut bench = patient();
+    bench.fires("HighCpu", "shop", Warning).at(secs(20)).ladder("HighCpu", "shop", "working", true);
+    bench.resolves("HighCpu", "shop").at(secs(400));
+    assert_eq!(bench.sent().len(), 2);
+}
