@@ -89,6 +89,9 @@ impl Story {
     }
 }
 
+/// Its name, the terms, what is seen at which second, how long to wait, and what must come of it.
+type Case<'a> = (&'a str, Terms, &'a [(i64, &'a str)], i64, &'a [&'a str]);
+
 /// Sees each letter at its second, then waits until the end.
 fn tell(terms: Terms, seen: &[(i64, &str)], end: i64) -> Vec<String> {
     let mut story = Story::under(terms);
@@ -102,7 +105,7 @@ fn tell(terms: Terms, seen: &[(i64, &str)], end: i64) -> Vec<String> {
 #[test]
 fn one_level_lives_as_its_durations_say() {
     let resolve = |terms: Terms| Terms { on_no_data: OnNoData::Resolve, ..terms };
-    let cases: &[(&str, Terms, &[(i64, &str)], i64, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (
             "no `for` fires at once",
             warning(0, 0, 0),
@@ -192,7 +195,7 @@ fn one_level_lives_as_its_durations_say() {
 
 #[test]
 fn an_episode_lasts_until_resolved_and_cooled_down() {
-    let cases: &[(&str, Terms, &[(i64, &str)], i64, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (
             "the cooldown runs from the resolve",
             warning(0, 0, 100),
@@ -251,7 +254,7 @@ fn a_relapse_keeps_the_episode_and_counts() {
 
 #[test]
 fn the_highest_true_level_holds() {
-    let cases: &[(&str, Terms, &[(i64, &str)], i64, &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         (
             "a rise waits for its own `for`",
             two_levels((0, 0), (30, 0)),

@@ -85,8 +85,8 @@ pub(super) struct Entry {
     pub(super) has_fired: bool,
     /// The others were told that it fired, in this episode.
     pub(super) told: bool,
-    /// Its rule or scope is gone.
-    pub(super) unwatched: bool,
+    /// Its rule or scope is gone; how its life stood then, should they come back.
+    pub(super) unwatched: Option<Life>,
     /// What was shown last, and when.
     pub(super) shown: Option<(Timestamp, AlertView)>,
 }
@@ -105,7 +105,7 @@ impl Entry {
         Entry::quiet(key, base, Terms::immediate(severity), Kind::BuiltIn, at)
     }
 
-    fn quiet(key: AlertKey, base: Labels, terms: Terms, kind: Kind, at: Timestamp) -> Entry {
+    pub(super) fn quiet(key: AlertKey, base: Labels, terms: Terms, kind: Kind, at: Timestamp) -> Entry {
         let severity = terms.levels.keys().next().copied().unwrap_or_default();
         let alert = Alert {
             labels: base.with_label("severity", severity.as_str()),
@@ -136,7 +136,7 @@ impl Entry {
             remediation: None,
             has_fired: false,
             told: false,
-            unwatched: false,
+            unwatched: None,
             shown: None,
         }
     }
@@ -225,13 +225,22 @@ impl Entry {
             Stage::Cooling { .. } => Some(AlertChangeKind::EpisodeOver),
             Stage::Quiet | Stage::Pending { .. } => None,
         };
-        self.life = Life::default();
-        self.unwatched = true;
+        self.unwatched = Some(std::mem::take(&mut self.life));
         self.alert.firing = false;
         self.alert.true_now = false;
         self.alert.without_data = false;
         self.alert.ended_at.get_or_insert(now);
         change
+    }
+
+    /// Its rule or scope is back: it goes on from where it stood, under the rule as it is now.
+    pub(super) fn take_up(mut self, policy: &Policy, rule: &Rule, now: Timestamp) -> Entry {
+        let fresh = Entry::of_rule(policy, self.alert.key.clone(), rule, now);
+        let mut life = self.unwatched.take().unwrap_or_default();
+        // nobody hears what became of it while it was gone
+        life.adopt(now, &fresh.terms);
+        let alert = Alert { labels: fresh.alert.labels, ended_at: None, ..self.alert };
+        Entry { alert, life, has_fired: true, remediation: self.remediation, ..fresh }
     }
 
     /// What the others hear of a change: nothing of shadow alerts, and no end of what they never heard the beginning.
@@ -257,7 +266,7 @@ impl Entry {
 
     pub(super) fn view(&self) -> AlertView {
         let state = match self.life.stage() {
-            _ if self.unwatched => AlertStateWord::Ended,
+            _ if self.unwatched.is_some() => AlertStateWord::Ended,
             Stage::Pending { .. } => AlertStateWord::Pending,
             Stage::Firing { .. } => AlertStateWord::Firing,
             Stage::Cooling { .. } if self.life.is_pending() => AlertStateWord::Pending,
@@ -302,7 +311,7 @@ impl Entry {
         Some(view)
     }
 
-    /// The value moved since it was last shown, long enough ago, and there is something to render it from.
+    /// The figures moved since they were last shown, long enough ago, and there is something to render it from.
     pub(super) fn wants_new_figures(&self, now: Timestamp) -> bool {
         let has_data = !self.alert.without_data && self.error.is_none();
         has_data && self.stale_since().is_some_and(|at| now >= at + FIGURES_EVERY)
@@ -314,9 +323,13 @@ impl Entry {
         self.life.deadline(&self.terms).into_iter().chain(figures).min()
     }
 
-    /// When what is shown now was shown, if its value is no longer right.
+    /// When what is shown now was shown, if its figures are no longer right.
     fn stale_since(&self) -> Option<Timestamp> {
-        self.shown.as_ref().filter(|(_, shown)| shown.value != self.alert.value).map(|(at, _)| *at)
+        let (at, shown) = self.shown.as_ref()?;
+        let alert = &self.alert;
+        let is_right =
+            shown.value == alert.value && shown.summary == alert.summary && shown.annotations == alert.annotations;
+        (!is_right).then_some(*at)
     }
 }
 
@@ -351,39 +364,4 @@ pub(super) fn base_labels(policy: &Policy, key: &AlertKey, rule: Option<&Rule>) 
         .with(&rules.unwrap_or_default())
         .with(&key.scope)
         .with_label("alertname", key.rule.as_str())
-}
-
-#[cfg(test)]
-impl Entry {
-    /// An alert whose life is what its fields say.
-    pub(super) fn as_given(alert: Alert) -> Entry {
-        let terms = Terms::immediate(alert.severity);
-        let mut life = Life::default();
-        let sight = |holds: bool| {
-            let (when, clear) = if holds { (Truth::True, Truth::False) } else { (Truth::False, Truth::True) };
-            Sight { when, clear }
-        };
-        if alert.firing || alert.ended_at.is_some() {
-            life.see(alert.fired_at, [(alert.severity, &sight(true))], &terms);
-        } else {
-            let pending = Terms {
-                levels: BTreeMap::from([(
-                    alert.severity,
-                    Timing { for_: Duration::MAX, keep_firing_for: Duration::ZERO },
-                )]),
-                ..terms.clone()
-            };
-            life.see(alert.started_at, [(alert.severity, &sight(true))], &pending);
-        }
-        if let Some(ended_at) = alert.ended_at {
-            let cooling = Terms { cooldown: Duration::MAX, ..terms.clone() };
-            life.see(ended_at, [(alert.severity, &sight(false))], &cooling);
-        }
-        let mut entry = Entry::quiet(alert.key.clone(), alert.labels.clone(), terms, Kind::Live, alert.started_at);
-        entry.has_fired = alert.firing || alert.ended_at.is_some();
-        entry.told = entry.has_fired;
-        entry.life = life;
-        entry.alert = alert;
-        entry
-    }
 }

@@ -94,12 +94,18 @@ impl Alerts {
 
     pub fn answer(&mut self, turn: &mut Turn<'_>, answer: RuleAnswer) {
         let Some(rule) = turn.policy.rules.get(&answer.key.rule).cloned() else { return };
-        let mut entry = match self.entries.remove(&answer.key) {
-            Some(entry) => entry,
-            None => Entry::of_rule(&turn.policy, answer.key.clone(), &rule, answer.at),
-        };
+        let known = self.entries.remove(&answer.key);
+        let back = if known.is_none() { self.ended.take_back(&answer.key, turn.now) } else { None };
+        let is_back = back.is_some();
+        let mut entry = known
+            .or_else(|| back.map(|entry| entry.take_up(&turn.policy, &rule, turn.now)))
+            .unwrap_or_else(|| Entry::of_rule(&turn.policy, answer.key.clone(), &rule, turn.now));
         let error = entry::error_of(&answer);
-        let moves = entry.take_answer(turn.now, &answer, &rule);
+        let mut moves = entry.take_answer(turn.now, &answer, &rule);
+        if is_back && entry.life.is_firing() && !moves.contains(&Move::Relapsed) {
+            // it was told as no longer watched
+            moves.insert(0, Move::Fired);
+        }
         self.settle(turn, entry, moves);
         self.note_trouble(turn, &answer.key, error);
     }
@@ -265,13 +271,6 @@ fn say(turn: &mut Turn<'_>, entry: &mut Entry, changes: Vec<AlertChangeKind>) {
 }
 
 #[cfg(test)]
-impl Alerts {
-    /// Alerts as given, without rules behind them, for tests of the parts that read them.
-    pub(crate) fn with(alerts: Vec<Alert>) -> Alerts {
-        let entries = alerts.into_iter().map(|alert| (alert.key.clone(), Entry::as_given(alert))).collect();
-        Alerts { entries, ..Alerts::default() }
-    }
-}
-
+mod given;
 #[cfg(test)]
 mod tests;

@@ -53,8 +53,8 @@ impl Alerts {
         }
         let before = std::mem::replace(&mut entry.kind, Kind::of(rule));
         match (before, entry.kind) {
-            (Kind::Live, Kind::Shadow) => self.into_shadow(turn, &mut entry),
-            (Kind::Shadow, Kind::Live) => out_of_shadow(turn, &mut entry),
+            (Kind::Live, Kind::Shadow) => self.step_into_shadow(turn, &mut entry),
+            (Kind::Shadow, Kind::Live) => step_out_of_shadow(turn, &mut entry),
             _ => {}
         }
         let moves = entry.life.adopt(turn.now, &entry.terms);
@@ -82,7 +82,7 @@ impl Alerts {
     }
 
     /// Nobody shall hear of it any more: to the others it ended.
-    fn into_shadow(&mut self, turn: &mut Turn<'_>, entry: &mut Entry) {
+    fn step_into_shadow(&mut self, turn: &mut Turn<'_>, entry: &mut Entry) {
         let mut told = entry.clone();
         told.kind = Kind::Live;
         if told.alert.firing {
@@ -98,7 +98,7 @@ impl Alerts {
 }
 
 /// From now on it counts, and if it fires that is news.
-fn out_of_shadow(turn: &mut Turn<'_>, entry: &mut Entry) {
+fn step_out_of_shadow(turn: &mut Turn<'_>, entry: &mut Entry) {
     if entry.alert.firing {
         turn.to_detect.push(ToDetect::Firing { key: entry.alert.key.clone(), firing: true });
         say(turn, entry, vec![AlertChangeKind::Fired]);
