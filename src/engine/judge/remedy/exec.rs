@@ -253,6 +253,9 @@ impl Remedy {
         if again && section != Section::Finally && interrupted.is_some() {
             let mut over = StepOver::skipped(&format!("not tried again: {why}"));
             over.outcome = "failed";
+            if call.acting {
+                Remedy::look_at(turn, &call.target);
+            }
             return self.step_over(turn, alerts, id, over);
         }
         match (again, pause) {

@@ -8,11 +8,13 @@
 //! Invariants: no acting call without the lease of its deployment, with the symptom known to be there and the kill
 //! switch off; an unknown outcome is never repeated; every lease is given back when its run ends, and only then.
 
+mod asks;
 mod conclude;
 mod context;
 mod exec;
 mod guards;
 mod inputs;
+mod interrupts;
 mod ladders;
 mod operate;
 mod start;
@@ -29,7 +31,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::alerts::Alerts;
-use super::turn::{AlertChange, Turn};
+use super::turn::{AlertChange, AlertChangeKind, Turn};
 use crate::alert::notification::RemediationFacts;
 use crate::engine::input::{Operator, StepEnd};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
@@ -140,7 +142,8 @@ impl Remedy {
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
         self.ladder_hears(turn, alerts, change);
-        self.stirred = true;
+        // one more alert lets nothing go that was held
+        self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
         self.calm(turn, alerts);
     }
 
@@ -255,6 +258,10 @@ impl Remedy {
     fn calm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         while std::mem::take(&mut self.stirred) {
             for run in self.waiting_in_order() {
+                // in a storm many wait for the same few places: those keep their reason until their own next asking
+                if self.is_full(turn) && self.runs.get(&run).is_some_and(|run| run.refusal.is_some()) {
+                    continue;
+                }
                 self.consult(turn, alerts, &run);
             }
             let held: Vec<_> =
@@ -265,6 +272,12 @@ impl Remedy {
                 }
             }
         }
+    }
+
+    /// Nothing at all may begin now.
+    fn is_full(&self, turn: &Turn<'_>) -> bool {
+        let running = self.runs.values().filter(|run| run.is_under_way()).count();
+        self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
     }
 
     /// Waiting runs by severity (what people asked for first), then age.

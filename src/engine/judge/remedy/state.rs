@@ -104,7 +104,7 @@ pub(super) struct Asking {
 pub(super) enum AskedFor {
     Begin,
     /// The symptom only: the parameters stay as they were.
-    Retry(Call),
+    Retry(Box<Call>),
     /// The verdict a check gave after this instant.
     CheckVerdict,
 }

@@ -1,20 +1,20 @@
 //! A run's next step: asked about, gated, done. What only the engine does is done here; verbs are in `exec`.
 
 use super::exec::Rendered;
-use super::guards::{labels_of, resolve};
+use super::guards::resolve;
 use super::start::no_answer;
-use super::state::{AskedFor, Asking, Call, Doing, Failed, Run};
+use super::state::{AskedFor, Asking, Doing, Failed, Run};
 use super::{Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
-use crate::model::{CheckName, FailureClass, RunId, StepAttemptId, StepId, Value};
+use crate::model::{FailureClass, RunId, StepAttemptId, StepId, Value};
 use crate::playbook::guard::{self, Refusal};
-use crate::playbook::run::{At, Interrupt, Section, StepResult, Verdict};
+use crate::playbook::run::{At, Interrupt, Section, StepResult};
 use crate::playbook::{Step, StepKind};
-use crate::script::{Condition, Expect, Names, ScriptHost, Truth};
+use crate::script::Truth;
 
 /// A step that has ended by itself, or why it could not be done.
 pub(super) struct StepOver {
@@ -186,7 +186,7 @@ impl Remedy {
         let mut replies = replies.into_iter();
         match asking.what {
             AskedFor::Begin => {}
-            AskedFor::Retry(call) => return self.retry_told(turn, alerts, id, call, asking.symptom, replies.next()),
+            AskedFor::Retry(call) => return self.retry_told(turn, alerts, id, *call, asking.symptom, replies.next()),
             AskedFor::CheckVerdict => return self.check_told(turn, alerts, id, replies.next()),
         }
         let Some((section, _, step)) = self.step_at(id) else { return };
@@ -387,75 +387,6 @@ impl Remedy {
         self.advance(turn, alerts, id);
     }
 
-    /// Something came between: a step that only waits ends at once, one that acts is let end.
-    pub(super) fn interrupt(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        match &run.doing {
-            Doing::Ended(_) => {}
-            Doing::Waiting(_) => {
-                let verdict = if why == Interrupt::SymptomGone { Verdict::WentAway } else { Verdict::Cancelled };
-                self.end_waiting(turn, alerts, id, verdict);
-            }
-            Doing::Calling(_) | Doing::Settling(_) => {
-                run.course.interrupted(why, true);
-            }
-            Doing::Pausing(_) => self.abandon_retry(turn, alerts, id, why),
-            Doing::Asking(_)
-            | Doing::Held
-            | Doing::Sleeping
-            | Doing::WaitingUntil
-            | Doing::Probing(_)
-            | Doing::Verifying(_) => self.cut_short(turn, alerts, id, why),
-        }
-    }
-
-    fn abandon_retry(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        run.course.interrupted(why, true);
-        // cleaning up goes on trying
-        match run.course.at() {
-            At::Step(Section::Finally, _) => return,
-            At::Step(Section::Undo, _) if why < Interrupt::Deadline => return,
-            _ => {}
-        }
-        let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
-        let mut over = StepOver::skipped(&format!("not tried again: {}", call.last_failure));
-        over.outcome = "failed";
-        self.step_over(turn, alerts, id, over);
-    }
-
-    fn cut_short(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        let before = run.course.at();
-        if run.course.interrupted(why, false) == before {
-            return;
-        }
-        self.leave_step(turn, id, "cut short");
-        self.advance(turn, alerts, id);
-    }
-
-    /// Ends the record of a step that is left, and whatever was set up for it.
-    pub(super) fn leave_step(&mut self, turn: &mut Turn<'_>, id: &RunId, why: &str) {
-        for timer in [Timer::Step(id.clone()), Timer::Hold(id.clone()), Timer::Within(id.clone())] {
-            self.timers.clear(&timer);
-        }
-        let Some(run) = self.runs.get_mut(id) else { return };
-        match run.doing {
-            Doing::WaitingUntil => turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone()))),
-            Doing::Verifying(_) => turn.to_detect.push(ToDetect::Unwatch(WatchId::Verify(id.clone()))),
-            _ => {}
-        }
-        run.doing = Doing::Sleeping;
-        let now = turn.now;
-        if let Some(record) = run.open_step() {
-            // what was called at least once is not "skipped"
-            record.outcome = if record.attempts == 0 { "skipped" } else { "failed" }.into();
-            record.message.get_or_insert_with(|| why.to_owned());
-            record.ended_at = Some(now);
-            record.seconds = Some(now.since(record.started_at).as_secs_f64());
-        }
-    }
-
     /// The pause, wait, deadline or settling of the step under way is over.
     pub(super) fn step_timer(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let best_effort = self.step_at(id).is_some_and(|(_, _, step)| step.best_effort);
@@ -484,86 +415,6 @@ impl Remedy {
             self.step_over(turn, alerts, id, StepOver::done());
         }
     }
-
-    /// A probe has run: only what it said from then on counts.
-    pub(super) fn ask_check_verdict(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some((_, name, step)) = self.step_at(id) else { return };
-        let StepKind::Check { check } = &step.kind else { return };
-        let condition = match verdict_of(check) {
-            Ok(condition) => condition,
-            Err(why) => {
-                let over = StepOver::failed(step.best_effort, FailureClass::Permanent, why);
-                return self.step_over(turn, alerts, id, over);
-            }
-        };
-        let Some(run) = self.runs.get_mut(id) else { return };
-        let began = run.open_step().map(|record| record.started_at).unwrap_or(turn.now);
-        let mut context = run.context(turn, alerts);
-        // a verdict of the very instant the probe began is its own
-        context.cut = Some(began - std::time::Duration::from_millis(1));
-        run.doing =
-            Doing::Asking(Asking { step: name.clone(), has_if: false, symptom: false, what: AskedFor::CheckVerdict });
-        let questions = vec![Question::Condition(condition)];
-        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Step { run: id.clone(), step: name }, context, questions }));
-    }
-
-    fn check_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, reply: Option<Reply>) {
-        let best_effort = self.step_at(id).is_some_and(|(_, _, step)| step.best_effort);
-        let failed = |why: &str| StepOver::failed(best_effort, FailureClass::Permanent, why);
-        let over = match reply {
-            Some(Reply::Truth { truth: Truth::True, .. }) => StepOver::done(),
-            Some(Reply::Truth { truth: Truth::False, .. }) => failed("the check says unhealthy"),
-            _ => failed("the check gave no verdict"),
-        };
-        self.step_over(turn, alerts, id, over);
-    }
-
-    /// Before another try of a verb the symptom is asked about again; what was rendered stays.
-    pub(super) fn ask_retry(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some((section, name, _)) = self.step_at(id) else { return };
-        let Some(run) = self.runs.get_mut(id) else { return };
-        let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
-        let acting = call.acting;
-        let wanted = acting && section.needs_symptom();
-        let symptom = run.alert().filter(|_| wanted).map(|key| run.symptom_question(alerts, key));
-        let context = run.context(turn, alerts);
-        run.doing = Doing::Asking(Asking {
-            step: name.clone(),
-            has_if: false,
-            symptom: symptom.is_some(),
-            what: AskedFor::Retry(call),
-        });
-        match symptom {
-            Some(question) => {
-                let ask = Ask { id: AskId::Step { run: id.clone(), step: name }, context, questions: vec![question] };
-                turn.to_detect.push(ToDetect::Ask(ask));
-            }
-            None => self.step_told(turn, alerts, id, &name, Vec::new()),
-        }
-    }
-
-    fn retry_told(
-        &mut self,
-        turn: &mut Turn<'_>,
-        alerts: &Alerts,
-        id: &RunId,
-        call: Call,
-        symptom: bool,
-        reply: Option<Reply>,
-    ) {
-        if call.acting && self.may_act().is_err() {
-            // tried again once it may: a pause is not a failure
-            if let Some(run) = self.runs.get_mut(id) {
-                run.doing = Doing::Pausing(call);
-            }
-            self.timers.set(Timer::Step(id.clone()), turn.now + super::ASK_AGAIN);
-            return;
-        }
-        if symptom && !self.symptom_is_there(turn, alerts, id, reply) {
-            return;
-        }
-        self.call_again(turn, alerts, id, call);
-    }
 }
 
 /// `None`: the step goes on.
@@ -589,24 +440,4 @@ fn assert_answer(best_effort: bool, rendered: Rendered) -> StepOver {
         Some(Truth::Error(why)) => failed(format!("the assertion fails: {why}")),
         Some(Truth::NoData) | None => failed("the assertion has no data".to_owned()),
     }
-}
-
-/// The newest raw verdict of a check.
-fn verdict_of(check: &CheckName) -> Result<Condition, String> {
-    let cannot = |why: String| format!("check {check} cannot be asked about: {why}");
-    let host = ScriptHost::new(&[]).map_err(|_| cannot("no script host".to_owned()))?;
-    let source = format!("status({}) == \"healthy\"", Value::from(check.as_str()));
-    let compiled = Condition::compile(&host, &source, Expect::Bool, &Names::default());
-    compiled
-        .map(|(condition, _)| condition)
-        .map_err(|problems| cannot(problems.first().map(|problem| problem.message.clone()).unwrap_or_default()))
-}
-
-/// Labels a run asked for by hand is routed by.
-pub(super) fn hand_labels(turn: &Turn<'_>, run: &Run) -> crate::model::Labels {
-    let own = turn.policy.deployments.get(&run.deployment).map(|deployment| labels_of(deployment)).unwrap_or_default();
-    own.with_label("alertname", "RunByHand")
-        .with_label("deployment", run.deployment.as_str())
-        .with_label("playbook", run.playbook.name.as_str())
-        .with_label("severity", "warning")
 }

@@ -1,7 +1,7 @@
 //! What people and other rules hear about ladders and runs.
 
+use super::guards::labels_of;
 use super::state::{Cause, Run};
-use super::steps::hand_labels;
 use super::{MAX_DEPTH, Remedy, views};
 use crate::alert::notification::{FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
@@ -237,4 +237,13 @@ fn fields(run: &Run, step: &str, class: Option<FailureClass>, message: &str) -> 
         ("message".to_owned(), Value::from(message)),
         ("run".to_owned(), Value::from(run.id.as_str())),
     ])
+}
+
+/// Labels a run asked for by hand is routed by.
+fn hand_labels(turn: &Turn<'_>, run: &Run) -> Labels {
+    let own = turn.policy.deployments.get(&run.deployment).map(|deployment| labels_of(deployment)).unwrap_or_default();
+    own.with_label("alertname", "RunByHand")
+        .with_label("deployment", run.deployment.as_str())
+        .with_label("playbook", run.playbook.name.as_str())
+        .with_label("severity", "warning")
 }
