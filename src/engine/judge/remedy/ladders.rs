@@ -13,6 +13,7 @@ use crate::playbook::guard::{NotThere, Refusal};
 use crate::playbook::ladder::{self, Ladder, Move, RunEnd, Rung};
 use crate::playbook::run::{Interrupt, Verdict};
 use crate::policy::Policy;
+use crate::script::{Condition, Param};
 
 /// The ladder the policy has for this rule at this level.
 fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
@@ -21,12 +22,26 @@ fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Lad
 
 /// Levels that fill in the same `remediate` share one ladder: a rise between them begins nothing anew.
 fn same(one: &Arc<Ladder>, other: &Arc<Ladder>) -> bool {
-    let text = |condition: &Option<crate::script::Condition>| condition.as_ref().map(|c| c.source().to_owned());
+    let text = |condition: &Option<Condition>| condition.as_ref().map(|condition| condition.source().to_owned());
     Arc::ptr_eq(one, other)
         || (one.rungs.len() == other.rungs.len()
             && one.rungs.iter().zip(&other.rungs).all(|(a, b)| {
-                a.playbook == b.playbook && a.with.is_empty() && b.with.is_empty() && text(&a.if_) == text(&b.if_)
+                a.playbook == b.playbook && same_entries(&a.with, &b.with) && text(&a.if_) == text(&b.if_)
             }))
+}
+
+fn same_entries(one: &[(String, Param)], other: &[(String, Param)]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && same_param(&a.1, &b.1))
+}
+
+fn same_param(one: &Param, other: &Param) -> bool {
+    match (one, other) {
+        (Param::Literal(a), Param::Literal(b)) => a == b,
+        (Param::Template(a), Param::Template(b)) => a.source() == b.source(),
+        (Param::List(a), Param::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_param(a, b)),
+        (Param::Map(a), Param::Map(b)) => same_entries(a, b),
+        _ => false,
+    }
 }
 
 /// The longest window any part of the rule looks back over: until it has passed, evidence from before is in it.

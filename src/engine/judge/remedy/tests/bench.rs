@@ -21,7 +21,7 @@ use crate::playbook::guard::Guards;
 use crate::playbook::ladder::{Ladder, Rung};
 use crate::playbook::{OnFailure, Playbook, PlaybookMode, Retry, Step, StepKind, Verify};
 use crate::policy::{Policy, Server, UnknownDeployments};
-use crate::script::{Param, Truth};
+use crate::script::{Condition, Expect, Names, Param, ScriptHost, Truth};
 
 pub const START: Timestamp = Timestamp::from_millis(1_000_000_000);
 
@@ -51,6 +51,13 @@ pub fn action(verb: &str) -> Step {
 
 pub fn step(id: &str, kind: StepKind) -> Step {
     Step { id: id.into(), kind, ..action(id) }
+}
+
+/// What it says is what the bench is told to answer; the text only has to compile.
+pub fn condition() -> Condition {
+    let host = ScriptHost::new(&[]).unwrap_or_else(|_| panic!("an empty host"));
+    let compiled = Condition::compile(&host, "last(\"x\") > 1", Expect::Bool, &Names::default());
+    compiled.unwrap_or_else(|problems| panic!("{problems:?}")).0
 }
 
 pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, playbook, policy, secs, step};
+use super::bench::{Bench, action, condition, playbook, policy, secs, step};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::input::OperatorCommand;
 use crate::model::{AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Value};
@@ -288,4 +288,71 @@ fn a_signal_carries_its_run_and_chains_are_cut() {
     assert_eq!(bench.emitted.len(), 5, "depth is capped");
     assert_eq!(bench.verdict("checkout-5"), Some("done"));
     assert_eq!(bench.verdict("checkout-6"), Some("not_cured"));
+}
+
+#[test]
+fn a_step_whose_if_is_false_is_skipped_and_one_without_data_fails() {
+    let mut scale = action("scale");
+    scale.if_ = Some(condition());
+    let book = playbook("restart", vec![action("restart"), scale]);
+    let mut bench = running(book.clone());
+    bench.condition = Truth::False;
+    bench.ends_done();
+    assert_eq!(bench.verbs(), ["restart"]);
+    assert_eq!((bench.run("checkout-1").steps[1].outcome.as_str(), bench.verdict("checkout-1")), ("skipped", None));
+
+    for no_answer in [Truth::NoData, Truth::Error("too slow".into())] {
+        let mut bench = running(book.clone());
+        bench.condition = no_answer;
+        bench.ends_done();
+        assert_eq!(bench.verdict("checkout-1"), Some("not_cured"));
+    }
+}
+
+#[test]
+fn an_assertion_that_is_false_or_has_no_data_stops_the_run() {
+    for (truth, verb) in [(Truth::True, "restart"), (Truth::False, "rollback"), (Truth::NoData, "rollback")] {
+        let assertion = step("sure", StepKind::Assert { condition: condition(), message: None });
+        let mut with = policy();
+        with.playbooks.insert("restart".into(), Arc::new(playbook("restart", vec![assertion, action("restart")])));
+        let mut bench = Bench::with(with);
+        bench.condition = truth.clone();
+        bench.down("checkout");
+        bench.pass(secs(5));
+        assert_eq!(bench.verbs(), [verb], "{truth:?}");
+    }
+}
+
+#[test]
+fn a_check_step_is_judged_by_what_the_check_says_from_then_on() {
+    let check = step("answers", StepKind::Check { check: "http".into() });
+    let book = playbook("restart", vec![action("restart"), check]);
+    for (truth, state) in [(Truth::True, "verifying"), (Truth::False, "ended"), (Truth::NoData, "ended")] {
+        let mut bench = running(book.clone());
+        bench.ends_done();
+        assert_eq!(bench.probes, ["checkout-1/answers/1"]);
+        bench.condition = truth.clone();
+        bench.turn(|remedy, turn, alerts| remedy.probed(turn, alerts, &"checkout-1/answers/1".into()));
+        assert_eq!(bench.run("checkout-1").state, state, "{truth:?}");
+    }
+    let mut silent = running(book);
+    silent.ends_done();
+    silent.pass(secs(60));
+    assert_eq!(silent.verdict("checkout-1"), Some("not_cured"), "it gave no verdict in time");
+}
+
+#[test]
+fn a_wait_for_a_condition_ends_with_it_or_fails_in_time() {
+    let wait = step("drained", StepKind::WaitUntil { until: condition(), within: secs(40) });
+    let book = playbook("restart", vec![action("restart"), wait, action("scale")]);
+    let mut bench = running(book.clone());
+    bench.ends_done();
+    bench.pass(secs(39));
+    bench.watch_says(Truth::True);
+    assert_eq!(bench.verbs(), ["restart", "scale"]);
+    let mut late = running(book);
+    late.ends_done();
+    late.pass(secs(40));
+    assert_eq!(late.verdict("checkout-1"), Some("not_cured"));
+    assert!(late.watches.is_empty());
 }
