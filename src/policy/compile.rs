@@ -19,7 +19,7 @@ use super::routes;
 use super::rules::{ReadRule, RuleFiles};
 use super::scripts::Scripts;
 use super::steps::Surroundings;
-use super::yaml::{Node, Span, parse};
+use super::yaml::{Kind, Node, Span, parse};
 use super::{CONFIGURATION, Policy, SourceFile, UnknownDeployments};
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
@@ -123,7 +123,7 @@ impl Documents {
                         config::format(
                             reader,
                             file,
-                            &Node { span: Span { file, start: 0, end: 1 }, kind: super::yaml::Kind::List(Vec::new()) },
+                            &Node { span: Span { file, start: 0, end: 1 }, kind: Kind::List(Vec::new()) },
                         );
                     }
                 }
@@ -138,7 +138,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let documents = Documents::read(reader);
     let host = functions(reader);
     let scripts = Scripts { reader, host: host.as_ref() };
-    let empty = Node { span: Span::default(), kind: super::yaml::Kind::Map(Vec::new()) };
+    let empty = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
     let configuration = documents.configuration.as_ref().unwrap_or(&empty);
     if let Some(configuration) = &documents.configuration {
         config::format(reader, configuration.span.file, configuration);
@@ -284,6 +284,10 @@ fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<R
     let defaults = MailDefaults { smtp, from };
     let (mut all, mut listed) = receivers::read(reader, keys.section("receivers"), &defaults, &templates);
     let start = Span { end: keys.span.start + 1, ..keys.span };
+    let items = match keys.section("receivers").map(|node| &node.kind) {
+        Some(Kind::List(items)) => items.len(),
+        _ => 0,
+    };
     let route = match keys.section("route") {
         Some(node) => routes::read(reader, node, &listed),
         None => {
@@ -295,6 +299,7 @@ fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<R
                     reader.error_with_help(start, "missing-key", message, "write `route: { receiver: … }`");
                     routes::root(NOBODY)
                 }
+                (None, _) if items > 0 => routes::root(NOBODY),
                 (None, _) => {
                     let message = "nobody is told of anything: there are no receivers and no route";
                     reader.warn(start, "nobody-is-told", message, Some("write `receivers:` and `route:`".to_owned()));

@@ -270,7 +270,7 @@ fn levels(
         levels.push(level(scripts, *severity, &entry.value, shared, firing));
     }
     levels.sort_by_key(|level| level.severity);
-    if levels.is_empty() {
+    if entries.is_empty() {
         reader.error(node.span, "empty-value", "`levels` needs at least one of info, warning, critical");
     }
     levels
