@@ -74,7 +74,8 @@ fn alert_block(alert: &AlertStory) -> String {
 }
 
 fn repair_block(repair: &RepairStory) -> String {
-    let mut block = format!("<p style=\"margin:8px 0 4px\">Repair: {}</p>\n<ul style=\"margin:0\">\n", escape(&repair.state));
+    let mut block =
+        format!("<p style=\"margin:8px 0 4px\">Repair: {}</p>\n<ul style=\"margin:0\">\n", escape(&repair.state));
     for run in &repair.runs {
         block.push_str(&format!("<li>{}", lines(&run.head)));
         if !run.steps.is_empty() {

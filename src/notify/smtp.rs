@@ -148,12 +148,16 @@ impl Server {
 
     /// One mail to all who are accepted. Gives back the connection, good for another mail, and who was refused.
     async fn send(
-        &self, envelope: &Envelope, mail: &[u8], now: Timestamp,
+        &self,
+        envelope: &Envelope,
+        mail: &[u8],
+        now: Timestamp,
     ) -> Result<(AsyncSmtpConnection, Vec<(String, SmtpError)>), Trouble> {
         let mut connection = self.connection(now).await.map_err(Trouble::Before)?;
         let mut options = Vec::new();
         let info = connection.server_info();
-        let plain_addresses = envelope.to().iter().chain(envelope.from()).all(|address| AsRef::<str>::as_ref(address).is_ascii());
+        let plain_addresses =
+            envelope.to().iter().chain(envelope.from()).all(|address| AsRef::<str>::as_ref(address).is_ascii());
         if !plain_addresses && info.supports_feature(Extension::SmtpUtfEight) {
             options.push(MailParameter::SmtpUtfEight);
         }
@@ -240,7 +244,11 @@ impl Trouble {
 
 fn sentence(error: &SmtpError) -> String {
     // what an ended stream looks like to the client
-    if error.is_response() { format!("the server closed the connection or spoke no SMTP ({error})") } else { error.to_string() }
+    if error.is_response() {
+        format!("the server closed the connection or spoke no SMTP ({error})")
+    } else {
+        error.to_string()
+    }
 }
 
 fn tls_parameters(access: &Access) -> Result<TlsParameters, String> {

@@ -282,7 +282,10 @@ fn repair_story(facts: &RemediationFacts) -> Option<RepairStory> {
     };
     // the newest runs matter most
     let from = facts.runs.len().saturating_sub(MAX_LIST);
-    Some(RepairStory { state: short(&format!("{state}{at}")), runs: facts.runs[from..].iter().map(run_story).collect() })
+    Some(RepairStory {
+        state: short(&format!("{state}{at}")),
+        runs: facts.runs[from..].iter().map(run_story).collect(),
+    })
 }
 
 fn run_story(run: &RunFacts) -> RunStory {
@@ -365,13 +368,18 @@ fn clock_time(at: Timestamp) -> String {
 
 /// To the second from a second on.
 fn rough_span(span: std::time::Duration) -> String {
-    if span.as_secs() > 0 { format_duration(std::time::Duration::from_secs(span.as_secs())) } else { format_duration(span) }
+    if span.as_secs() > 0 {
+        format_duration(std::time::Duration::from_secs(span.as_secs()))
+    } else {
+        format_duration(span)
+    }
 }
 
 /// Whole numbers without a fraction, others with at most three digits of it.
 pub fn number(value: f64) -> String {
     let text = format!("{value:.3}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    let short = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    if short == "-0" { "0".to_owned() } else { short.to_owned() }
 }
 
 fn short(text: &str) -> String {
@@ -390,7 +398,9 @@ pub fn clean(text: &str, max: usize) -> String {
             || matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut cleaned = String::new();
-    for (count, letter) in text.trim().replace("\r\n", "\n").replace('\t', " ").chars().filter(|c| !acts(*c)).enumerate() {
+    for (count, letter) in
+        text.trim().replace("\r\n", "\n").replace('\t', " ").chars().filter(|c| !acts(*c)).enumerate()
+    {
         if count == max {
             cleaned.push('…');
             break;

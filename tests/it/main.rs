@@ -6,6 +6,7 @@ mod harness;
 mod ingest;
 mod layers;
 mod loop_closes;
+mod postfix;
 mod reload;
 mod safety;
 mod scenarios;

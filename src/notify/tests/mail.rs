@@ -172,7 +172,10 @@ async fn a_password_is_not_repeated_in_an_error_and_never_sent_without_the_tls_a
     def.smtp.username = Some("selfheal".to_owned());
     def.smtp.password = Some(literal("sesame-1234"));
     let result = send_mail(def.clone(), firing()).await;
-    assert!(matches!(&result, DeliveryResult::Permanent { why } if why.contains("535") || why.contains("***")), "{result:?}");
+    assert!(
+        matches!(&result, DeliveryResult::Permanent { why } if why.contains("535") || why.contains("***")),
+        "{result:?}"
+    );
     assert!(!why(&result).contains("sesame"), "{result:?}");
 
     let before = seen.lock().expect("no panic").commands.len();
@@ -193,13 +196,16 @@ async fn an_address_that_is_none_is_said_and_is_final() {
 #[tokio::test]
 async fn an_own_template_stands_in_both_parts_and_a_broken_one_says_so() {
     let (port, seen) = server(Manner::Fine).await;
-    let own = |source: &str| EmailDef {
-        template: Some(Arc::new(("short.j2".to_owned(), source.to_owned()))),
-        ..email(port)
-    };
-    send_mail(own("{% for alert in alerts %}<{{ alert.alert }}> {{ alert.value | round }}{% endfor %}"), firing()).await;
+    let own =
+        |source: &str| EmailDef { template: Some(Arc::new(("short.j2".to_owned(), source.to_owned()))), ..email(port) };
+    send_mail(own("{% for alert in alerts %}<{{ alert.alert }}> {{ alert.value | round }}{% endfor %}"), firing())
+        .await;
     send_mail(own("{{ alerts[7].alert }}"), firing()).await;
     let seen = seen.lock().expect("no panic");
-    assert!(seen.mails[0].contains("<HighCpu> 98") && seen.mails[0].contains("&lt;HighCpu&gt; 98"), "{}", seen.mails[0]);
+    assert!(
+        seen.mails[0].contains("<HighCpu> 98") && seen.mails[0].contains("&lt;HighCpu&gt; 98"),
+        "{}",
+        seen.mails[0]
+    );
     assert!(seen.mails[1].contains("built-in text") && seen.mails[1].contains("HighCpu"), "{}", seen.mails[1]);
 }

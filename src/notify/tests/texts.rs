@@ -115,7 +115,9 @@ fn the_longest_message_is_bounded_and_names_every_alert() {
 
 #[test]
 fn numbers_read_as_people_write_them() {
-    for (value, said) in [(97.5, "97.5"), (3.0, "3"), (0.12345, "0.123"), (1e9, "1000000000"), (-0.0001, "-0"), (f64::NAN, "NaN")] {
+    for (value, said) in
+        [(97.5, "97.5"), (3.0, "3"), (0.12345, "0.123"), (1e9, "1000000000"), (-0.0001, "0"), (f64::NAN, "NaN")]
+    {
         assert_eq!(text::number(value), said);
     }
 }

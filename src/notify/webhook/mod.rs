@@ -96,7 +96,12 @@ impl Webhooks {
 
     /// The policy's own headers, then ours about the signature, which nothing may replace.
     fn headers(
-        &self, delivery: &Delivery, def: &WebhookDef, secret: Option<&str>, body: &Body, redactor: &mut Redactor,
+        &self,
+        delivery: &Delivery,
+        def: &WebhookDef,
+        secret: Option<&str>,
+        body: &Body,
+        redactor: &mut Redactor,
     ) -> Result<HeaderMap, DeliveryResult> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(body.content_type));
@@ -113,8 +118,8 @@ impl Webhooks {
         let id = visible_ascii(delivery.id.as_str());
         if let (Some(secret), false) = (secret, def.template.is_none() && def.format == WebhookFormat::Pagerduty) {
             let timestamp = (self.clock)().as_millis().div_euclid(1_000);
-            let signature = sign::signature(secret, &id, timestamp, &body.bytes)
-                .map_err(|error| transient(error.to_string()))?;
+            let signature =
+                sign::signature(secret, &id, timestamp, &body.bytes).map_err(|error| transient(error.to_string()))?;
             let timestamp = HeaderValue::from(timestamp);
             headers.insert("webhook-timestamp", timestamp);
             headers.insert("webhook-signature", header_value(&signature)?);
@@ -136,7 +141,9 @@ impl Webhooks {
         let said = reason(answer).await;
         let why = format!("{host} answered {status}{said}");
         match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => DeliveryResult::Transient { why, retry_after },
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+                DeliveryResult::Transient { why, retry_after }
+            }
             status if status.is_server_error() => DeliveryResult::Transient { why, retry_after },
             status if status.is_redirection() => permanent(format!(
                 "{host} answered {status}: it wants the notification elsewhere, and redirects are not followed; \

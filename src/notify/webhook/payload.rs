@@ -91,7 +91,11 @@ fn alert_value(notification: &Notification, alert: &AlertFacts, detail: Detail) 
 
 /// With the summary, where Alertmanager's users look for it.
 fn annotations(alert: &AlertFacts) -> Labels {
-    if alert.summary.is_empty() { alert.annotations.clone() } else { alert.annotations.with_label("summary", &alert.summary) }
+    if alert.summary.is_empty() {
+        alert.annotations.clone()
+    } else {
+        alert.annotations.with_label("summary", &alert.summary)
+    }
 }
 
 /// What all sets have in common; nothing of no sets.
