@@ -5,4 +5,5 @@ mod harness;
 mod ingest;
 mod layers;
 mod loop_closes;
+mod postfix;
 mod reload;
