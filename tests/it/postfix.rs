@@ -93,7 +93,7 @@ impl Postfix {
                 .replace("@DIR@", &dir.path().display().to_string())
         };
         fs::write(dir.path().join("master.cf"), fill(MASTER)).expect("written");
-        let settings = fill(MAIN) + &more_settings(dir.path());
+        let settings = fill(MAIN) + more_settings(dir.path()).as_str();
         fs::write(dir.path().join("main.cf"), settings).expect("written");
         fs::create_dir(dir.path().join("queue")).expect("made");
         let data = dir.path().join("data");
