@@ -133,12 +133,13 @@ impl Documents {
     }
 }
 
-/// `None` where there is no configuration at all or a reference hangs in the air; that was said.
+/// `None` where there is no configuration that could be read.
 fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
+    let file = reader.files.iter().position(|file| file.path == CONFIGURATION)?;
     let documents = Documents::read(reader);
     let host = functions(reader);
     let scripts = Scripts { reader, host: host.as_ref() };
-    let empty = Node { span: Span::default(), kind: Kind::Map(Vec::new()) };
+    let empty = Node { span: Span { file, start: 0, end: 0 }, kind: Kind::Map(Vec::new()) };
     let configuration = documents.configuration.as_ref().unwrap_or(&empty);
     if let Some(configuration) = &documents.configuration {
         config::format(reader, configuration.span.file, configuration);
@@ -299,7 +300,7 @@ fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<R
                     reader.error_with_help(start, "missing-key", message, "write `route: { receiver: … }`");
                     routes::root(NOBODY)
                 }
-                (None, _) if items > 0 => routes::root(NOBODY),
+                (None, _) if items > 0 || reader.configuration_is_unread() => routes::root(NOBODY),
                 (None, _) => {
                     let message = "nobody is told of anything: there are no receivers and no route";
                     reader.warn(start, "nobody-is-told", message, Some("write `receivers:` and `route:`".to_owned()));

@@ -37,7 +37,9 @@ pub(super) fn server(reader: &Reader<'_>, node: Option<&Node>) -> Server {
 pub(super) fn url(reader: &Reader<'_>, node: &Node, text: &str) -> bool {
     let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     // `{{ port }}` is filled in for each replica
-    let outside = |text: &str| text.split("{{").map(|part| part.split_once("}}").map_or(part, |(_, after)| after)).collect::<String>();
+    let outside = |text: &str| {
+        text.split("{{").map(|part| part.split_once("}}").map_or(part, |(_, after)| after)).collect::<String>()
+    };
     let good = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !outside(rest).contains(' '));
     if !good {
         reader.wrong_type(node, "a URL that starts with http:// or https://");

@@ -175,7 +175,7 @@ pub(super) fn as_written(reader: &Reader<'_>, node: &Node) -> Value {
             let filled = if text.contains("${") { reader.substitute(text).ok() } else { None };
             match (filled, node.plain()) {
                 (Some(filled), _) => Value::String(filled),
-                (None, Some(plain)) => super::reader::typed(plain),
+                (None, Some(plain)) => super::values::typed(plain),
                 (None, None) => Value::String(text.clone()),
             }
         }

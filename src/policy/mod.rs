@@ -23,6 +23,8 @@ mod scripts;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod units;
+mod values;
 mod yaml;
 
 use std::collections::BTreeMap;

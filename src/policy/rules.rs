@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::ladders::{Clears, LadderNode};
 use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
+use super::units;
 use super::yaml::{Kind, Node, Span};
 use crate::model::{Labels, Map, RuleName, Severity, fingerprint};
 use crate::rule::{Level, NoData, Rule, RuleMode};
@@ -32,7 +33,6 @@ pub(super) struct RuleNode {
 /// A rule that could be understood, with what its ladders are written from.
 pub(super) struct ReadRule {
     pub rule: Arc<Rule>,
-    pub span: Span,
     pub ladders: Vec<(Severity, LadderNode)>,
     /// Rules its conditions count with `firing`, with the place.
     pub firing: Vec<(String, Span)>,
@@ -124,6 +124,17 @@ struct Shared<'k> {
     for_: Duration,
     keep_firing_for: Duration,
     clear_when: Option<Condition>,
+    value: Option<Condition>,
+}
+
+impl Shared<'_> {
+    /// A condition of the rule; what it reads of other rules is noted.
+    fn condition(&self, scripts: &Scripts<'_>, node: &Node, firing: &mut Vec<(String, Span)>) -> Option<Condition> {
+        let condition = scripts.condition(node, &self.names)?;
+        note_firing(scripts, &condition, node, firing);
+        units::check(scripts, node, &condition, self.value.as_ref());
+        Some(condition)
+    }
 }
 
 fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_hash: u64) -> Option<ReadRule> {
@@ -140,16 +151,15 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     if let (Some(Some(condition)), Some(node)) = (&value, keys.section("value")) {
         note_firing(scripts, condition, node, &mut firing);
     }
-    let clear_when = keys.raw("clear_when").map(|node| (scripts.condition(node, &names), node));
-    if let Some((Some(condition), node)) = &clear_when {
-        note_firing(scripts, condition, node, &mut firing);
-    }
-    let shared = Shared {
+    let mut shared = Shared {
         names,
         for_: keys.duration("for", Duration::ZERO),
         keep_firing_for: keys.duration("keep_firing_for", Duration::ZERO),
-        clear_when: clear_when.as_ref().and_then(|(condition, _)| condition.clone()),
+        clear_when: None,
+        value: value.clone().flatten(),
     };
+    let clear_when = keys.raw("clear_when").map(|node| shared.condition(scripts, node, &mut firing));
+    shared.clear_when = clear_when.clone().flatten();
     let rule_ladder = keys.section("remediate");
     let levels = levels(scripts, &keys, &shared, &mut firing);
     let words = [("keep", NoData::Keep), ("resolve", NoData::Resolve), ("alert", NoData::Alert)];
@@ -171,7 +181,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     }
     let whole = value.as_ref().is_none_or(Option::is_some)
         && summary.as_ref().is_none_or(Option::is_some)
-        && clear_when.as_ref().is_none_or(|(condition, _)| condition.is_some());
+        && clear_when.as_ref().is_none_or(Option::is_some);
     let compiled: Vec<Level> = levels.into_iter().map(|level| level.level).collect::<Option<_>>()?;
     if compiled.is_empty() || !whole {
         return None;
@@ -193,7 +203,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
         hash: 0,
     };
     rule.hash = hash(&rule, settings_hash);
-    Some(ReadRule { rule: Arc::new(rule), span: written.span, ladders, firing })
+    Some(ReadRule { rule: Arc::new(rule), ladders, firing })
 }
 
 fn per(reader: &Reader<'_>, keys: &Keys<'_>) -> Vec<SmolStr> {
@@ -238,10 +248,7 @@ fn levels(
             }
             return Vec::new();
         };
-        let condition = scripts.condition(node, &shared.names);
-        if let Some(condition) = &condition {
-            note_firing(scripts, condition, node, firing);
-        }
+        let condition = shared.condition(scripts, node, firing);
         let severity = severity.unwrap_or_default();
         let level = condition.map(|when| Level {
             severity,
@@ -283,13 +290,7 @@ fn level(
     shared: &Shared<'_>,
     firing: &mut Vec<(String, Span)>,
 ) -> ReadLevel {
-    let mut condition = |node: &Node| {
-        let condition = scripts.condition(node, &shared.names);
-        if let Some(condition) = &condition {
-            note_firing(scripts, condition, node, firing);
-        }
-        condition
-    };
+    let mut condition = |node: &Node| shared.condition(scripts, node, firing);
     if !matches!(node.kind, Kind::Map(_)) {
         let level = condition(node).map(|when| Level {
             severity,

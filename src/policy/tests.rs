@@ -2,6 +2,7 @@
 
 mod good;
 mod mistakes;
+mod scripts;
 mod traps;
 
 use super::{Diagnostic, Policy, SourceFile, compile};

@@ -345,4 +345,3 @@ fn a_rules_hash_changes_with_what_decides_its_answer_only() {
     assert_ne!(before, hash("eu|us|no", "eu|no"));
     assert_ne!(before, hash("warning: 70", "warning: 75"));
 }
-
