@@ -1,7 +1,7 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
 use selfheal::engine::{OperatorCommand, view::AlertStateWord};
-use selfheal::model::{CheckStatus, FailureClass};
+use selfheal::model::{CheckStatus, EventKind, FailureClass};
 
 use crate::world::{Behaviour, World, compile, mins, secs};
 
@@ -508,17 +508,20 @@ fn safety_look_around() {
 
 #[test]
 fn safety_one_bad_row() {
-    let rules = format!(
-        "rules:\n  - alert: Broken\n    when: 'last(\"cpu_percent\") > \"x\"'\n{}",
-        RULE.replace("rules:\n", "")
-    );
-    let rules = rules.replace("> \"x\"", "+ label(\"deployment\") > 5");
+    // two series, and the rule does not say which: an error whenever it is asked
+    let broken = "rules:\n  - alert: Broken\n    when: 'last(\"disk\") > 5'\n";
+    let rules = format!("{broken}{}", RULE.replace("rules:\n", ""));
     let mut world = World::new(&files(&rules, RESTART));
     world.gauge("web", "cpu_percent", 95.0);
     world.run(mins(1));
     assert!(world.is_firing("HighCpu"), "{}", world.told());
     assert_eq!(world.acted(), ["web restart"], "{}", world.told());
-    world.run(mins(2));
+    for second in 0..120 {
+        let mount = if second % 2 == 0 { "/" } else { "/var" };
+        let labels = [("mount", mount)].into_iter().collect();
+        world.event("web", EventKind::Metric { name: "disk".into(), value: 50.0, labels });
+        world.run(secs(1));
+    }
     assert!(world.is_firing("RuleError"), "{}", world.told());
 }
 
