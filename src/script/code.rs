@@ -100,8 +100,7 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub(super) struct Function {
     pub name: SmolStr,
-    /// Its parameters are its first locals.
-    pub params: usize,
+    /// Its parameters are the first of them.
     pub locals: usize,
     pub body: Code,
 }

@@ -190,12 +190,7 @@ fn lower_all(
         add_reads(&mut reads, &function.reads);
         reads_are_static &= function.reads_are_static;
         calls.extend(function.calls);
-        own.push(Function {
-            name: definition.name.clone(),
-            params: definition.params.len(),
-            locals: function.locals,
-            body: function.code,
-        });
+        own.push(Function { name: definition.name.clone(), locals: function.locals, body: function.code });
     }
     for shared in host.reachable(&calls) {
         add_reads(&mut reads, &shared.reads);

@@ -11,8 +11,9 @@ use super::render::BASE;
 use crate::script::condition::{Names, ScriptProblem};
 use crate::script::data::Data;
 use crate::script::functions::{Arg, PLAIN, SIGNATURES, plan, signature_of};
+use crate::script::host::limits;
 use crate::script::parse::problem;
-use crate::script::scan::{Grammar, Kind, Word, scan};
+use crate::script::scan::{Grammar, Kind, Word, words as words_of};
 use crate::script::suggest::{near, not_here, path_problem, roots, setting_problem};
 
 /// One `{{ … }}` or `{% … %}` with its words, at their places in the whole text.
@@ -58,10 +59,9 @@ fn segment(source: &str, open: usize, is_block: bool) -> Segment {
     if source[start..].starts_with(['-', '+']) {
         start += 1;
     }
-    // Only as far as the next segment could end; a text's tail is not scanned again for each.
     let mut words = Vec::new();
     let mut end = None;
-    for word in scan(&source[start..], Grammar::Jinja) {
+    for word in words_of(&source[start..], Grammar::Jinja) {
         let span = start + word.span.start..start + word.span.end;
         if &source[span.clone()] == close {
             end = Some(span);
@@ -84,6 +84,9 @@ fn segment(source: &str, open: usize, is_block: bool) -> Segment {
 /// Everything that is wrong with a text.
 pub(super) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     let segments = segments(source);
+    if let Some(problem) = too_deep(source, &segments) {
+        return vec![problem];
+    }
     let mut problems = Vec::new();
     let parsed = BASE.template_from_str(source);
     let needed: Option<BTreeSet<String>> = match &parsed {
@@ -99,8 +102,49 @@ pub(super) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     }
     problems.sort_by_key(|problem| problem.span.start);
     problems.dedup_by(|later, earlier| later.span == earlier.span && later.code == earlier.code);
-    problems.truncate(crate::script::host::limits::PROBLEMS);
+    problems.truncate(limits::PROBLEMS);
     problems
+}
+
+/// Counts what makes a tree deep, before MiniJinja builds it: brackets, operators of one segment, blocks in blocks.
+fn too_deep(source: &str, segments: &[Segment]) -> Option<ScriptProblem> {
+    let refuse = |span: &Range<usize>, message: String| Some(problem(span.clone(), "too-deep", message, None));
+    let (mut blocks, mut branches) = (0_usize, 0_usize);
+    for segment in segments {
+        let (mut brackets, mut operators) = (0_usize, 0_usize);
+        for word in &segment.words {
+            match &source[word.span.clone()] {
+                "(" | "[" | "{" | "{{" => {
+                    brackets += 1;
+                    operators += 1;
+                }
+                ")" | "]" | "}" => brackets = brackets.saturating_sub(1),
+                "," => {}
+                "not" | "if" | "and" | "or" => operators += 1,
+                _ if word.kind == Kind::Symbol => operators += 1,
+                _ => {}
+            }
+            if brackets > limits::BRACKETS || operators > limits::OPERATORS {
+                return refuse(&word.span, "the expression nests too deep or is too long".to_owned());
+            }
+        }
+        if !segment.is_block {
+            continue;
+        }
+        let has_equals = segment.words.iter().any(|word| &source[word.span.clone()] == "=");
+        match segment.words.first().map_or("", |word| &source[word.span.clone()]) {
+            "if" | "for" | "with" | "macro" | "call" | "filter" | "autoescape" | "block" => blocks += 1,
+            "set" if !has_equals => blocks += 1,
+            "elif" | "else" => branches += 1,
+            keyword if keyword.starts_with("end") => blocks = blocks.saturating_sub(1),
+            _ => {}
+        }
+        if blocks > limits::BRACKETS || branches > limits::ELSES {
+            let message = format!("blocks nest deeper than {} levels or branch too often", limits::BRACKETS);
+            return refuse(&segment.span, message);
+        }
+    }
+    None
 }
 
 /// MiniJinja's own complaint, or what was meant by an operator of Rhai.
