@@ -34,7 +34,7 @@ pub(super) struct Held<T> {
 }
 
 impl<T> Held<T> {
-    fn of<'a>(inside: T, items: impl Fn(&T) -> Vec<&Data>) -> Held<T> {
+    fn of(inside: T, items: impl Fn(&T) -> Vec<&Data>) -> Held<T> {
         let (mut size, mut depth) = (1_usize, 1_usize);
         for item in items(&inside) {
             size = size.saturating_add(item.size());

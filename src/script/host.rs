@@ -155,7 +155,7 @@ impl ScriptHost {
         let mut shared = BTreeMap::new();
         for ((name, params), index) in known {
             let Some(body) = lowered.remove(&index) else { continue };
-            let function = Function { name: SmolStr::new(&name), params, locals: body.locals, body: body.code };
+            let function = Function { name: SmolStr::new(&name), locals: body.locals, body: body.code };
             functions.insert(index, function);
             let facts = Shared { index, reads: body.reads, reads_are_static: body.reads_are_static, calls: body.calls };
             shared.insert((name, params), facts);

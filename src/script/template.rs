@@ -2,6 +2,7 @@
 
 mod check;
 mod render;
+mod segments;
 
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ impl Template {
 /// The inside of a text that is exactly one `{{ … }}`.
 fn single(source: &str) -> Option<&str> {
     let trimmed = source.trim();
-    let found = check::segments(trimmed);
+    let found = segments::segments(trimmed);
     match found.as_slice() {
         [only] if !only.is_block && only.span == (0..trimmed.len()) => trimmed.get(only.inside.clone()),
         _ => None,

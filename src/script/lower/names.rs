@@ -71,13 +71,11 @@ impl Lowerer<'_> {
                 _ => "a function sees its parameters only; hand it over as an argument".to_owned(),
             });
         };
-        match name {
-            "value" => {
-                return Some("the rule has no `value:`; add one, or write the expression itself here".to_owned());
-            }
-            "inputs" | "steps" => return Some(format!("`{name}` exists in playbooks only")),
-            "failed" => return Some("`failed` exists in `rescue` only".to_owned()),
-            _ => {}
+        if let Some(why) = not_here(name) {
+            return Some(why);
+        }
+        if let lower @ ("true" | "false") = name.to_lowercase().as_str() {
+            return Some(format!("write {lower}"));
         }
         let locals = self.scope.iter().map(|(local, _)| local.to_string());
         let candidates: Vec<String> = self.roots().into_iter().map(|(root, _)| root.to_owned()).chain(locals).collect();

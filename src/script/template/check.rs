@@ -8,82 +8,21 @@ use std::ops::Range;
 use minijinja::{Environment, ErrorKind};
 
 use super::render::BASE;
+use super::segments::{Segment, segments, too_deep};
 use crate::script::condition::{Names, ScriptProblem};
 use crate::script::data::Data;
 use crate::script::functions::{Arg, PLAIN, SIGNATURES, plan, signature_of};
+use crate::script::host::limits;
 use crate::script::parse::problem;
-use crate::script::scan::{Grammar, Kind, Word, scan};
+use crate::script::scan::{Kind, Word};
 use crate::script::suggest::{near, not_here, path_problem, roots, setting_problem};
-
-/// One `{{ … }}` or `{% … %}` with its words, at their places in the whole text.
-pub(super) struct Segment {
-    /// From the opening braces to the closing ones.
-    pub span: Range<usize>,
-    /// What is between the braces and their `-` or `+`.
-    pub inside: Range<usize>,
-    pub is_block: bool,
-    words: Vec<Word>,
-}
-
-/// Finds the segments; comments and raw blocks have none.
-pub(super) fn segments(source: &str) -> Vec<Segment> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(open) = source[at..].find('{').map(|open| at + open) {
-        let rest = &source[open..];
-        if rest.starts_with("{#") {
-            at = rest.find("#}").map_or(source.len(), |end| open + end + 2);
-            continue;
-        }
-        let is_block = rest.starts_with("{%");
-        if !is_block && !rest.starts_with("{{") {
-            at = open + 1;
-            continue;
-        }
-        let segment = segment(source, open, is_block);
-        at = segment.span.end;
-        let is_raw = is_block && segment.words.first().is_some_and(|word| &source[word.span.clone()] == "raw");
-        if is_raw {
-            at = source[at..].find("endraw").map_or(source.len(), |end| at + end);
-            at = source[at..].find("%}").map_or(source.len(), |end| at + end + 2);
-        }
-        found.push(segment);
-    }
-    found
-}
-
-fn segment(source: &str, open: usize, is_block: bool) -> Segment {
-    let close = if is_block { "%}" } else { "}}" };
-    let mut start = open + 2;
-    if source[start..].starts_with(['-', '+']) {
-        start += 1;
-    }
-    // Only as far as the next segment could end; a text's tail is not scanned again for each.
-    let mut words = Vec::new();
-    let mut end = None;
-    for word in scan(&source[start..], Grammar::Jinja) {
-        let span = start + word.span.start..start + word.span.end;
-        if &source[span.clone()] == close {
-            end = Some(span);
-            break;
-        }
-        words.push(Word { kind: word.kind, span });
-    }
-    let closing = end.unwrap_or(source.len()..source.len());
-    let mut inside_end = closing.start;
-    if let Some(last) = words.last()
-        && matches!(&source[last.span.clone()], "-" | "+")
-        && last.span.end == closing.start
-    {
-        inside_end = last.span.start;
-        words.pop();
-    }
-    Segment { span: open..closing.end, inside: start..inside_end.max(start), is_block, words }
-}
 
 /// Everything that is wrong with a text.
 pub(super) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     let segments = segments(source);
+    if let Some(problem) = too_deep(source, &segments) {
+        return vec![problem];
+    }
     let mut problems = Vec::new();
     let parsed = BASE.template_from_str(source);
     let needed: Option<BTreeSet<String>> = match &parsed {
@@ -99,7 +38,7 @@ pub(super) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     }
     problems.sort_by_key(|problem| problem.span.start);
     problems.dedup_by(|later, earlier| later.span == earlier.span && later.code == earlier.code);
-    problems.truncate(crate::script::host::limits::PROBLEMS);
+    problems.truncate(limits::PROBLEMS);
     problems
 }
 

@@ -48,8 +48,11 @@ pub(super) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env
 });
 
-/// Whole numbers print without `.0`.
+/// Whole numbers print without `.0`, truth as the policy's files write it.
 fn print(out: &mut Output, state: &mut State, value: &Jinja) -> Result<(), Error> {
+    if value.kind() == ValueKind::Bool {
+        return escape_formatter(out, state, &Jinja::from(if value.is_true() { "true" } else { "false" }));
+    }
     match whole(value) {
         Some(whole) => escape_formatter(out, state, &Jinja::from(whole)),
         None => escape_formatter(out, state, value),

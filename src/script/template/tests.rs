@@ -70,7 +70,7 @@ fn texts_say_what_they_say() {
     for (source, expected) in [
         ("no braces, 100 %", "no braces, 100 %"),
         ("{{ deployment }}: CPU at {{ value }} %", "checkout: CPU at 91 %"),
-        ("{{ last('cpu') | round(1) }}", "91.3"),
+        ("{{ last('cpu') | round(1) }}", "91.2"),
         ("{{ value / 2 }} {{ value * 2 / 2 }}", "45.5 91"),
         ("{{ labels.tier }} {{ severity }} {{ settings.cpu_percent.critical }}", "web critical 95"),
         ("{{ setting('response_ms') }} {{ inputs.add + 1 }}", "500 2"),
