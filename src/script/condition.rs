@@ -6,13 +6,14 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::Truth;
-use super::code::{Code, Function, Machine};
+use super::code::{Code, Function};
 use super::data::Data;
 use super::evidence::{Evidence, Read, Vars};
 use super::functions::{PLAIN, SIGNATURES};
 use super::host::{ScriptHost, fnv, limits};
 use super::library::library_of;
 use super::lower::{self, Type};
+use super::machine::Machine;
 use super::parse::{Parsed, Unreadable, problem, read};
 use super::scan::{Kind, Places};
 use super::suggest::near;
@@ -190,12 +191,7 @@ fn lower_all(
         add_reads(&mut reads, &function.reads);
         reads_are_static &= function.reads_are_static;
         calls.extend(function.calls);
-        own.push(Function {
-            name: definition.name.clone(),
-            params: definition.params.len(),
-            locals: function.locals,
-            body: function.code,
-        });
+        own.push(Function { name: definition.name.clone(), locals: function.locals, body: function.code });
     }
     for shared in host.reachable(&calls) {
         add_reads(&mut reads, &shared.reads);

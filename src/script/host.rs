@@ -35,6 +35,10 @@ pub(super) mod limits {
     pub const TEXT_BYTES: usize = 16 * 1024;
     pub const LIST_ITEMS: usize = 1_000;
     pub const MAP_ENTRIES: usize = 500;
+    /// What a list or map holds, all levels together; bounds comparing, printing and dropping it.
+    pub const VALUE_ITEMS: usize = 20_000;
+    /// Lists in lists.
+    pub const VALUE_DEPTH: usize = 16;
     pub const FUNCTIONS: usize = 512;
     pub const VARIABLES: usize = 128;
     /// Problems told about one script; after that nobody reads on.
@@ -151,7 +155,7 @@ impl ScriptHost {
         let mut shared = BTreeMap::new();
         for ((name, params), index) in known {
             let Some(body) = lowered.remove(&index) else { continue };
-            let function = Function { name: SmolStr::new(&name), params, locals: body.locals, body: body.code };
+            let function = Function { name: SmolStr::new(&name), locals: body.locals, body: body.code };
             functions.insert(index, function);
             let facts = Shared { index, reads: body.reads, reads_are_static: body.reads_are_static, calls: body.calls };
             shared.insert((name, params), facts);

@@ -13,6 +13,7 @@ mod functions;
 pub mod host;
 mod library;
 mod lower;
+mod machine;
 mod parse;
 mod scan;
 mod suggest;

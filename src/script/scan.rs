@@ -37,27 +37,30 @@ pub(super) enum Grammar {
 }
 
 pub(super) fn scan(source: &str, grammar: Grammar) -> Vec<Word> {
-    let mut words = Vec::new();
+    words(source, grammar).collect()
+}
+
+/// The words one by one, for whoever stops before the end.
+pub(super) fn words(source: &str, grammar: Grammar) -> impl Iterator<Item = Word> {
     let mut at = 0;
-    while let Some(letter) = source[at..].chars().next() {
-        let rest = &source[at..];
-        if letter.is_whitespace() {
-            at += letter.len_utf8();
-            continue;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = &source[at..];
+            let letter = rest.chars().next()?;
+            if letter.is_whitespace() {
+                at += letter.len_utf8();
+            } else if grammar == Grammar::Rhai && rest.starts_with("//") {
+                at += rest.find('\n').unwrap_or(rest.len());
+            } else if grammar == Grammar::Rhai && rest.starts_with("/*") {
+                at += block_comment(rest);
+            } else {
+                let (kind, length) = word(rest, letter, grammar);
+                let span = at..at + length;
+                at = span.end;
+                return Some(Word { kind, span });
+            }
         }
-        if grammar == Grammar::Rhai && rest.starts_with("//") {
-            at += rest.find('\n').unwrap_or(rest.len());
-            continue;
-        }
-        if grammar == Grammar::Rhai && rest.starts_with("/*") {
-            at += block_comment(rest);
-            continue;
-        }
-        let (kind, length) = word(rest, letter, grammar);
-        words.push(Word { kind, span: at..at + length });
-        at += length;
-    }
-    words
+    })
 }
 
 fn word(rest: &str, letter: char, grammar: Grammar) -> (Kind, usize) {
@@ -245,7 +248,7 @@ mod tests {
         assert_eq!(texts("last(\"a b\")>=5.5 && !x"), ["last", "(", "\"a b\"", ")", ">=", "5.5", "&&", "!", "x"]);
         assert_eq!(texts("5m 80% 0..3 1e-3"), ["5", "m", "80", "%", "0", "..", "3", "1e-3"]);
         assert_eq!(texts("'it' // and\n/* or /* x */ */ `a ${ {1} } b`"), ["'it'", "`a ${ {1} } b`"]);
-        assert_eq!(texts("#\"raw \" x\"#"), ["#\"raw \"", "x", "\"#"]);
+        assert_eq!(texts("#\"raw \" x\"#"), ["#\"raw \" x\"#"]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use smol_str::SmolStr;
 use super::{Lowerer, Type};
 use crate::script::code::{Code, Root};
 use crate::script::data::{Arith, Compare, Data};
+use crate::script::evidence::Func;
 
 /// A member, an index or a call after a value: `.name`, `[index]`, `.name(…)`.
 enum Link<'e> {
@@ -271,8 +272,25 @@ impl Lowerer<'_> {
             self.complain(at, "chained-comparison", "comparisons cannot be chained", Some(help));
         } else {
             self.comparable(op, left_gives, right_gives, at);
+            self.status_word(&left_code, &right_code, right.start_position());
+            self.status_word(&right_code, &left_code, left.start_position());
         }
         (Code::Compare(op, Box::new((left_code, right_code))), Type::Bool)
+    }
+
+    /// A verdict is one of two words; any other never equals it.
+    fn status_word(&mut self, asked: &Code, word: &Code, at: Position) {
+        let asks_status = match asked {
+            Code::Read(read) => read.func == Func::Status,
+            Code::Ask(signature, _) => signature.func == Func::Status,
+            _ => false,
+        };
+        if let (true, Code::Const(Data::Text(word))) = (asks_status, word)
+            && !matches!(word.as_str(), "healthy" | "unhealthy")
+        {
+            let help = "write \"healthy\" or \"unhealthy\"".to_owned();
+            self.warn(at, "never-equal", format!("a status is never \"{word}\""), Some(help));
+        }
     }
 
     fn comparable(&mut self, op: Compare, left: Type, right: Type, at: Position) {

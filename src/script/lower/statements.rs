@@ -54,7 +54,11 @@ impl Lowerer<'_> {
                 let (code, gives) = self.scoped(|lowerer| lowerer.block(block.statements()));
                 (Step::Do(code), gives)
             }
-            Stmt::If(flow, _) => {
+            Stmt::If(flow, at) => {
+                if last && self.depth <= 1 && self.names.is_some() && open_ended(flow) {
+                    let message = "where this `if` does not hold there is no answer, which is no data".to_owned();
+                    self.warn(*at, "no-answer", message, Some("add else { false }".to_owned()));
+                }
                 let (code, gives) = self.branch(flow);
                 (Step::Do(code), gives)
             }
@@ -74,6 +78,8 @@ impl Lowerer<'_> {
                 assignment.0.position(),
                 last,
             )?,
+            // An endless loop ends by `break`, which can carry the answer.
+            Stmt::While(flow, _) if matches!(flow.expr, Expr::Unit(_)) => (self.while_loop(flow), Type::Any),
             Stmt::While(flow, _) => (self.while_loop(flow), Type::Nothing),
             Stmt::Do(flow, flags, _) => {
                 let again = !flags.contains(ASTFlags::NEGATED);
@@ -192,5 +198,14 @@ impl Lowerer<'_> {
             },
         };
         Some((Step::Assign(slot, op, code), Type::Nothing))
+    }
+}
+
+/// Whether some way through the `if` meets no branch at all.
+fn open_ended(flow: &FlowControl) -> bool {
+    match flow.branch.statements() {
+        [] => true,
+        [Stmt::If(next, _)] => open_ended(next),
+        _ => false,
     }
 }
