@@ -16,6 +16,8 @@ enum Manner {
     Silent,
     /// Takes the mail's text and hangs up instead of answering.
     DropsAfterData,
+    /// Takes one mail and hangs up after its answer.
+    ClosesAfterMail,
     /// Knows nobody of that name.
     Refuses(&'static str),
     /// Answers RCPT with this.
@@ -78,6 +80,9 @@ async fn converse(stream: TcpStream, manner: Manner, seen: &Mutex<Seen>) -> std:
                 if manner == Manner::DropsAfterData {
                     return Ok(());
                 }
+                if manner == Manner::ClosesAfterMail {
+                    return stream.write_all(b"250 taken\r\n").await;
+                }
                 "250 taken".to_owned()
             }
             _ => "250 ok".to_owned(),
@@ -129,6 +134,18 @@ async fn a_connection_that_breaks_after_the_text_may_have_delivered_and_is_tried
     let result = send_mail(email(port), firing()).await;
     assert!(matches!(&result, DeliveryResult::Transient { why, .. } if why.contains("may have taken")), "{result:?}");
     assert_eq!(seen.lock().expect("no panic").mails.len(), 1);
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_server_closed_meanwhile_costs_no_mail() {
+    let (port, seen) = server(Manner::ClosesAfterMail).await;
+    let notifiers = notifiers(AT);
+    let delivery = delivery(Notifier::Email(Arc::new(email(port))), firing());
+    for _ in 0..3 {
+        assert_eq!(notifiers.deliver(&delivery).await, DeliveryResult::Delivered);
+    }
+    let seen = seen.lock().expect("no panic");
+    assert_eq!((seen.mails.len(), seen.connections), (3, 3));
 }
 
 #[tokio::test]

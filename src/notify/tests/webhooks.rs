@@ -255,9 +255,8 @@ async fn what_is_said_about_a_failure_holds_no_secret() {
     assert_eq!(taken.lock().expect("no panic")[0].0["x-key"], "key-5678");
 
     // a URL that cannot be reached is named by its host alone
-    let (gone, _) = url.split_once("?").expect("a query");
-    let gone = gone.replace(|c: char| c == '@', "@").replace("127.0.0.1", "localhost.invalid");
-    let result = send_webhook(WebhookDef { url: format!("{gone}?token=token-1234"), ..def }, firing()).await;
+    let gone = def.url.replace("127.0.0.1", "localhost.invalid");
+    let result = send_webhook(WebhookDef { url: gone, ..def }, firing()).await;
     assert!(why(&result).contains("localhost.invalid"), "{result:?}");
     for secret in ["token-1234", "path-4321", "pass-8765", "user-1111"] {
         assert!(!why(&result).contains(secret), "{result:?}");
