@@ -16,6 +16,8 @@ pub(super) struct Reader<'a> {
     pub files: &'a [SourceFile],
     pub(super) env: Lookup<'a>,
     pub(super) file: Lookup<'a>,
+    /// Where each file's lines start.
+    lines: Vec<Vec<usize>>,
     diagnostics: RefCell<Vec<Diagnostic>>,
     /// Files that are no YAML: what they define is not known, so that nobody is blamed for naming it.
     unreadable: RefCell<BTreeSet<usize>>,
@@ -23,7 +25,11 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub fn new(files: &'a [SourceFile], env: Lookup<'a>, file: Lookup<'a>) -> Self {
-        Reader { files, env, file, diagnostics: RefCell::default(), unreadable: RefCell::default() }
+        let starts = |file: &SourceFile| {
+            std::iter::once(0).chain(file.text.match_indices('\n').map(|(newline, _)| newline + 1)).collect()
+        };
+        let lines = files.iter().map(starts).collect();
+        Reader { files, env, file, lines, diagnostics: RefCell::default(), unreadable: RefCell::default() }
     }
 
     pub fn error(&self, span: Span, code: &str, message: impl Into<String>) {
@@ -65,7 +71,7 @@ impl<'a> Reader<'a> {
 
     fn diagnostic(&self, span: Span, severity: Level, code: &str, message: String, help: Option<String>) -> Diagnostic {
         let source = &self.files[span.file];
-        let (line, column, source_line) = place(&source.text, span.start);
+        let (line, column, source_line) = self.place(span);
         let shown = &source_line[source_line.char_indices().nth(column - 1).map_or(source_line.len(), |(at, _)| at)..];
         let wanted = source.text.get(span.start..span.end.max(span.start)).unwrap_or("");
         let length = wanted.lines().next().unwrap_or("").trim_end().chars().count().min(shown.chars().count());
@@ -85,12 +91,25 @@ impl<'a> Reader<'a> {
     /// `file:line`, to name another place in a message.
     pub fn at(&self, span: Span) -> String {
         let source = &self.files[span.file];
-        format!("{}:{}", source.path, place(&source.text, span.start).0)
+        format!("{}:{}", source.path, self.place(span).0)
+    }
+
+    /// Line and column of a span's start, both from 1, the column in characters; and that line's text.
+    fn place(&self, span: Span) -> (usize, usize, &str) {
+        let (text, lines) = (self.files[span.file].text.as_str(), &self.lines[span.file]);
+        let mut at = span.start.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        let line = lines.partition_point(|start| *start <= at);
+        let start = lines[line - 1];
+        let end = lines.get(line).map_or(text.len(), |next| next - 1);
+        (line, text[start..at].chars().count() + 1, text[start..end].trim_end_matches('\r'))
     }
 
     pub fn source_ref(&self, span: Span) -> crate::model::SourceRef {
         let source = &self.files[span.file];
-        let (line, column, _) = place(&source.text, span.start);
+        let (line, column, _) = self.place(span);
         crate::model::SourceRef {
             file: source.path.as_str().into(),
             line: u32::try_from(line).unwrap_or(u32::MAX),
@@ -139,19 +158,6 @@ pub(super) fn did_you_mean<'n>(name: &str, known: impl Iterator<Item = &'n str>)
         .filter(|(distance, _)| *distance <= most)
         .min()
         .map(|(_, one)| format!("did you mean `{one}`?"))
-}
-
-/// Line and column of a byte, both from 1, the column in characters; and that line's text.
-pub(super) fn place(text: &str, at: usize) -> (usize, usize, &str) {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[..start].matches('\n').count() + 1;
-    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
-    let shown = text[start..end].trim_end_matches('\r');
-    (line, text[start..at].chars().count() + 1, shown)
 }
 
 /// Names that were defined, each with its place: a second definition is a mistake.

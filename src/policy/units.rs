@@ -1,11 +1,25 @@
 //! Warns of numbers that are compared in the wrong unit: a ratio is 0 to 1, a percentage 0 to 100.
 
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
 use super::scripts::Scripts;
 use super::yaml::Node;
 use crate::script::{Condition, Func};
 
 /// Functions whose answer has the metric's own unit.
 const SAME_UNIT: [Func; 4] = [Func::Last, Func::Avg, Func::Min, Func::Max];
+
+/// A metric compared with a number: the metric, the number.
+static DIRECT: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r#"\b(?:last|avg|min|max)\(\s*["'`]([^"'`]+)["'`][^()]*\)\s*(?:>=|<=|>|<)\s*([0-9.]+)"#));
+/// The rule's value compared with a number.
+static BY_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bvalue\s*(?:>=|<=|>|<)\s*([0-9.]+)"));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a fixed pattern compiles")
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
@@ -24,21 +38,15 @@ fn unit_of(metric: &str) -> Option<Unit> {
 
 /// Looks at comparisons of a metric, or of `value` where the rule's value is one metric, with a literal number.
 pub(super) fn check(scripts: &Scripts<'_>, node: &Node, condition: &Condition, value: Option<&Condition>) {
-    let (Some(source), Ok(direct), Ok(by_value)) = (
-        node.scalar(),
-        regex_lite::Regex::new(r#"\b(?:last|avg|min|max)\(\s*["'`]([^"'`]+)["'`][^()]*\)\s*(?:>=|<=|>|<)\s*([0-9.]+)"#),
-        regex_lite::Regex::new(r"\bvalue\s*(?:>=|<=|>|<)\s*([0-9.]+)"),
-    ) else {
-        return;
-    };
-    for found in direct.captures_iter(source) {
+    let Some(source) = node.scalar() else { return };
+    for found in DIRECT.captures_iter(source) {
         compare(scripts, node, &found[0], unit_of(&found[1]), &found[2]);
     }
     let of_value = value.and_then(|value| match value.reads() {
         [read] if SAME_UNIT.contains(&read.func) && value.source().trim_end().ends_with(')') => unit_of(&read.subject),
         _ => None,
     });
-    for found in by_value.captures_iter(source).filter(|_| condition.reads().len() <= 1) {
+    for found in BY_VALUE.captures_iter(source).filter(|_| condition.reads().len() <= 1) {
         compare(scripts, node, &found[0], of_value, &found[1]);
     }
 }

@@ -7,6 +7,7 @@
 mod traps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde_yaml::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span as ParserSpan, StructureStyle};
 
@@ -14,6 +15,9 @@ pub(super) use traps::{cut_by_comment, syntax_trap};
 
 /// Nodes of one file, aliases counted as often as they are used: a file that grows beyond is a bomb or a mistake.
 const MAX_NODES: usize = 200_000;
+
+/// Values without quotes that are left out of one file to read on behind them.
+const MAX_STOPS: usize = 20;
 
 /// A byte range of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -169,19 +173,44 @@ pub(super) struct Mistake {
 
 /// Every document of one file. With mistakes among them the documents hold what could be read.
 pub(super) fn parse(file: usize, text: &str) -> (Vec<Node>, Vec<Mistake>) {
-    let mut tree = Builder {
-        file,
-        text,
-        events: Parser::new_from_str(text),
-        anchors: BTreeMap::new(),
-        nodes: 0,
-        mistakes: Vec::new(),
-    };
-    let mut documents = Vec::new();
-    if let Err(stop) = tree.documents(&mut documents) {
-        tree.mistakes.push(stop);
+    let mut stops = Vec::new();
+    let mut left = text.to_owned();
+    loop {
+        let mut tree = Builder {
+            file,
+            text: &left,
+            events: Parser::new_from_str(&left),
+            anchors: BTreeMap::new(),
+            nodes: 0,
+            mistakes: Vec::new(),
+        };
+        let mut documents = Vec::new();
+        let stop = tree.documents(&mut documents).err();
+        let mistakes = tree.mistakes;
+        let without = stop.as_ref().and_then(|stop| stop.without.clone()).filter(|_| stops.len() < MAX_STOPS);
+        stops.extend(stop.map(|stop| stop.mistake));
+        match without {
+            // a value that is no YAML is left out, so that what is wrong elsewhere in the file is found as well
+            Some(range) => left.replace_range(range.clone(), &" ".repeat(range.len())),
+            None => {
+                stops.extend(mistakes);
+                return (documents, stops);
+            }
+        }
     }
-    (documents, tree.mistakes)
+}
+
+/// Why a parse ended early.
+struct Stop {
+    mistake: Mistake,
+    /// What to leave out to come further.
+    without: Option<Range<usize>>,
+}
+
+impl From<Mistake> for Stop {
+    fn from(mistake: Mistake) -> Self {
+        Stop { mistake, without: None }
+    }
 }
 
 struct Builder<'t> {
@@ -194,7 +223,7 @@ struct Builder<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn next(&mut self) -> Result<(Event<'t>, ParserSpan), Mistake> {
+    fn next(&mut self) -> Result<(Event<'t>, ParserSpan), Stop> {
         loop {
             match self.events.next_event() {
                 Some(Ok((Event::Comment(..), _))) => {}
@@ -205,7 +234,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn documents(&mut self, into: &mut Vec<Node>) -> Result<(), Mistake> {
+    fn documents(&mut self, into: &mut Vec<Node>) -> Result<(), Stop> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(()),
@@ -215,15 +244,17 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn syntax(&self, error: &ScanError) -> Mistake {
+    fn syntax(&self, error: &ScanError) -> Stop {
         let at = error.marker().byte_offset().unwrap_or(self.text.len()).min(self.text.len());
         let span = Span { file: self.file, start: at, end: at + 1 };
-        syntax_trap(self.text, span).unwrap_or_else(|| Mistake {
-            span,
-            code: "yaml-syntax",
-            message: format!("this is no YAML: {}", error.info()),
-            help: None,
-        })
+        let said = error.info();
+        match syntax_trap(self.text, span, &said) {
+            Some((mistake, without)) => Stop { mistake, without: Some(without).filter(|range| !range.is_empty()) },
+            None => {
+                let message = format!("this is no YAML: {said}");
+                Stop { mistake: Mistake { span, code: "yaml-syntax", message, help: None }, without: None }
+            }
+        }
     }
 
     fn span(&self, span: ParserSpan) -> Span {
@@ -232,32 +263,32 @@ impl<'t> Builder<'t> {
         Span { file: self.file, start, end }
     }
 
-    fn count(&mut self, more: usize, span: Span) -> Result<(), Mistake> {
+    fn count(&mut self, more: usize, span: Span) -> Result<(), Stop> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
-            return Err(Mistake {
+            return Err(Stop::from(Mistake {
                 span,
                 code: "too-large",
                 message: format!("this file holds more than {MAX_NODES} values, aliases counted at every use"),
                 help: None,
-            });
+            }));
         }
         Ok(())
     }
 
-    fn node(&mut self, event: Event<'t>, at: ParserSpan) -> Result<Node, Mistake> {
+    fn node(&mut self, event: Event<'t>, at: ParserSpan) -> Result<Node, Stop> {
         let mut span = self.span(at);
         self.count(1, span)?;
         let (kind, anchor, tagged) = match event {
             Event::Alias(id) => {
                 let target = self.anchors.get(&id).cloned();
                 let Some(target) = target else {
-                    return Err(Mistake {
+                    return Err(Stop::from(Mistake {
                         span,
                         code: "yaml-syntax",
                         message: "an alias inside of what it stands for never ends".to_owned(),
                         help: None,
-                    });
+                    }));
                 };
                 self.count(target.size(), span)?;
                 return Ok(target);
@@ -282,12 +313,12 @@ impl<'t> Builder<'t> {
                 (Kind::Map(entries), anchor, tag.is_some())
             }
             other => {
-                return Err(Mistake {
+                return Err(Stop::from(Mistake {
                     span,
                     code: "yaml-syntax",
                     message: format!("this is no YAML: {other:?} is out of place"),
                     help: None,
-                });
+                }));
             }
         };
         if tagged {
@@ -301,7 +332,7 @@ impl<'t> Builder<'t> {
         Ok(node)
     }
 
-    fn items(&mut self) -> Result<(Vec<Node>, usize), Mistake> {
+    fn items(&mut self) -> Result<(Vec<Node>, usize), Stop> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
@@ -311,7 +342,7 @@ impl<'t> Builder<'t> {
         }
     }
 
-    fn entries(&mut self, flow: bool) -> Result<(Vec<Entry>, usize), Mistake> {
+    fn entries(&mut self, flow: bool) -> Result<(Vec<Entry>, usize), Stop> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged: Vec<Node> = Vec::new();
         let mut seen = BTreeSet::new();

@@ -69,3 +69,21 @@ fn a_half_written_policy_is_told_of_and_never_a_panic() {
         let _ = super::compiled(&[("selfheal.yaml", &text[..end])]);
     }
 }
+
+#[test]
+fn mistakes_behind_a_trap_are_found_too() {
+    let text = "rules:\n  - alert: A\n    when: > 80\n  - { alert: B, when: avg(\"x\", \"5m\") > 3 }\n  \
+                - alert: C\n    when: \"a\" == b\n    severty: info\n  - { alert: D, when: 'last(\"x\") > 1', fro: 1s }\n";
+    let found = mistakes(&[CONFIGURATION, ("rules/a.yaml", text)]);
+    assert_eq!(
+        places(&found),
+        [
+            "yaml-trap rules/a.yaml:3:11",
+            "yaml-trap rules/a.yaml:4:36",
+            "yaml-trap rules/a.yaml:6:11",
+            "unknown-key rules/a.yaml:7:5",
+            "unknown-key rules/a.yaml:8:40",
+        ],
+        "{found:#?}"
+    );
+}

@@ -1,5 +1,7 @@
 //! What YAML makes of a condition or a text that was written without quotes, named for what it is.
 
+use std::ops::Range;
+
 use super::{Mistake, Span};
 
 const QUOTE: &str = "put the whole value in quotes: a condition in '…', a text in \"…\"";
@@ -33,15 +35,25 @@ pub(super) fn complex_key(text: &str, span: Span) -> Mistake {
     Mistake { span, code: "wrong-type", message: "a key is a text, not a map or a list".to_owned(), help: None }
 }
 
-/// Why the parser stopped at `at`, where it is one of the well-known traps on that line or the ones just before.
-pub(crate) fn syntax_trap(text: &str, at: Span) -> Option<Mistake> {
+/// Why the parser stopped at `at`, where it is one of the well-known traps on that line or the ones just before; and
+/// the rest of that line from where the value starts: without it the file may be YAML.
+pub(crate) fn syntax_trap(text: &str, at: Span, said: &str) -> Option<(Mistake, Range<usize>)> {
     let mut end = text[at.start..].find('\n').map_or(text.len(), |length| at.start + length);
-    for _ in 0..3 {
+    for step in 0..3 {
         let start = text[..end].rfind('\n').map_or(0, |newline| newline + 1);
-        if let Some(found) = line_trap(&text[start..end]) {
-            let (offset, length, message, help) = found;
+        let line = &text[start..end];
+        if let Some((offset, length, message, help)) = line_trap(line) {
             let span = Span { start: start + offset, end: start + offset + length, ..at };
-            return Some(mistake(span, message, help));
+            let value = line[..offset].rfind(": ").map_or(offset, |colon| colon + 2);
+            return Some((mistake(span, message, help), start + value..end));
+        }
+        if step == 0
+            && said.contains("trailing content")
+            && let Some(opened) = line.find('{')
+            && line[..at.start - start].matches('{').count() > line[..at.start - start].matches('}').count()
+        {
+            let message = "inside { } a comma ends the value before it; this is what stood behind one";
+            return Some((mistake(at, message, QUOTE), start + opened..end));
         }
         if start == 0 {
             break;
