@@ -1,0 +1,172 @@
+//! What judge wants to know: questions answered in the same turn, and conditions watched until it says so.
+
+use std::collections::VecDeque;
+
+use super::evaluation::evidence;
+use super::evidence::{Reader, Seen};
+use super::subject::Subject;
+use super::{Detect, Due};
+use crate::engine::message::{Ask, Context, LevelAnswer, Question, Reply, ToJudge, Watch, WatchId, Watched};
+use crate::model::{DeploymentId, Labels, Map, RuleName, Severity, Timestamp};
+use crate::script::{Condition, Truth, Vars};
+
+/// A condition under watch.
+pub(super) struct Watching {
+    watch: Watch,
+    /// What judge was last told.
+    said: Option<Truth>,
+}
+
+impl Watching {
+    pub fn new(watch: Watch) -> Self {
+        Watching { watch, said: None }
+    }
+}
+
+/// What a condition or level came to.
+struct Found {
+    truth: Truth,
+    evidence: Timestamp,
+    next: Option<Timestamp>,
+}
+
+impl Found {
+    fn no_data(now: Timestamp) -> Self {
+        Found { truth: Truth::NoData, evidence: now, next: None }
+    }
+}
+
+impl Detect {
+    /// Answers every question, in order.
+    pub(super) fn answer_ask(&mut self, now: Timestamp, ask: Ask, out: &mut VecDeque<ToJudge>) {
+        let Ask { id, context, questions } = ask;
+        let replies = questions.iter().map(|question| self.reply(now, &context, question)).collect();
+        out.push_back(ToJudge::Told { id, replies });
+    }
+
+    fn reply(&self, now: Timestamp, context: &Context, question: &Question) -> Reply {
+        let told = |found: Found| Reply::Truth { truth: found.truth, evidence: found.evidence };
+        match question {
+            Question::Condition(condition) => told(self.find(now, context, condition)),
+            Question::Level { rule, severity } => {
+                told(self.find_level(now, context, rule, *severity, |level| level.when.clone()))
+            }
+            Question::Text(template) => {
+                Reply::Text(self.with_reader(now, context, |vars, reader| template.render(vars, reader)))
+            }
+            Question::Params(params) => Reply::Params(self.with_reader(now, context, |vars, reader| {
+                params.iter().map(|(name, param)| Ok((name.clone(), param.render(vars, reader)?))).collect::<Result<Map, _>>()
+            })),
+        }
+    }
+
+    /// Whether something about the deployment can change what is watched.
+    pub(super) fn concerns(&self, watching: &Watching, deployment: &DeploymentId) -> bool {
+        let context = &watching.watch.context;
+        let of_alert = || {
+            let key = context.alert.as_ref()?;
+            let scope = self.rules.get(&key.rule)?.scopes.get(&key.scope)?;
+            Some(scope.members.contains(deployment))
+        };
+        context.deployment.as_ref() == Some(deployment) || of_alert().unwrap_or(false)
+    }
+
+    /// Looks at what is watched; says what it came to where that is new, at first in any case.
+    pub(super) fn look(&mut self, now: Timestamp, id: &WatchId, out: &mut VecDeque<ToJudge>) {
+        let due = Due::Watch(id.clone());
+        let Some(watching) = self.watches.get(id) else { return self.timers.clear(&due) };
+        let context = &watching.watch.context;
+        let found = match &watching.watch.what {
+            Watched::Condition(condition) => self.find(now, context, condition),
+            Watched::Clear { rule, severity } => {
+                self.find_level(now, context, rule, *severity, |level| level.clear.clone())
+            }
+        };
+        match found.next {
+            Some(next) => self.timers.set(due, next),
+            None => self.timers.clear(&due),
+        }
+        if let Some(watching) = self.watches.get_mut(id)
+            && watching.said.as_ref() != Some(&found.truth)
+        {
+            watching.said = Some(found.truth.clone());
+            out.push_back(ToJudge::Watched { id: id.clone(), at: now, truth: found.truth });
+        }
+    }
+
+    fn find(&self, now: Timestamp, context: &Context, condition: &Condition) -> Found {
+        self.with_reader(now, context, |vars, reader| {
+            let truth = condition.truth(vars, reader);
+            Found { truth, evidence: evidence(&reader.seen, None, now), next: reader.seen.next() }
+        })
+    }
+
+    /// One level of a rule for the context's alert. A rule, level or scope that is gone knows nothing.
+    fn find_level(
+        &self,
+        now: Timestamp,
+        context: &Context,
+        rule: &RuleName,
+        severity: Severity,
+        part: impl Fn(&LevelAnswer) -> Truth,
+    ) -> Found {
+        let found = || {
+            let key = context.alert.as_ref()?;
+            let state = self.rules.get(rule)?;
+            let scope = state.scopes.get(&key.scope)?;
+            let index = state.rule.levels.iter().position(|level| level.severity == severity)?;
+            let asked = self.ask_rule(now, state, &key.scope, scope, context.cut);
+            let truth = part(asked.levels.get(index)?);
+            // what time made true counts as of then, unless only what came after a cut counts
+            let by_time = scope.said.as_ref().and_then(|said| said.made_by_time).filter(|_| context.cut.is_none());
+            Some(Found { truth, evidence: evidence(&asked.seen, by_time, now), next: asked.seen.next() })
+        };
+        found().unwrap_or_else(|| Found::no_data(now))
+    }
+
+    /// Hands the names and the evidence of a context to `then`.
+    fn with_reader<T>(&self, now: Timestamp, context: &Context, then: impl FnOnce(&Vars, &Reader<'_>) -> T) -> T {
+        let one = context.deployment.as_ref();
+        let state = context.alert.as_ref().and_then(|key| self.rules.get(&key.rule));
+        let of_alert = || {
+            let key = context.alert.as_ref()?;
+            Some(state?.scopes.get(&key.scope)?.members.iter().filter_map(|id| self.subjects.get(id)).collect())
+        };
+        let members: Vec<&Subject> = match one {
+            Some(id) => self.subjects.get(id).into_iter().collect(),
+            None => of_alert().unwrap_or_default(),
+        };
+        let scope = match (&context.alert, one) {
+            (Some(key), _) => key.scope.clone(),
+            (None, Some(id)) => [("deployment", id.as_str())].into_iter().collect(),
+            (None, None) => Labels::default(),
+        };
+        let labels = match members.as_slice() {
+            [one] if context.labels.is_empty() => one.labels.clone(),
+            _ => context.labels.clone(),
+        };
+        let vars = Vars {
+            now,
+            deployment: one.map(|id| id.as_str().into()).or_else(|| scope.get("deployment").map(Into::into)),
+            labels: labels.clone(),
+            value: context.value,
+            severity: context.severity,
+            settings: self.policy.settings_for(one),
+            inputs: context.inputs.clone(),
+            steps: context.steps.clone(),
+            failed: context.failed.clone(),
+        };
+        let reader = Reader {
+            now,
+            cut: context.cut,
+            world: &self.world,
+            members,
+            scope: &scope,
+            labels: &labels,
+            viewer: None,
+            rule_since: state.map_or(Timestamp::MIN, |state| state.since),
+            seen: Seen::nothing(),
+        };
+        then(&vars, &reader)
+    }
+}

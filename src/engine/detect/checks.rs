@@ -1,0 +1,340 @@
+//! Checks' verdicts: raw per replica, smoothed by thresholds, folded over replicas by `healthy_when`.
+//!
+//! Invariant: a smoothed verdict turns only after as many equal raw ones in a row as its threshold says, counted since
+//! the replica's incarnation began; a verdict older than `stale_after` is unknown.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::model::{Check, CheckName, CheckStatus, FailureReason, Health, HealthyWhen, Replica, Timestamp};
+
+/// A newest value is missing once older than this.
+pub(super) const STALE_AFTER: Duration = Duration::from_secs(300);
+/// A check that runs seldom is stale after so many of its rounds, where that is longer.
+const STALE_ROUNDS: u32 = 3;
+/// Raw verdicts kept per replica, so that they can be counted anew from a cut; more where a threshold is higher.
+const KEPT_VERDICTS: usize = 128;
+/// Checks of one deployment, those of the policy and those only heard of.
+pub(super) const MAX_CHECKS: usize = 128;
+/// Replicas of one check.
+pub(super) const MAX_REPLICAS: usize = 1024;
+
+/// One raw verdict as it came.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Verdict {
+    pub at: Timestamp,
+    pub status: CheckStatus,
+    pub latency_ms: Option<f64>,
+    pub reason: Option<FailureReason>,
+    pub message: String,
+}
+
+/// How a check is smoothed. Of one that is only heard of, every verdict counts at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Smoothing {
+    failures: u32,
+    successes: u32,
+    start_period: Duration,
+    stale_after: Duration,
+    per_replica: bool,
+}
+
+impl Smoothing {
+    const HEARD_OF: Smoothing = Smoothing {
+        failures: 1,
+        successes: 1,
+        start_period: Duration::ZERO,
+        stale_after: STALE_AFTER,
+        per_replica: false,
+    };
+
+    fn of(check: &Check) -> Self {
+        Smoothing {
+            failures: check.failure_threshold.max(1),
+            successes: check.success_threshold.max(1),
+            start_period: check.start_period,
+            stale_after: STALE_AFTER.max(check.every.saturating_mul(STALE_ROUNDS)),
+            per_replica: check.per_replica(),
+        }
+    }
+
+    fn kept(&self) -> usize {
+        KEPT_VERDICTS.max(self.failures as usize).max(self.successes as usize)
+    }
+}
+
+/// A run of equal verdicts, and what it has turned the smoothed one to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Run {
+    pub health: Health,
+    pub status: Option<CheckStatus>,
+    pub length: u32,
+}
+
+impl Run {
+    fn take(&mut self, status: CheckStatus, smoothing: &Smoothing) {
+        self.length = if self.status == Some(status) { self.length.saturating_add(1) } else { 1 };
+        self.status = Some(status);
+        match status {
+            CheckStatus::Healthy if self.length >= smoothing.successes => self.health = Health::Healthy,
+            CheckStatus::Unhealthy if self.length >= smoothing.failures => self.health = Health::Unhealthy,
+            CheckStatus::Healthy | CheckStatus::Unhealthy => {}
+        }
+    }
+}
+
+/// One check at one replica.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// When the replica's incarnation began, or it was first seen.
+    since: Timestamp,
+    latest: Option<Verdict>,
+    /// Those that count, oldest first.
+    counted: VecDeque<(Timestamp, CheckStatus)>,
+    run: Run,
+}
+
+impl Place {
+    fn new(since: Timestamp) -> Self {
+        Place { since, latest: None, counted: VecDeque::new(), run: Run::default() }
+    }
+
+    fn take(&mut self, verdict: Verdict, smoothing: &Smoothing) {
+        if self.latest.as_ref().is_some_and(|latest| latest.at > verdict.at) {
+            return; // it came late: the newer one has been judged already
+        }
+        let starting = verdict.at < self.since + smoothing.start_period;
+        if !(starting && verdict.status == CheckStatus::Unhealthy) {
+            self.run.take(verdict.status, smoothing);
+            self.counted.push_back((verdict.at, verdict.status));
+            if self.counted.len() > smoothing.kept() {
+                self.counted.pop_front();
+            }
+        }
+        self.latest = Some(verdict);
+    }
+
+    /// The run as if nothing had come up to the cut.
+    fn run_since(&self, cut: Option<Timestamp>, smoothing: &Smoothing) -> Run {
+        let Some(cut) = cut else { return self.run };
+        let mut run = Run::default();
+        for (_, status) in self.counted.iter().filter(|(at, _)| *at > cut) {
+            run.take(*status, smoothing);
+        }
+        run
+    }
+}
+
+/// One replica's part of a check, as it is read.
+pub(super) struct PlaceReading<'a> {
+    pub replica: Option<u32>,
+    /// The newest raw verdict, unless stale or from before the cut.
+    pub latest: Option<&'a Verdict>,
+    pub run: Run,
+    /// Unknown where the newest verdict is stale.
+    pub health: Health,
+}
+
+/// One check of a deployment.
+#[derive(Clone, Debug)]
+pub(super) struct CheckState {
+    smoothing: Smoothing,
+    /// In the policy, or only heard of by events.
+    listed: bool,
+    places: BTreeMap<Option<u32>, Place>,
+}
+
+impl CheckState {
+    fn new(smoothing: Smoothing) -> Self {
+        CheckState { smoothing, listed: false, places: BTreeMap::new() }
+    }
+
+    /// Every replica's part, in order, as seen at `now` from after `cut`.
+    pub fn read(&self, now: Timestamp, cut: Option<Timestamp>) -> impl Iterator<Item = PlaceReading<'_>> {
+        self.places.iter().map(move |(replica, place)| {
+            let latest = place
+                .latest
+                .as_ref()
+                .filter(|latest| latest.at + self.smoothing.stale_after > now && cut.is_none_or(|cut| latest.at > cut));
+            let run = place.run_since(cut, &self.smoothing);
+            let health = if latest.is_some() { run.health } else { Health::Unknown };
+            PlaceReading { replica: *replica, latest, run, health }
+        })
+    }
+
+    pub fn stale_after(&self) -> Duration {
+        self.smoothing.stale_after
+    }
+
+    /// When the first of the verdicts that count now goes stale.
+    fn next_stale(&self, now: Timestamp) -> Option<Timestamp> {
+        let stale_at = |place: &Place| place.latest.as_ref().map(|latest| latest.at + self.smoothing.stale_after);
+        self.places.values().filter_map(stale_at).filter(|at| *at > now).min()
+    }
+
+    /// The smoothed verdict over all replicas.
+    pub fn health(&self, now: Timestamp, cut: Option<Timestamp>, healthy_when: HealthyWhen) -> Health {
+        together(self.read(now, cut).map(|place| place.health), healthy_when)
+    }
+
+    /// The raw verdict over all replicas.
+    pub fn raw(&self, now: Timestamp, cut: Option<Timestamp>, healthy_when: HealthyWhen) -> Health {
+        let raw = |place: PlaceReading<'_>| match place.latest.map(|latest| latest.status) {
+            None => Health::Unknown,
+            Some(CheckStatus::Healthy) => Health::Healthy,
+            Some(CheckStatus::Unhealthy) => Health::Unhealthy,
+        };
+        together(self.read(now, cut).map(raw), healthy_when)
+    }
+}
+
+/// Whether enough of them are healthy; unknown while those not known could decide it.
+fn together(parts: impl Iterator<Item = Health>, healthy_when: HealthyWhen) -> Health {
+    let (mut all, mut healthy, mut unknown) = (0_usize, 0_usize, 0_usize);
+    for part in parts {
+        all += 1;
+        healthy += usize::from(part == Health::Healthy);
+        unknown += usize::from(part == Health::Unknown);
+    }
+    let needed = match healthy_when {
+        HealthyWhen::All => all,
+        HealthyWhen::Any => 1,
+        HealthyWhen::Ratio(ratio) => ((ratio * all as f64).ceil() as usize).clamp(1, all.max(1)),
+    };
+    if all == 0 {
+        Health::Unknown
+    } else if healthy >= needed {
+        Health::Healthy
+    } else if healthy + unknown < needed {
+        Health::Unhealthy
+    } else {
+        Health::Unknown
+    }
+}
+
+/// All checks of one deployment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checks {
+    by_name: BTreeMap<CheckName, CheckState>,
+    healthy_when: HealthyWhen,
+    /// Verdicts that were not taken in because there were too many checks or replicas.
+    refused: u64,
+}
+
+impl Checks {
+    /// Takes over what the policy says now. Verdicts stay; smoothed ones turn with the next that comes.
+    pub fn configure(&mut self, checks: &[Check], healthy_when: HealthyWhen, replicas: &[Replica], now: Timestamp) {
+        self.healthy_when = healthy_when;
+        self.by_name.retain(|name, state| !state.listed || checks.iter().any(|check| check.name == *name));
+        for check in checks {
+            let smoothing = Smoothing::of(check);
+            let state = self.by_name.entry(check.name.clone()).or_insert_with(|| CheckState::new(smoothing));
+            if state.smoothing.per_replica != smoothing.per_replica {
+                // verdicts about replicas and about the whole do not add up
+                state.places.clear();
+            }
+            state.smoothing = smoothing;
+            state.listed = true;
+        }
+        self.expect(replicas, now);
+    }
+
+    /// Forgets the parts of checks only heard of that nobody has spoken of since `before`.
+    pub fn forget_idle(&mut self, before: Timestamp) {
+        for state in self.by_name.values_mut().filter(|state| !state.listed) {
+            state.places.retain(|_, place| place.latest.as_ref().is_some_and(|latest| latest.at > before));
+        }
+        self.by_name.retain(|_, state| state.listed || !state.places.is_empty());
+    }
+
+    /// The replicas there are: what a per-replica check has not said of one of them is unknown, not absent.
+    fn expect(&mut self, replicas: &[Replica], now: Timestamp) {
+        for state in self.by_name.values_mut().filter(|state| state.smoothing.per_replica) {
+            for replica in replicas.iter().take(MAX_REPLICAS) {
+                state.places.entry(Some(replica.index)).or_insert_with(|| Place::new(now));
+            }
+        }
+    }
+
+    /// An observation's replicas: a new incarnation forgets the old one's verdicts, one that is gone counts no more.
+    pub fn observed(&mut self, before: &[Replica], replicas: &[Replica], now: Timestamp) {
+        let reborn = |replica: &&Replica| {
+            before.iter().any(|old| old.index == replica.index && old.incarnation != replica.incarnation)
+        };
+        for state in self.by_name.values_mut() {
+            for replica in replicas.iter().filter(reborn) {
+                if let Some(place) = state.places.get_mut(&Some(replica.index)) {
+                    *place = Place::new(now);
+                }
+            }
+            // an adapter that knows no replicas says nothing about those others speak of
+            if !(replicas.is_empty() && before.is_empty()) {
+                let there = |index: u32| replicas.iter().any(|replica| replica.index == index);
+                state.places.retain(|index, _| index.is_none_or(there));
+            }
+        }
+        self.expect(replicas, now);
+    }
+
+    /// Whether there was room for it. `since`: when the deployment was first seen.
+    pub fn take(&mut self, check: &CheckName, replica: Option<u32>, verdict: Verdict, since: Timestamp) -> bool {
+        let known = self.by_name.get(check);
+        let full = match known {
+            None => self.by_name.len() >= MAX_CHECKS,
+            Some(state) => !state.places.contains_key(&replica) && state.places.len() >= MAX_REPLICAS,
+        };
+        if full {
+            self.refused += 1;
+            return false;
+        }
+        let state = self.by_name.entry(check.clone()).or_insert_with(|| CheckState::new(Smoothing::HEARD_OF));
+        let begun = if replica.is_some() { verdict.at } else { since };
+        let place = state.places.entry(replica).or_insert_with(|| Place::new(begun));
+        place.take(verdict, &state.smoothing);
+        true
+    }
+
+    pub fn get(&self, check: &str) -> Option<&CheckState> {
+        self.by_name.get(check)
+    }
+
+    pub fn healthy_when(&self) -> HealthyWhen {
+        self.healthy_when
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&CheckName, &CheckState)> {
+        self.by_name.iter()
+    }
+
+    /// Verdicts refused so far for want of room.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The deployment as a whole, and each check.
+    pub fn health(&self, now: Timestamp) -> (Health, Vec<(CheckName, Health)>) {
+        let checks: Vec<_> = self
+            .by_name
+            .iter()
+            .map(|(name, state)| (name.clone(), state.health(now, None, self.healthy_when)))
+            .collect();
+        (together(checks.iter().map(|(_, health)| *health), HealthyWhen::All), checks)
+    }
+
+    /// Replicas that some check calls unhealthy, ascending.
+    pub fn sick_replicas(&self, now: Timestamp) -> Vec<u32> {
+        let sick = |place: PlaceReading<'_>| place.replica.filter(|_| place.health == Health::Unhealthy);
+        let mut sick: Vec<u32> = self.by_name.values().flat_map(|state| state.read(now, None).filter_map(sick)).collect();
+        sick.sort_unstable();
+        sick.dedup();
+        sick
+    }
+
+    /// When silence next makes a verdict unknown.
+    pub fn next_stale(&self, now: Timestamp) -> Option<Timestamp> {
+        self.by_name.values().filter_map(|state| state.next_stale(now)).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

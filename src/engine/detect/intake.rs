@@ -1,0 +1,249 @@
+//! What comes in: events and observations become samples, verdicts, signals and facts, and mark what reads them.
+
+use std::collections::VecDeque;
+
+use super::checks::Verdict;
+use super::plan::Topic;
+use super::series::{SERIES_IDLE, Sample, Taken};
+use super::signals::Signal;
+use super::subject::{FORGET_AFTER, MAX_REGISTERED, Subject};
+use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due};
+use crate::engine::input::Observation;
+use crate::engine::message::{DeploymentHealth, ToJudge};
+use crate::model::{
+    CheckName, CheckStatus, DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp,
+};
+use crate::policy::UnknownDeployments;
+
+/// Numeric facts are metrics of this name too.
+const FACT_PREFIX: &str = "fact_";
+
+impl Detect {
+    /// Takes in one event, at its own time but never later than now.
+    pub(super) fn take(&mut self, now: Timestamp, event: Event, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) {
+        let id = event.deployment;
+        if !self.know(now, &id, dirty, out) {
+            self.refused.deployments += 1;
+            return;
+        }
+        let at = event.time.min(now);
+        let Some(subject) = self.subjects.get_mut(&id) else { return };
+        subject.last_event_at = subject.last_event_at.max(Some(at));
+        if subject.listed.is_none() {
+            self.timers.set(Due::Forget(id.clone()), now + FORGET_AFTER);
+        }
+        dirty.touched.insert(id.clone());
+        match event.kind {
+            EventKind::Metric { name, value, labels } => {
+                self.sample(now, &id, &name, &labels, Sample { at, value }, dirty, out);
+            }
+            EventKind::Signal { name, fields } => {
+                let made_for = match event.origin {
+                    Origin::Run { rule, .. } => rule,
+                    Origin::External | Origin::Watched => None,
+                };
+                if subject.signals.insert(&name, Signal { at, fields, made_for }) {
+                    self.mark(&Topic::Signal(name.as_str().into()), &id, None, dirty);
+                }
+            }
+            EventKind::Health { check, replica, status, latency_ms, reason, message } => {
+                if event.origin != Origin::Watched {
+                    // selfheal's own checks send these themselves
+                    self.sample_verdict(now, &id, &check, replica, status, latency_ms, at, dirty, out);
+                }
+                let verdict = Verdict { at, status, latency_ms, reason, message };
+                let Some(subject) = self.subjects.get_mut(&id) else { return };
+                let since = subject.known_since;
+                if subject.checks.take(&check, replica, verdict, since) {
+                    self.mark(&Topic::Check(check.as_str().into()), &id, None, dirty);
+                    self.watch_idleness(now, &id);
+                    self.tell_health(now, &id, out);
+                }
+            }
+        }
+    }
+
+    /// Whether the deployment is known, perhaps from now on.
+    fn know(&mut self, now: Timestamp, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) -> bool {
+        if self.subjects.contains_key(id) {
+            return true;
+        }
+        let registered = self.subjects.len().saturating_sub(self.policy.deployments.len());
+        if self.policy.unknown_deployments == UnknownDeployments::Reject || registered >= MAX_REGISTERED {
+            return false;
+        }
+        let subject = Subject::new(id, &self.policy, now);
+        let moves: Vec<_> = self.rules.iter_mut().map(|(rule, state)| (rule.clone(), state.place(&subject))).collect();
+        self.subjects.insert(id.clone(), subject);
+        for (rule, moved) in moves {
+            self.moved(&rule, moved, dirty, out);
+        }
+        true
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a sample's coordinates, and where its consequences go")]
+    fn sample(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        metric: &MetricName,
+        labels: &Labels,
+        sample: Sample,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        let horizon = now - self.world.plan.kept(metric);
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        match subject.series.insert(metric, labels, sample, horizon) {
+            Taken::Known => {}
+            Taken::NewSeries => {
+                self.watch_idleness(now, id);
+                self.place_by_series(id, metric, dirty, out);
+            }
+            Taken::TooLate | Taken::TooManySeries => return,
+        }
+        self.mark(&Topic::Metric(metric.as_str().into()), id, Some(labels), dirty);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a verdict's coordinates, and where its consequences go")]
+    fn sample_verdict(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        check: &CheckName,
+        replica: Option<u32>,
+        status: CheckStatus,
+        latency_ms: Option<f64>,
+        at: Timestamp,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        let replica = replica.map(|replica| replica.to_string());
+        let labels: Labels = [("check", check.as_str())]
+            .into_iter()
+            .chain(replica.as_deref().map(|replica| ("replica", replica)))
+            .collect();
+        let up = if status == CheckStatus::Healthy { 1.0 } else { 0.0 };
+        for (metric, value) in [(CHECK_UP, Some(up)), (CHECK_LATENCY, latency_ms)] {
+            if let Some(value) = value {
+                self.sample(now, id, &MetricName::new(metric), &labels, Sample { at, value }, dirty, out);
+            }
+        }
+    }
+
+    /// A series came or went: rules whose scopes are label sets of series may have others now.
+    fn place_by_series(
+        &mut self,
+        id: &DeploymentId,
+        metric: &MetricName,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        let Some(subject) = self.subjects.get(id) else { return };
+        let mut moves = Vec::new();
+        for rule in self.world.plan.readers(&Topic::Metric(metric.as_str().into())) {
+            if let Some(state) = self.rules.get_mut(rule).filter(|state| state.scoped_by_series(subject)) {
+                moves.push((rule.clone(), state.place(subject)));
+            }
+        }
+        for (rule, moved) in moves {
+            self.moved(&rule, moved, dirty, out);
+        }
+    }
+
+    fn watch_idleness(&mut self, now: Timestamp, id: &DeploymentId) {
+        let due = Due::Idle(id.clone());
+        if self.timers.deadline_of(&due).is_none() {
+            self.timers.set(due, now + SERIES_IDLE);
+        }
+    }
+
+    /// Forgets what nobody has sent for long; a series that a window still covers is not idle.
+    pub(super) fn forget_idle(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        let span = SERIES_IDLE.max(self.world.plan.kept_longest());
+        subject.checks.forget_idle(now - span);
+        let (lost, oldest) = subject.series.forget_idle(now - span);
+        if oldest.is_some() || subject.checks.iter().next().is_some() {
+            // never at once again: a check that is listed is never idle, and a series may be due this very instant
+            let next = oldest.map_or(now + SERIES_IDLE, |oldest| oldest + span).max(now + super::checks::STALE_AFTER);
+            self.timers.set(Due::Idle(id.clone()), next);
+        }
+        for metric in lost {
+            self.place_by_series(id, &metric, dirty, out);
+            self.mark(&Topic::Metric(metric.as_str().into()), id, None, dirty);
+        }
+        self.tell_health(now, id, out);
+    }
+
+    /// Tells judge of a deployment's health where it changed, and looks again when a verdict goes stale.
+    pub(super) fn tell_health(&mut self, now: Timestamp, id: &DeploymentId, out: &mut VecDeque<ToJudge>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        let (health, checks) = subject.checks.health(now);
+        let sick = subject.checks.sick_replicas(now);
+        match subject.checks.next_stale(now) {
+            Some(at) => self.timers.set(Due::Stale(id.clone()), at),
+            None => self.timers.clear(&Due::Stale(id.clone())),
+        }
+        let picture = Some((health, checks.clone(), sick.clone()));
+        if subject.told_health != picture {
+            subject.told_health = picture;
+            let deployment = id.clone();
+            out.push_back(ToJudge::Health(DeploymentHealth { deployment, at: now, health, checks, sick_replicas: sick }));
+        }
+    }
+
+    /// Takes in what an adapter saw. What it saw of a deployment that is no longer listed is dropped.
+    pub(super) fn take_observation(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        observation: Result<Observation, String>,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        let Some(subject) = self.subjects.get_mut(id).filter(|subject| subject.listed.is_some()) else { return };
+        let observation = match observation {
+            Ok(observation) => observation,
+            Err(why) => {
+                subject.observed.error = Some(why);
+                return;
+            }
+        };
+        subject.checks.observed(&subject.observed.replicas, &observation.replicas, now);
+        let before = std::mem::take(&mut subject.observed.facts);
+        subject.observed = super::subject::Observed {
+            facts: observation.facts.clone(),
+            at: Some(now),
+            replicas: observation.replicas,
+            error: None,
+        };
+        let checks: Vec<CheckName> = subject.checks.iter().map(|(name, _)| name.clone()).collect();
+        dirty.touched.insert(id.clone());
+        for check in checks {
+            self.mark(&Topic::Check(check.as_str().into()), id, None, dirty);
+        }
+        // also what is no longer among them
+        for name in before.0.keys().chain(observation.facts.0.keys()) {
+            self.mark(&Topic::Fact(name.clone()), id, None, dirty);
+        }
+        let of_facts = observation.facts.0.iter().filter_map(|(name, value)| {
+            let value = value.as_f64().filter(|value| value.is_finite())?;
+            Some((MetricName::new(format!("{FACT_PREFIX}{name}")), value, Labels::default()))
+        });
+        let metrics: Vec<_> = of_facts.chain(observation.metrics).collect();
+        for (metric, value, labels) in metrics {
+            if value.is_finite() {
+                self.sample(now, id, &metric, &labels, Sample { at: now, value }, dirty, out);
+            }
+        }
+        self.tell_health(now, id, out);
+        out.push_back(ToJudge::Facts { deployment: id.clone(), facts: observation.facts });
+    }
+}
