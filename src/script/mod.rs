@@ -3,10 +3,21 @@
 //! Invariant: compiling and evaluating touch nothing outside their arguments. What a script can read comes through
 //! [`Evidence`]; a script that runs away is cut off by the limits of [`host`].
 
+mod code;
 pub mod condition;
+mod data;
 pub mod evidence;
+#[cfg(test)]
+mod fake;
+mod functions;
 pub mod host;
+mod library;
+mod lower;
+mod parse;
+mod scan;
+mod suggest;
 pub mod template;
+mod traps;
 
 pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem};
 pub use evidence::{Evidence, Func, Read, Reading, Vars};

@@ -1,0 +1,267 @@
+//! A script's text as words with byte ranges: total on any input, also where Rhai's own parser gives up.
+
+use std::ops::Range;
+
+use rhai::Position;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Name,
+    Number,
+    /// `"…"`, `` `…` `` or `#"…"#`.
+    Text,
+    /// `'…'`
+    Quoted,
+    Symbol,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Word {
+    pub kind: Kind,
+    pub span: Range<usize>,
+}
+
+/// Longest first, so that the first that fits is the right one.
+const SYMBOLS: [&str; 39] = [
+    "**=", "<<=", ">>=", "..=", "===", "!==", "&&", "||", "==", "!=", "<=", ">=", "<>", "=>", "=<", "??", "?.", "?[",
+    "..", "::", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "**", "<<", ">>", "#{", "->", "{{", "}}", "{%", "%}",
+    "{#", "#}",
+];
+
+/// Where `{{` and its kin are words of their own (templates), or two braces (Rhai).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grammar {
+    Rhai,
+    /// The inside of `{{ … }}` or `{% … %}`.
+    Jinja,
+}
+
+pub(super) fn scan(source: &str, grammar: Grammar) -> Vec<Word> {
+    let mut words = Vec::new();
+    let mut at = 0;
+    while let Some(letter) = source[at..].chars().next() {
+        let rest = &source[at..];
+        if letter.is_whitespace() {
+            at += letter.len_utf8();
+            continue;
+        }
+        if grammar == Grammar::Rhai && rest.starts_with("//") {
+            at += rest.find('\n').unwrap_or(rest.len());
+            continue;
+        }
+        if grammar == Grammar::Rhai && rest.starts_with("/*") {
+            at += block_comment(rest);
+            continue;
+        }
+        let (kind, length) = word(rest, letter, grammar);
+        words.push(Word { kind, span: at..at + length });
+        at += length;
+    }
+    words
+}
+
+fn word(rest: &str, letter: char, grammar: Grammar) -> (Kind, usize) {
+    match letter {
+        '"' => (Kind::Text, quoted(rest, '"')),
+        '`' if grammar == Grammar::Rhai => (Kind::Text, quoted(rest, '`')),
+        '#' if grammar == Grammar::Rhai && raw_hashes(rest) > 0 => (Kind::Text, raw_text(rest, raw_hashes(rest))),
+        '\'' if grammar == Grammar::Jinja => (Kind::Text, quoted(rest, '\'')),
+        '\'' => (Kind::Quoted, single_quoted(rest)),
+        '0'..='9' => (Kind::Number, number(rest)),
+        _ if letter.is_alphabetic() || letter == '_' => {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            (Kind::Name, end)
+        }
+        _ => {
+            let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol) && fits(symbol, grammar));
+            (Kind::Symbol, symbol.map_or(letter.len_utf8(), |symbol| symbol.len()))
+        }
+    }
+}
+
+fn fits(symbol: &str, grammar: Grammar) -> bool {
+    let jinja_only = matches!(symbol, "{{" | "}}" | "{%" | "%}" | "{#" | "#}");
+    !(grammar == Grammar::Rhai && jinja_only)
+}
+
+/// Comments nest, as in Rhai.
+fn block_comment(rest: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while at < rest.len() {
+        if rest[at..].starts_with("/*") {
+            depth += 1;
+            at += 2;
+        } else if rest[at..].starts_with("*/") {
+            at += 2;
+            depth = depth.saturating_sub(1);
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += rest[at..].chars().next().map_or(1, char::len_utf8);
+        }
+    }
+    rest.len()
+}
+
+/// From the opening quote to the closing one, or to the end. An interpolation's own braces and texts are passed over.
+fn quoted(rest: &str, quote: char) -> usize {
+    let mut letters = rest.char_indices().skip(1).peekable();
+    let mut depth = 0_usize;
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' if quote != '`' => {
+                letters.next();
+            }
+            '$' if quote == '`' && matches!(letters.peek(), Some((_, '{'))) => {
+                letters.next();
+                depth += 1;
+            }
+            '{' if depth > 0 => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            _ if letter == quote && depth == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+fn raw_hashes(rest: &str) -> usize {
+    let hashes = rest.len() - rest.trim_start_matches('#').len();
+    if rest[hashes..].starts_with('"') { hashes } else { 0 }
+}
+
+fn raw_text(rest: &str, hashes: usize) -> usize {
+    let close = format!("\"{}", "#".repeat(hashes));
+    let start = hashes + 1;
+    rest[start..].find(&close).map_or(rest.len(), |at| start + at + close.len())
+}
+
+/// To the closing quote on the same line, else to the line's end.
+fn single_quoted(rest: &str) -> usize {
+    let line = rest.find('\n').unwrap_or(rest.len());
+    let mut letters = rest[..line].char_indices().skip(1);
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' => {
+                letters.next();
+            }
+            '\'' => return at + 1,
+            _ => {}
+        }
+    }
+    line
+}
+
+/// `12`, `1_000`, `1.5`, `2e-3`, `0xff`; not the `..` of a range nor a unit glued to it.
+fn number(rest: &str) -> usize {
+    let bytes = rest.as_bytes();
+    if bytes.len() > 2 && bytes[0] == b'0' && matches!(bytes[1], b'x' | b'o' | b'b') && bytes[2].is_ascii_hexdigit() {
+        return 2 + bytes[2..].iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b'_').count();
+    }
+    let digits = |from: usize| {
+        let tail = bytes.get(from..).unwrap_or_default();
+        tail.iter().take_while(|byte| byte.is_ascii_digit() || **byte == b'_').count()
+    };
+    let mut end = digits(0);
+    if bytes.get(end) == Some(&b'.') && bytes.get(end + 1).is_some_and(u8::is_ascii_digit) {
+        end += 1 + digits(end + 1);
+    }
+    if matches!(bytes.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(end + 1 + sign);
+        if exponent > 0 {
+            end += 1 + sign + exponent;
+        }
+    }
+    end
+}
+
+/// Finds byte ranges for Rhai's lines and columns.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    source: String,
+    lines: Vec<usize>,
+    pub words: Vec<Word>,
+}
+
+impl Places {
+    pub fn new(source: &str) -> Places {
+        let lines = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Places { source: source.to_owned(), lines, words: scan(source, Grammar::Rhai) }
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub fn text(&self, word: &Word) -> &str {
+        &self.source[word.span.clone()]
+    }
+
+    /// The text of the word at an index, or nothing.
+    pub fn word(&self, index: usize) -> Option<&str> {
+        self.words.get(index).map(|word| self.text(word))
+    }
+
+    /// The byte that a position names; the end of the text where there is no position.
+    pub fn offset(&self, position: Position) -> usize {
+        let Some(line) = position.line() else { return self.source.len() };
+        let Some(start) = self.lines.get(line.saturating_sub(1)) else { return self.source.len() };
+        let column = position.position().unwrap_or(1).saturating_sub(1);
+        let rest = &self.source[*start..];
+        start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
+    }
+
+    /// The word at a position; an empty range at the end of the text.
+    pub fn span(&self, position: Position) -> Range<usize> {
+        let at = self.offset(position);
+        match self.words.iter().find(|word| word.span.contains(&at)) {
+            Some(word) => word.span.clone(),
+            None => at..self.source[at..].chars().next().map_or(at, |letter| at + letter.len_utf8()),
+        }
+    }
+
+    /// The whole text without the blanks around it.
+    pub fn whole(&self) -> Range<usize> {
+        match (self.words.first(), self.words.last()) {
+            (Some(first), Some(last)) => first.span.start..last.span.end,
+            _ => 0..self.source.len(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(source: &str) -> Vec<&str> {
+        scan(source, Grammar::Rhai).into_iter().map(|word| &source[word.span]).collect()
+    }
+
+    #[test]
+    fn words_are_what_a_person_sees() {
+        assert_eq!(texts("last(\"a b\")>=5.5 && !x"), ["last", "(", "\"a b\"", ")", ">=", "5.5", "&&", "!", "x"]);
+        assert_eq!(texts("5m 80% 0..3 1e-3"), ["5", "m", "80", "%", "0", "..", "3", "1e-3"]);
+        assert_eq!(texts("'it' // and\n/* or /* x */ */ `a ${ {1} } b`"), ["'it'", "`a ${ {1} } b`"]);
+        assert_eq!(texts("#\"raw \" x\"#"), ["#\"raw \"", "x", "\"#"]);
+    }
+
+    #[test]
+    fn nothing_is_too_broken_to_scan() {
+        for source in ["\"", "'", "`${", "/*", "\"\\", "ä'ö", "#\"", "0x", "1e", "\u{1f600}"] {
+            let words = scan(source, Grammar::Rhai);
+            assert!(words.iter().all(|word| source.get(word.span.clone()).is_some()), "{source}");
+        }
+    }
+
+    #[test]
+    fn positions_count_letters_and_give_bytes() {
+        let places = Places::new("ä > 1\n  foo(2)");
+        assert_eq!(places.span(Position::new(1, 3)), 3..4);
+        assert_eq!(places.span(Position::new(2, 3)), 9..12);
+        assert_eq!(places.span(Position::NONE), 15..15);
+        assert_eq!(places.span(Position::new(9, 9)), 15..15);
+    }
+}
