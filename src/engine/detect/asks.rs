@@ -55,7 +55,10 @@ impl Detect {
                 Reply::Text(self.with_reader(now, context, |vars, reader| template.render(vars, reader)))
             }
             Question::Params(params) => Reply::Params(self.with_reader(now, context, |vars, reader| {
-                params.iter().map(|(name, param)| Ok((name.clone(), param.render(vars, reader)?))).collect::<Result<Map, _>>()
+                params
+                    .iter()
+                    .map(|(name, param)| Ok((name.clone(), param.render(vars, reader)?)))
+                    .collect::<Result<Map, _>>()
             })),
         }
     }

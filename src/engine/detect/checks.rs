@@ -324,7 +324,8 @@ impl Checks {
     /// Replicas that some check calls unhealthy, ascending.
     pub fn sick_replicas(&self, now: Timestamp) -> Vec<u32> {
         let sick = |place: PlaceReading<'_>| place.replica.filter(|_| place.health == Health::Unhealthy);
-        let mut sick: Vec<u32> = self.by_name.values().flat_map(|state| state.read(now, None).filter_map(sick)).collect();
+        let mut sick: Vec<u32> =
+            self.by_name.values().flat_map(|state| state.read(now, None).filter_map(sick)).collect();
         sick.sort_unstable();
         sick.dedup();
         sick

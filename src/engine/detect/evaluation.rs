@@ -75,9 +75,10 @@ impl Detect {
         out: &mut VecDeque<ToJudge>,
     ) {
         let due = Due::Ask(rule.clone(), name.clone());
-        let asked = self.rules.get(rule).and_then(|state| {
-            state.scopes.get(name).map(|scope| self.ask_rule(now, state, name, scope, None))
-        });
+        let asked = self
+            .rules
+            .get(rule)
+            .and_then(|state| state.scopes.get(name).map(|scope| self.ask_rule(now, state, name, scope, None)));
         let Some(Answered { levels, value, seen }) = asked else { return self.timers.clear(&due) };
         match seen.next() {
             Some(next) => self.timers.set(due, next),
@@ -109,12 +110,7 @@ impl Detect {
 }
 
 /// When passing time alone made a level true that was not before.
-fn made_by_time(
-    levels: &[LevelAnswer],
-    before: Option<&Said>,
-    because: Because,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn made_by_time(levels: &[LevelAnswer], before: Option<&Said>, because: Because, now: Timestamp) -> Option<Timestamp> {
     let was_true =
         |index: usize| before.is_some_and(|said| said.levels.get(index).is_some_and(|level| level.when.is_true()));
     let is_true = |(_, level): &(usize, &LevelAnswer)| level.when.is_true();

@@ -11,7 +11,7 @@ use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due};
 use crate::engine::input::Observation;
 use crate::engine::message::{DeploymentHealth, ToJudge};
 use crate::model::{
-    CheckName, CheckStatus, DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp,
+    CheckName, CheckStatus, DeploymentId, Event, EventKind, Health, Labels, MetricName, Origin, Timestamp,
 };
 use crate::policy::UnknownDeployments;
 
@@ -191,11 +191,20 @@ impl Detect {
             Some(at) => self.timers.set(Due::Stale(id.clone()), at),
             None => self.timers.clear(&Due::Stale(id.clone())),
         }
-        let picture = Some((health, checks.clone(), sick.clone()));
-        if subject.told_health != picture {
-            subject.told_health = picture;
-            let deployment = id.clone();
-            out.push_back(ToJudge::Health(DeploymentHealth { deployment, at: now, health, checks, sick_replicas: sick }));
+        let mut told = DeploymentHealth { deployment: id.clone(), at: now, health, checks, sick_replicas: sick };
+        let news = match &subject.told_health {
+            Some(before) => {
+                told.at = before.at;
+                let news = told != *before;
+                told.at = now;
+                news
+            }
+            // that nothing is known is no news at first
+            None => told.checks.iter().any(|(_, health)| *health != Health::Unknown),
+        };
+        if news {
+            subject.told_health = Some(told.clone());
+            out.push_back(ToJudge::Health(told));
         }
     }
 

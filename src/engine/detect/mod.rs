@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use self::asks::Watching;
 use self::evidence::World;
-use self::plan::{Plan, Topic};
+use self::plan::Topic;
 use self::scopes::{Moved, RuleState};
 use self::subject::Subject;
 use super::effect::{Desired, DesiredDeployment, Effect};
@@ -99,12 +99,7 @@ impl Detect {
         Detect {
             now: start,
             policy,
-            world: World {
-                watched_since: start,
-                gap_end: Timestamp::MIN,
-                firing: BTreeMap::new(),
-                plan: Plan::default(),
-            },
+            world: World::new(start),
             subjects: BTreeMap::new(),
             rules: BTreeMap::new(),
             watches: BTreeMap::new(),
@@ -186,11 +181,16 @@ impl Detect {
         self.settle(now, dirty, Because::News, out);
     }
 
-    /// Nothing was watched between the two: silence counts from `to` on.
-    pub fn resumed(&mut self, _from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
+    /// Nothing is watched between the two. Said before the timers of that span fire, so that none of them takes the
+    /// silence for news.
+    pub fn gap(&mut self, from: Timestamp, to: Timestamp) {
+        self.world.gap(from, to);
+    }
+
+    /// The gap is over: silence counts from `to` on.
+    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
-        self.world.watched_since = to;
-        self.world.gap_end = to;
+        self.world.gap(from, to);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {
             dirty.scopes.extend(state.scopes.keys().map(|scope| (rule.clone(), scope.clone())));
@@ -294,13 +294,25 @@ impl Detect {
     /// Takes over that scopes of a rule have changed.
     fn moved(&mut self, rule: &RuleName, moved: Moved, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) {
         for (scope, told) in moved.gone {
-            self.timers.clear(&Due::Ask(rule.clone(), scope.clone()));
-            dirty.scopes.remove(&(rule.clone(), scope.clone()));
-            if told {
-                out.push_back(ToJudge::ScopeGone { key: AlertKey { rule: rule.clone(), scope } });
-            }
+            self.scope_gone(rule, scope, told, dirty, out);
         }
         dirty.scopes.extend(moved.changed.into_iter().map(|scope| (rule.clone(), scope)));
+    }
+
+    /// Nobody asks about it any more; judge hears of it if it ever did.
+    fn scope_gone(
+        &mut self,
+        rule: &RuleName,
+        scope: Labels,
+        told: bool,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
+        self.timers.clear(&Due::Ask(rule.clone(), scope.clone()));
+        dirty.scopes.remove(&(rule.clone(), scope.clone()));
+        if told {
+            out.push_back(ToJudge::ScopeGone { key: AlertKey { rule: rule.clone(), scope } });
+        }
     }
 
     /// Says what should run at the edges, where that is something else than before.
@@ -324,13 +336,7 @@ impl Detect {
         }
     }
 
-    fn forget(
-        &mut self,
-        id: &DeploymentId,
-        dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn forget(&mut self, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {
         if self.subjects.remove(id).is_none() {
             return;
         }

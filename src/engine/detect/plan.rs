@@ -187,6 +187,8 @@ fn topics_of(read: &Read) -> Vec<Topic> {
         | Func::Count
         | Func::Rate
         | Func::Delta
-        | Func::SuccessRate => metric_of(read).map(|query| Topic::Metric(query.name.as_str().into())).into_iter().collect(),
+        | Func::SuccessRate => {
+            metric_of(read).map(|query| Topic::Metric(query.name.as_str().into())).into_iter().collect()
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::subject::Subject;
 use super::{Detect, Dirty, Due};
 use crate::engine::effect::Effect;
 use crate::engine::message::ToJudge;
-use crate::model::{AlertKey, DeploymentId, RuleName, Timestamp};
+use crate::model::{DeploymentId, Timestamp};
 use crate::policy::Policy;
 
 impl Detect {
@@ -105,21 +105,6 @@ impl Detect {
             for (scope, own) in old.scopes {
                 self.scope_gone(&name, scope, own.told, dirty, out);
             }
-        }
-    }
-
-    fn scope_gone(
-        &mut self,
-        rule: &RuleName,
-        scope: crate::model::Labels,
-        told: bool,
-        dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
-    ) {
-        self.timers.clear(&Due::Ask(rule.clone(), scope.clone()));
-        dirty.scopes.remove(&(rule.clone(), scope.clone()));
-        if told {
-            out.push_back(ToJudge::ScopeGone { key: AlertKey { rule: rule.clone(), scope } });
         }
     }
 }

@@ -143,8 +143,7 @@ impl RuleState {
             subject.series.of(query.name.as_str()).filter(selected).map(|(labels, _)| labels)
         });
         let scope_of = |labels: &Labels| {
-            let given: Option<Vec<_>> =
-                of_series.iter().map(|name| Some((name.as_str(), labels.get(name)?))).collect();
+            let given: Option<Vec<_>> = of_series.iter().map(|name| Some((name.as_str(), labels.get(name)?))).collect();
             given.map(|given| own.iter().chain(given).collect::<Labels>())
         };
         let mut scopes = BTreeSet::new();

@@ -230,7 +230,7 @@ mod tests {
     fn a_label_that_never_repeats_is_bounded_and_counted() {
         let mut store = SeriesStore::default();
         let metric = MetricName::new("requests");
-        let mut insert = |store: &mut SeriesStore, id: usize, seconds| {
+        let insert = |store: &mut SeriesStore, id: usize, seconds| {
             let labels: Labels = [("id", id.to_string())].into_iter().collect();
             store.insert(&metric, &labels, sample(seconds, 1.0), at(0))
         };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::Checks;
-use super::series::SeriesStore;
+use super::series::{Series, SeriesStore};
 use super::signals::Signals;
+use crate::engine::message::DeploymentHealth;
 use crate::engine::view::{CheckView, DeploymentView};
-use crate::model::{Deployment, DeploymentId, Facts, Health, Labels, Map, Replica, Timestamp};
+use crate::model::{Deployment, DeploymentId, Facts, Labels, Map, MetricName, Replica, Timestamp};
 use crate::policy::Policy;
 
 /// One that no policy lists is forgotten after this long without events.
@@ -33,7 +34,7 @@ pub(super) struct Subject {
     pub signals: Signals,
     pub observed: Observed,
     /// What judge was last told of its health.
-    pub told_health: Option<(Health, Vec<(crate::model::CheckName, Health)>, Vec<u32>)>,
+    pub told_health: Option<DeploymentHealth>,
 }
 
 /// What its adapter last saw.
@@ -92,7 +93,7 @@ impl Subject {
                 at: place.latest.map_or(self.known_since, |latest| latest.at),
             })
         });
-        let newest = |(metric, labels, series): (&crate::model::MetricName, &Labels, &super::series::Series)| {
+        let newest = |(metric, labels, series): (&MetricName, &Labels, &Series)| {
             series.newest().map(|sample| (format!("{metric}{labels}"), sample.value))
         };
         DeploymentView {

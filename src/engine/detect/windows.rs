@@ -78,10 +78,8 @@ mod tests {
     use crate::model::Timestamp;
 
     fn samples(values: &[f64]) -> impl Iterator<Item = Sample> + Clone {
-        let placed = |(index, value): (usize, &f64)| Sample {
-            at: Timestamp::from_millis(10_000 * index as i64),
-            value: *value,
-        };
+        let placed =
+            |(index, value): (usize, &f64)| Sample { at: Timestamp::from_millis(10_000 * index as i64), value: *value };
         values.iter().enumerate().map(placed).collect::<Vec<_>>().into_iter()
     }
 

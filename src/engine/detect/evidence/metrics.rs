@@ -1,0 +1,142 @@
+//! The functions over series: newest values, windows, absence.
+
+use std::time::Duration;
+
+use super::{NAMED, Reader, number};
+use crate::engine::detect::checks::{CheckState, STALE_AFTER};
+use crate::engine::detect::series::{Sample, Series};
+use crate::engine::detect::subject::Subject;
+use crate::engine::detect::windows::{delta, fold, rate, total};
+use crate::model::Labels;
+use crate::script::{Func, Read, Reading};
+
+/// A series with the deployment it is of.
+struct Found<'a> {
+    subject: &'a Subject,
+    labels: &'a Labels,
+    series: &'a Series,
+}
+
+impl<'a> Reader<'a> {
+    /// The series a subject names in this scope. A scope's label that only series have picks those that carry it with
+    /// that value; a metric whose series do not carry it at all is the same for every such scope.
+    fn series(&self, subject: &str) -> Result<Vec<Found<'a>>, String> {
+        let query = self.world.plan.query(subject)?;
+        let mut found = Vec::new();
+        for member in self.members.iter().copied() {
+            let of_series: Vec<_> = self.scope.iter().filter(|(name, _)| member.labels.get(name).is_none()).collect();
+            let matching =
+                || member.series.of(query.name.as_str()).filter(|(labels, _)| query.selector.matches(labels));
+            let carries = |labels: &Labels| of_series.iter().any(|(name, _)| labels.get(name).is_some());
+            let exact = |labels: &Labels| of_series.iter().all(|(name, value)| labels.get(name) == Some(value));
+            let narrowed = matching().any(|(labels, _)| carries(labels));
+            let selected = matching().filter(|(labels, _)| !narrowed || exact(labels));
+            found.extend(selected.map(|(labels, series)| Found { subject: member, labels, series }));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn newest_value(&self, read: &Read) -> Result<Reading, String> {
+        let found = self.series(&read.subject)?;
+        let mut values = Vec::with_capacity(found.len());
+        let mut named = Vec::with_capacity(found.len());
+        for found in &found {
+            let Some(newest) = found.series.newest().filter(|newest| self.after_cut(newest.at)) else { continue };
+            if read.func == Func::Last {
+                let stale_at = newest.at + self.stale_after(found);
+                if stale_at <= self.now {
+                    continue;
+                }
+                self.changes_at(stale_at);
+                values.push(newest.value);
+            } else {
+                self.tick();
+                values.push(self.world.age(newest.at, self.now));
+            }
+            self.note(newest.at);
+            named.push(found);
+        }
+        match (values.as_slice(), &read.other) {
+            ([], _) => Ok(Reading::Missing),
+            (values, Some(how)) => Ok(number(fold(how, values)?)),
+            ([value], None) => Ok(number(Some(*value))),
+            (_, None) => Err(self.ambiguous(read, &named)),
+        }
+    }
+
+    fn stale_after(&self, found: &Found<'_>) -> Duration {
+        let check = found.labels.get("check").and_then(|check| found.subject.checks.get(check));
+        check.map_or(STALE_AFTER, CheckState::stale_after)
+    }
+
+    fn ambiguous(&self, read: &Read, found: &[&Found<'_>]) -> String {
+        let func = if read.func == Func::Last { "last" } else { "age" };
+        let subject = &read.subject;
+        let mut names: Vec<String> = found
+            .iter()
+            .take(NAMED)
+            .map(|found| match self.members.len() {
+                1 => format!("{subject}{}", found.labels),
+                _ => format!("{subject}{} of {}", found.labels, found.subject.id),
+            })
+            .collect();
+        if found.len() > NAMED {
+            names.push(format!("{} more", found.len() - NAMED));
+        }
+        format!(
+            "{func}(\"{subject}\") is ambiguous: there are {} series, {}; select one, or fold them with \
+             {func}(\"{subject}\", \"max\")",
+            found.len(),
+            names.join(", ")
+        )
+    }
+
+    pub(super) fn absent(&self, read: &Read) -> Result<Reading, String> {
+        let window = read.window.unwrap_or_default();
+        let found = self.series(&read.subject)?;
+        let newest = found.iter().filter_map(|found| found.series.newest()).map(|newest| newest.at).max();
+        if let Some(newest) = newest.filter(|newest| *newest > self.edge(window)) {
+            self.note(newest);
+            self.changes_at(newest + window);
+            return Ok(Reading::Bool(false));
+        }
+        let Some(watched) = self.watched_for(window) else { return Ok(Reading::Missing) };
+        // the evidence is that nothing came, and it was whole at that instant
+        self.note(newest.map_or(watched, |newest| watched.max(newest + window)));
+        Ok(Reading::Bool(true))
+    }
+
+    /// The samples of a window of one series; notes what was read and when the first of them leaves.
+    pub(super) fn samples(&self, series: &'a Series, window: Duration) -> impl Iterator<Item = Sample> + use<'a> {
+        let edge = self.edge(window);
+        if let (Some(oldest), Some(newest)) = (series.after(edge).next(), series.newest()) {
+            self.changes_at(oldest.at + window);
+            self.note(newest.at);
+        }
+        series.after(edge)
+    }
+
+    pub(super) fn window(&self, read: &Read) -> Result<Reading, String> {
+        let window = read.window.unwrap_or_default();
+        let found = self.series(&read.subject)?;
+        let mut all = found.iter().flat_map(|found| self.samples(found.series, window));
+        let summed = |each: Vec<f64>| (!each.is_empty()).then(|| each.iter().sum());
+        let answer = match read.func {
+            Func::Min => all.map(|sample| sample.value).reduce(f64::min),
+            Func::Max => all.map(|sample| sample.value).reduce(f64::max),
+            Func::Avg => total(all).average(),
+            Func::Sum => {
+                let total = total(&mut all);
+                (total.count > 0).then(|| total.sum())
+            }
+            Func::Rate => summed(found.iter().filter_map(|found| rate(self.samples(found.series, window))).collect()),
+            Func::Delta => summed(found.iter().filter_map(|found| delta(self.samples(found.series, window))).collect()),
+            _ => match all.count() {
+                // none is a number only where somebody listened for that long
+                0 => self.watched_for(window).map(|_| 0.0),
+                count => Some(count as f64),
+            },
+        };
+        Ok(number(answer))
+    }
+}
