@@ -6,6 +6,9 @@
 pub mod auth;
 pub mod catalog;
 mod durable;
+mod exec;
+mod given;
+mod http;
 mod params;
 pub mod process;
 pub mod redact;

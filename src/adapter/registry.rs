@@ -7,6 +7,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use super::exec::ExecAdapter;
+use super::http::HttpAdapter;
 use super::process::ProcessAdapter;
 use super::{Adapter, AdapterContext, AdaptersConfig, CallEnd, OBSERVE_EVERY, auth};
 use crate::engine::{DesiredDeployment, Observation, StepCall, StepEnd};
@@ -32,7 +34,9 @@ impl Adapters {
     pub fn new(config: AdaptersConfig) -> Self {
         let context = AdapterContext::new(config);
         let process: Arc<dyn Adapter> = Arc::new(ProcessAdapter::new(context.clone()));
-        Adapters { by_kind: BTreeMap::from([("process", process)]), context }
+        let exec: Arc<dyn Adapter> = Arc::new(ExecAdapter::new(context.clone()));
+        let http: Arc<dyn Adapter> = Arc::new(HttpAdapter::new(context.clone()));
+        Adapters { by_kind: BTreeMap::from([("process", process), ("exec", exec), ("http", http)]), context }
     }
 
     /// What the adapters work with; its redactor knows every secret that was used.

@@ -93,6 +93,95 @@ pub struct Notification {
 impl Notification {
     /// A message lists at most so many alerts: mail clients and chat APIs refuse more.
     pub const MAX_ALERTS: usize = 100;
+
+    /// One line for a mail's subject or a chat message's head: status, names, deployments, and what is new.
+    /// A pure function of the frozen facts; one line whatever the texts hold.
+    pub fn subject(&self) -> String {
+        let firing: Vec<&AlertFacts> = self.alerts.iter().filter(|alert| alert.status == AlertStatus::Firing).collect();
+        let line = if !firing.is_empty() && self.status == GroupStatus::Firing {
+            let more = if firing.len() == self.alerts.len() { self.truncated } else { 0 };
+            let head = format!("[FIRING:{}] {} ({})", firing.len() + more, subject_of(&firing), self.severity);
+            self.with_news(head)
+        } else if !self.alerts.is_empty() {
+            self.subject_of_the_end()
+        } else {
+            self.subject_of_news()
+        };
+        one_line(&line)
+    }
+
+    fn subject_of_the_end(&self) -> String {
+        let all: Vec<&AlertFacts> = self.alerts.iter().collect();
+        let about = subject_of(&all);
+        let only = |status: AlertStatus| all.iter().all(|alert| alert.status == status);
+        let cured = self.news.iter().any(|news| news.kind == NewsKind::Cured);
+        // nobody was told that it fired: one word about all of it
+        let unheard = all.iter().all(|alert| alert.change != AlertChangeWord::Ended);
+        if only(AlertStatus::Moved) {
+            format!("[MOVED] {about}")
+        } else if only(AlertStatus::NoLongerWatched) {
+            format!("[ENDED] {about}: no longer watched")
+        } else if cured && unheard {
+            format!("[REPAIRED] {about}")
+        } else {
+            self.with_news(format!("[RESOLVED] {about}"))
+        }
+    }
+
+    fn subject_of_news(&self) -> String {
+        let Some(first) = self.news.iter().max_by_key(|news| news.kind) else {
+            return format!("[{}] {}", self.status.as_str().to_uppercase(), self.group_labels);
+        };
+        let head = first.kind.as_str().replace('_', " ").to_uppercase();
+        let text = first.text.lines().next().unwrap_or_default();
+        match &first.deployment {
+            Some(deployment) if !text.contains(deployment.as_str()) => format!("[{head}] {deployment}: {text}"),
+            _ => format!("[{head}] {text}"),
+        }
+    }
+
+    /// The gravest piece of news behind the head.
+    fn with_news(&self, head: String) -> String {
+        match self.news.iter().map(|news| news.kind).max() {
+            Some(NewsKind::Cured) => format!("{head}: repaired"),
+            Some(kind) => format!("{head}: {}", kind.as_str().replace('_', " ")),
+            None => head,
+        }
+    }
+}
+
+/// A subject names at most so many alerts and deployments each.
+const MAX_SUBJECT_NAMES: usize = 3;
+/// Mail servers fold or refuse longer headers; a chat shows no more either.
+const MAX_SUBJECT_CHARS: usize = 200;
+
+/// `HighCpu checkout`, in order of first mention.
+fn subject_of(alerts: &[&AlertFacts]) -> String {
+    let names = some_of(alerts.iter().map(|alert| alert.alert.as_str()));
+    let deployments = some_of(alerts.iter().filter_map(|alert| alert.deployment.as_ref().map(DeploymentId::as_str)));
+    if deployments.is_empty() { names } else { format!("{names} {deployments}") }
+}
+
+fn some_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut distinct: Vec<&str> = Vec::new();
+    for word in words {
+        if !distinct.contains(&word) {
+            distinct.push(word);
+        }
+    }
+    let shown = distinct[..distinct.len().min(MAX_SUBJECT_NAMES)].join(", ");
+    match distinct.len().saturating_sub(MAX_SUBJECT_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_SUBJECT_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,6 +189,15 @@ impl Notification {
 pub enum GroupStatus {
     Firing,
     Resolved,
+}
+
+impl GroupStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GroupStatus::Firing => "firing",
+            GroupStatus::Resolved => "resolved",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -199,4 +297,112 @@ pub struct News {
     pub run: Option<RunId>,
     /// A sentence or a story, for people.
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(alert: &str, deployment: &str, status: AlertStatus, change: AlertChangeWord) -> AlertFacts {
+        AlertFacts {
+            id: SmolStr::new("0"),
+            alert: alert.to_owned(),
+            deployment: Some(DeploymentId::from(deployment)),
+            labels: Labels::default(),
+            summary: String::new(),
+            annotations: Labels::default(),
+            severity: Severity::Critical,
+            status,
+            change,
+            value: None,
+            started_at: Timestamp::MIN,
+            fired_at: Timestamp::MIN,
+            ended_at: None,
+            relapse: 0,
+            without_data: false,
+            remediation: None,
+        }
+    }
+
+    fn news(kind: NewsKind, text: &str) -> News {
+        News {
+            kind,
+            at: Timestamp::MIN,
+            alert: None,
+            deployment: Some("shop".into()),
+            run: None,
+            text: text.to_owned(),
+        }
+    }
+
+    fn message(status: GroupStatus, alerts: Vec<AlertFacts>, news: Vec<News>) -> Notification {
+        Notification {
+            receiver: "oncall".into(),
+            group: "0".into(),
+            group_labels: Labels::default(),
+            at: Timestamp::MIN,
+            flush: 1,
+            thread_started: Timestamp::MIN,
+            status,
+            reason: FlushReason::New,
+            severity: Severity::Critical,
+            alerts,
+            truncated: 0,
+            news,
+            merged: 1,
+            possible_repeat: false,
+            external_url: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_subject_says_status_names_and_what_is_new() {
+        use AlertChangeWord::{Ended, New, Same};
+        let firing = |name, on| fact(name, on, AlertStatus::Firing, New);
+        for (message, expected) in [
+            (
+                message(GroupStatus::Firing, vec![firing("HighCpu", "shop"), firing("Slow", "shop")], vec![]),
+                "[FIRING:2] HighCpu, Slow shop (critical)",
+            ),
+            (
+                message(GroupStatus::Firing, vec![firing("HighCpu", "shop")], vec![news(NewsKind::NotCured, "x")]),
+                "[FIRING:1] HighCpu shop (critical): not cured",
+            ),
+            (
+                message(GroupStatus::Resolved, vec![fact("HighCpu", "shop", AlertStatus::Resolved, Ended)], vec![]),
+                "[RESOLVED] HighCpu shop",
+            ),
+            (
+                message(
+                    GroupStatus::Resolved,
+                    vec![fact("HighCpu", "shop", AlertStatus::Resolved, Same)],
+                    vec![news(NewsKind::Cured, "x")],
+                ),
+                "[REPAIRED] HighCpu shop",
+            ),
+            (
+                message(GroupStatus::Resolved, vec![fact("HighCpu", "shop", AlertStatus::Moved, Ended)], vec![]),
+                "[MOVED] HighCpu shop",
+            ),
+            (
+                message(GroupStatus::Firing, vec![], vec![news(NewsKind::Inconclusive, "nobody knows\nmore")]),
+                "[INCONCLUSIVE] shop: nobody knows",
+            ),
+        ] {
+            assert_eq!(message.subject(), expected);
+        }
+    }
+
+    #[test]
+    fn a_subject_is_one_bounded_line_whatever_the_names() {
+        let long = format!("Bad\r\nBcc: x {}", "y".repeat(500));
+        let subject = message(
+            GroupStatus::Firing,
+            (0..5).map(|n| fact(&format!("{n}{long}"), "shop", AlertStatus::Firing, AlertChangeWord::New)).collect(),
+            vec![],
+        )
+        .subject();
+        assert!(!subject.contains(['\r', '\n']), "{subject}");
+        assert!(subject.chars().count() <= MAX_SUBJECT_CHARS + 1, "{subject}");
+    }
 }

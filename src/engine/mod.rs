@@ -74,10 +74,9 @@ impl Engine {
     /// last one counts as the last one: time does not run backwards here.
     pub fn handle(&mut self, now: Timestamp, input: Input, effects: &mut Vec<Effect>) {
         let now = now.max(self.now);
-        if let Input::Resumed { from, to } = &input {
-            self.detect.gap(*from, *to);
-        }
-        self.fire_timers(now, effects);
+        // what ran out while nothing was watched is first moved by the length of the gap
+        let due = if let Input::Resumed { from, .. } = &input { now.min(*from) } else { now };
+        self.fire_timers(due, effects);
         self.now = now;
         let mut to_judge = VecDeque::new();
         let mut to_detect = VecDeque::new();

@@ -141,7 +141,7 @@ pub struct DeliveryView {
     /// `email` or `webhook`
     pub notifier: SmolStr,
     pub subject: String,
-    /// `pending delivered undelivered`
+    /// `pending delivered undelivered`, or `merged`: its words went out with a later one.
     pub state: SmolStr,
     pub attempts: u32,
     pub error: Option<String>,

@@ -1,12 +1,25 @@
 //! Telling people: one try at one notification.
 //!
-//! Invariant: the bytes sent are a pure function of the delivery's frozen facts, so a repeat is recognisable.
+//! Invariant: the bytes sent are a pure function of the delivery's frozen facts, so a repeat is recognisable. Retries,
+//! rates and merging are the engine's; what is said about a failure holds no secret.
+
+mod email;
+mod html;
+mod redact;
+mod smtp;
+mod template;
+pub mod text;
+mod webhook;
+
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
+use crate::alert::receiver::Notifier;
 use crate::engine::{Delivery, DeliveryResult};
 use crate::model::{ResolveSecret, Timestamp};
 
@@ -25,16 +38,37 @@ pub struct NotifiersConfig {
 }
 
 /// All ways to tell people in this build.
-pub struct Notifiers {}
+pub struct Notifiers {
+    mail: smtp::Servers,
+    webhooks: webhook::Webhooks,
+}
 
 impl Notifiers {
-    pub fn new(_config: NotifiersConfig) -> Self {
-        todo!()
+    pub fn new(config: NotifiersConfig) -> Self {
+        // whoever comes second finds it installed
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Notifiers {
+            webhooks: webhook::Webhooks::new(config.secrets.clone(), config.clock.clone()),
+            mail: smtp::Servers::new(config),
+        }
     }
 }
 
 impl Notify for Notifiers {
-    fn deliver<'a>(&'a self, _delivery: &'a Delivery) -> BoxFuture<'a, DeliveryResult> {
-        todo!()
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, DeliveryResult> {
+        Box::pin(async move {
+            match &delivery.notifier {
+                Notifier::Email(def) => self.mail.deliver(delivery, def).await,
+                Notifier::Webhook(def) => self.webhooks.deliver(delivery, def).await,
+            }
+        })
     }
+}
+
+fn transient(why: String) -> DeliveryResult {
+    DeliveryResult::Transient { why, retry_after: None }
+}
+
+fn permanent(why: String) -> DeliveryResult {
+    DeliveryResult::Permanent { why }
 }

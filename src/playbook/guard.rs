@@ -1,8 +1,20 @@
 //! Guards: limits outside the playbooks that can refuse a run, always with a reason and its figures.
+//!
+//! A decision is a pure function of the limits and of a [`Situation`](refusal::Situation): what the engine knows at
+//! that moment. Invariant: every guard is asked, in the order of SPEC §5.2, and every "no" carries its figures.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+pub use refusal::{
+    Grace, Group, GroupTrouble, LadderSituation, NotThere, Observed, Outage, Refusal, Situation, TargetSituation, ask,
+    group_name, observed, stale,
+};
 
 /// `guards:` of selfheal.yaml. Every limit is finite.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,29 @@
 //! Invariant: a `Policy` that exists is whole: every name in it resolves, every script compiles, every limit is
 //! finite. What cannot be shown whole is a list of [`Diagnostic`]s and changes nothing.
 
+mod auth;
+mod checks;
+mod compile;
+mod config;
+mod deployments;
 pub mod diagnostic;
+mod fields;
+mod inputs;
+mod keys;
+mod ladders;
+mod links;
+mod playbooks;
+mod reader;
+mod receivers;
+mod routes;
+mod rules;
+mod scripts;
+mod steps;
+#[cfg(test)]
+mod tests;
+mod units;
+mod values;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,6 +45,9 @@ use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
 use crate::playbook::ladder::Ladder;
 use crate::rule::Rule;
+
+/// The file every policy has.
+const CONFIGURATION: &str = "selfheal.yaml";
 
 /// Everything that is hot-reloaded.
 pub struct Policy {
@@ -105,5 +130,5 @@ pub fn compile(
     env: &dyn Fn(&str) -> Option<String>,
     file: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Policy, Vec<Diagnostic>> {
-    todo!()
+    compile::compile(files, catalog, env, file)
 }

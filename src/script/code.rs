@@ -177,7 +177,11 @@ impl<'a> Machine<'a> {
         match code {
             Code::Const(data) => Ok(data.clone()),
             Code::Local(slot) => Ok(frame.get(*slot).cloned().unwrap_or(Data::Nothing)),
-            Code::Path(root, path) => self.path(*root, path),
+            Code::Path(root, path) => {
+                let data = self.path(*root, path)?;
+                self.spend(data.weight())?;
+                Ok(data)
+            }
             Code::Pieces(_) | Code::List(_) | Code::Map(_) => self.make(code, frame),
             Code::Member(holder, name) => Ok(self.eval(holder, frame)?.member(name)?),
             Code::Index(parts) => self.pair(parts, frame, |holder, at| holder.index(at)),
@@ -186,10 +190,10 @@ impl<'a> Machine<'a> {
                 None => Data::Nothing,
             }),
             Code::Negate(inner) => Ok(negate(&self.eval(inner, frame)?)?),
-            Code::Arith(op, parts) => self.pair(parts, frame, |left, right| arith(*op, left, right)),
-            Code::Compare(op, parts) => self.pair(parts, frame, |left, right| compare(*op, left, right)),
-            Code::In(parts) => self.pair(parts, frame, |item, holder| contains(holder, item)),
-            Code::Range(parts, inclusive) => self.pair(parts, frame, |from, to| range(from, to, *inclusive)),
+            Code::Arith(op, parts) => self.weighed(parts, frame, |left, right| arith(*op, left, right)),
+            Code::Compare(op, parts) => self.weighed(parts, frame, |left, right| compare(*op, left, right)),
+            Code::In(parts) => self.weighed(parts, frame, |item, holder| contains(holder, item)),
+            Code::Range(parts, inclusive) => self.weighed(parts, frame, |from, to| range(from, to, *inclusive)),
             Code::And(parts) => self.decide(parts, frame, false),
             Code::Or(parts) => self.decide(parts, frame, true),
             Code::Coalesce(parts) => self.coalesce(parts, frame),
@@ -219,6 +223,19 @@ impl<'a> Machine<'a> {
     ) -> Outcome {
         let left = self.eval(&parts.0, frame)?;
         let right = self.eval(&parts.1, frame)?;
+        Ok(apply(&left, &right)?)
+    }
+
+    /// Like `pair`, for what goes through both values and makes a new one.
+    fn weighed(
+        &mut self,
+        parts: &(Code, Code),
+        frame: &mut Vec<Data>,
+        apply: impl FnOnce(&Data, &Data) -> Result<Data, String>,
+    ) -> Outcome {
+        let left = self.eval(&parts.0, frame)?;
+        let right = self.eval(&parts.1, frame)?;
+        self.spend(left.weight() + right.weight())?;
         let made = apply(&left, &right)?;
         self.spend(made.weight())?;
         Ok(made)
@@ -271,13 +288,13 @@ impl<'a> Machine<'a> {
                 }
                 Data::text(text)
             }
-            Code::List(items) => Data::List(Arc::new(self.all(items, frame)?)),
+            Code::List(items) => Data::list(self.all(items, frame)?),
             Code::Map(entries) => {
                 let mut map = BTreeMap::new();
                 for (name, value) in entries {
                     map.insert(name.clone(), self.eval(value, frame)?);
                 }
-                Data::Map(Arc::new(map))
+                Data::map(map)
             }
             _ => Data::Nothing,
         };
@@ -307,6 +324,9 @@ impl<'a> Machine<'a> {
             },
             Code::Library(library, args) => {
                 let args = self.all(args, frame)?;
+                if !matches!(library.name, "len" | "is_empty" | "type_of") {
+                    self.spend(args.iter().map(Data::weight).sum())?;
+                }
                 let made = call(library, &args).map_err(|message| format!("`{}`: {message}", library.name))?;
                 self.spend(made.weight())?;
                 Ok(made)
@@ -434,13 +454,14 @@ impl<'a> Machine<'a> {
         frame: &mut Vec<Data>,
     ) -> Outcome {
         let items = match self.eval(over, frame)? {
-            Data::List(items) => items,
-            Data::Map(entries) => Arc::new(entries.keys().map(Data::text).collect()),
+            Data::List(items) => items.to_vec(),
+            Data::Map(entries) => entries.keys().map(Data::text).collect(),
             Data::Nothing => return Err(Stop::Unknown),
             other => return Err(Stop::Failed(format!("`for` needs a list or a range, not {}", other.kind()))),
         };
-        for (at, data) in items.iter().enumerate() {
-            store(frame, item, data.clone());
+        self.spend(items.len() as u64 / 8)?;
+        for (at, data) in items.into_iter().enumerate() {
+            store(frame, item, data);
             if let Some(counter) = counter {
                 store(frame, counter, Data::Int(i64::try_from(at).unwrap_or(i64::MAX)));
             }
@@ -464,7 +485,7 @@ impl<'a> Machine<'a> {
                 [name] => Ok(vars.labels.get(name).map_or(Data::Nothing, Data::text)),
                 _ => {
                     let all = vars.labels.iter().map(|(name, value)| (SmolStr::new(name), Data::text(value))).collect();
-                    whole(Data::Map(Arc::new(all)))
+                    whole(Data::map(all))
                 }
             },
             Root::Settings => Ok(inside(&vars.settings, path)),
@@ -488,7 +509,7 @@ fn store(frame: &mut Vec<Data>, slot: usize, data: Data) {
 pub(super) fn inside<S: AsRef<str>>(map: &Map, path: &[S]) -> Data {
     let Some((first, rest)) = path.split_first() else {
         let all = map.iter().map(|(name, value)| (SmolStr::new(name), Data::from_json(value))).collect();
-        return Data::Map(Arc::new(all));
+        return Data::map(all);
     };
     let mut value = map.get(first.as_ref());
     for name in rest {

@@ -21,8 +21,40 @@ pub(super) enum Data {
     Int(i64),
     Float(f64),
     Text(SmolStr),
-    List(Arc<Vec<Data>>),
-    Map(Arc<BTreeMap<SmolStr, Data>>),
+    List(Held<Vec<Data>>),
+    Map(Held<BTreeMap<SmolStr, Data>>),
+}
+
+/// A list or map, shared, with how much is in it and how deep: bounded, so that comparing, printing and dropping are.
+#[derive(Clone, Debug)]
+pub(super) struct Held<T> {
+    inside: Arc<T>,
+    size: usize,
+    depth: usize,
+}
+
+impl<T> Held<T> {
+    fn of<'a>(inside: T, items: impl Fn(&T) -> Vec<&Data>) -> Held<T> {
+        let (mut size, mut depth) = (1_usize, 1_usize);
+        for item in items(&inside) {
+            size = size.saturating_add(item.size());
+            depth = depth.max(1 + item.depth());
+        }
+        Held { inside: Arc::new(inside), size, depth }
+    }
+}
+
+impl<T: PartialEq> PartialEq for Held<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.size == other.size && self.inside == other.inside
+    }
+}
+
+impl<T> std::ops::Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.inside
+    }
 }
 
 /// `+ - * / % **`
@@ -123,6 +155,33 @@ impl Data {
         Data::Text(SmolStr::new(text))
     }
 
+    pub fn list(items: Vec<Data>) -> Data {
+        Data::List(Held::of(items, |items| items.iter().collect()))
+    }
+
+    pub fn map(entries: BTreeMap<SmolStr, Data>) -> Data {
+        Data::Map(Held::of(entries, |entries| entries.values().collect()))
+    }
+
+    /// How much is in it, all levels together.
+    fn size(&self) -> usize {
+        const BYTES_PER_ITEM: usize = 16;
+        match self {
+            Data::Text(text) => 1 + text.len() / BYTES_PER_ITEM,
+            Data::List(items) => items.size,
+            Data::Map(entries) => entries.size,
+            _ => 1,
+        }
+    }
+
+    fn depth(&self) -> usize {
+        match self {
+            Data::List(items) => items.depth,
+            Data::Map(entries) => entries.depth,
+            _ => 0,
+        }
+    }
+
     /// What its type is called in messages.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -185,31 +244,32 @@ impl Data {
         }
     }
 
-    /// How much of a script's operations making this costs, so that memory is bounded too.
+    /// How much of a script's operations making or going through this costs, so that time and memory are bounded too.
     pub fn weight(&self) -> u64 {
-        const BYTES_PER_OPERATION: usize = 64;
         const ITEMS_PER_OPERATION: usize = 8;
-        let weight = match self {
-            Data::Text(text) => text.len() / BYTES_PER_OPERATION,
-            Data::List(items) => items.len() / ITEMS_PER_OPERATION,
-            Data::Map(entries) => entries.len() / ITEMS_PER_OPERATION,
-            _ => 0,
-        };
-        weight as u64
+        (self.size() / ITEMS_PER_OPERATION) as u64
     }
 
     /// Refuses what is larger than a script may make.
     pub fn bounded(self) -> Result<Data, String> {
-        let (length, most, what) = match &self {
-            Data::Text(text) => (text.len(), limits::TEXT_BYTES, "a text of bytes"),
-            Data::List(items) => (items.len(), limits::LIST_ITEMS, "a list of items"),
-            Data::Map(entries) => (entries.len(), limits::MAP_ENTRIES, "a map of entries"),
-            _ => return Ok(self),
-        };
-        if length > most {
+        let refuse = |what: &str, length: usize, most: usize| {
             Err(format!("the script makes {what}: {length}; at most {most} are allowed"))
-        } else {
-            Ok(self)
+        };
+        match &self {
+            Data::Text(text) if text.len() > limits::TEXT_BYTES => {
+                refuse("a text of bytes", text.len(), limits::TEXT_BYTES)
+            }
+            Data::List(items) if items.len() > limits::LIST_ITEMS => {
+                refuse("a list of items", items.len(), limits::LIST_ITEMS)
+            }
+            Data::Map(entries) if entries.len() > limits::MAP_ENTRIES => {
+                refuse("a map of entries", entries.len(), limits::MAP_ENTRIES)
+            }
+            data if data.size() > limits::VALUE_ITEMS => refuse("a value of items", data.size(), limits::VALUE_ITEMS),
+            data if data.depth() > limits::VALUE_DEPTH => {
+                refuse("a value of levels", data.depth(), limits::VALUE_DEPTH)
+            }
+            _ => Ok(self),
         }
     }
 
@@ -247,9 +307,9 @@ impl Data {
                 (None, None) => Data::Nothing,
             },
             Value::String(text) => Data::text(text),
-            Value::Array(items) => Data::List(Arc::new(items.iter().map(Data::from_json).collect())),
+            Value::Array(items) => Data::list(items.iter().map(Data::from_json).collect()),
             Value::Object(entries) => {
-                Data::Map(Arc::new(entries.iter().map(|(k, v)| (SmolStr::new(k), Data::from_json(v))).collect()))
+                Data::map(entries.iter().map(|(k, v)| (SmolStr::new(k), Data::from_json(v))).collect())
             }
         }
     }
@@ -296,7 +356,7 @@ pub(super) fn arith(op: Arith, left: &Data, right: &Data) -> Result<Data, String
         }
         (Data::List(left), Data::List(right)) if op == Arith::Add => {
             let joined: Vec<Data> = left.iter().chain(right.iter()).cloned().collect();
-            return Data::List(Arc::new(joined)).bounded();
+            return Data::list(joined).bounded();
         }
         (Data::Text(_), _) | (_, Data::Text(_)) if op == Arith::Add => {
             return Data::text(left.print() + right.print().as_str()).bounded();

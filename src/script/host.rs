@@ -35,6 +35,10 @@ pub(super) mod limits {
     pub const TEXT_BYTES: usize = 16 * 1024;
     pub const LIST_ITEMS: usize = 1_000;
     pub const MAP_ENTRIES: usize = 500;
+    /// What a list or map holds, all levels together; bounds comparing, printing and dropping it.
+    pub const VALUE_ITEMS: usize = 20_000;
+    /// Lists in lists.
+    pub const VALUE_DEPTH: usize = 16;
     pub const FUNCTIONS: usize = 512;
     pub const VARIABLES: usize = 128;
     /// Problems told about one script; after that nobody reads on.

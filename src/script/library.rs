@@ -2,8 +2,6 @@
 //!
 //! Invariant: missing in, missing out; nothing depends on the machine (`libm`, no locale).
 
-use std::sync::Arc;
-
 use super::data::{Compare, Data, compare};
 
 /// A function that only computes.
@@ -62,22 +60,22 @@ pub(super) static LIBRARY: [Library; 33] = [
     entry("trim", (1, 1), "trim(text)", |args| on_text(args, |text| Ok(Data::text(text.trim())))),
     entry("split", (2, 2), "split(text, \",\")", |args| on_texts(args, |text, by| {
         let parts = if by.is_empty() { vec![Data::text(text)] } else { text.split(by).map(Data::text).collect() };
-        Data::List(Arc::new(parts))
+        Data::list(parts)
     })),
     entry("replace", (3, 3), "replace(text, part, by)", replace),
     entry("sub_string", (2, 3), "sub_string(text, start, length)", sub_string),
     entry("index_of", (2, 2), "index_of(list_or_text, part)", index_of),
     entry("keys", (1, 1), "keys(map)", |args| match &args[0] {
-        Data::Map(entries) => Ok(Data::List(Arc::new(entries.keys().map(Data::text).collect()))),
+        Data::Map(entries) => Ok(Data::list(entries.keys().map(Data::text).collect())),
         other => Err(format!("`keys` needs a map, not {}", other.kind())),
     }),
     entry("values", (1, 1), "values(map)", |args| match &args[0] {
-        Data::Map(entries) => Ok(Data::List(Arc::new(entries.values().cloned().collect()))),
+        Data::Map(entries) => Ok(Data::list(entries.values().cloned().collect())),
         other => Err(format!("`values` needs a map, not {}", other.kind())),
     }),
     entry("sort", (1, 1), "sort(list)", sort),
     entry("reverse", (1, 1), "reverse(list)", |args| match &args[0] {
-        Data::List(items) => Ok(Data::List(Arc::new(items.iter().rev().cloned().collect()))),
+        Data::List(items) => Ok(Data::list(items.iter().rev().cloned().collect())),
         other => Err(format!("`reverse` needs a list, not {}", other.kind())),
     }),
     entry("range", (2, 2), "range(from, to)", |args| range(&args[0], &args[1], false)),
@@ -119,7 +117,7 @@ pub(super) fn range(from: &Data, to: &Data, inclusive: bool) -> Result<Data, Str
             if end.saturating_sub(*from) > most {
                 return Err(format!("a range has at most {most} numbers"));
             }
-            Ok(Data::List(Arc::new((*from..end).map(Data::Int).collect())))
+            Ok(Data::list((*from..end).map(Data::Int).collect()))
         }
         (Data::Nothing, _) | (_, Data::Nothing) => Ok(Data::Nothing),
         _ => Err(format!("a range goes from one whole number to another, not {} to {}", from.kind(), to.kind())),
@@ -207,7 +205,7 @@ fn sort(args: &[Data]) -> Result<Data, String> {
     } else {
         return Err("`sort` needs a list of numbers or of texts".to_owned());
     }
-    Ok(Data::List(Arc::new(sorted)))
+    Ok(Data::list(sorted))
 }
 
 fn smaller(args: &[Data], op: Compare) -> Result<Data, String> {

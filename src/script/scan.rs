@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(texts("last(\"a b\")>=5.5 && !x"), ["last", "(", "\"a b\"", ")", ">=", "5.5", "&&", "!", "x"]);
         assert_eq!(texts("5m 80% 0..3 1e-3"), ["5", "m", "80", "%", "0", "..", "3", "1e-3"]);
         assert_eq!(texts("'it' // and\n/* or /* x */ */ `a ${ {1} } b`"), ["'it'", "`a ${ {1} } b`"]);
-        assert_eq!(texts("#\"raw \" x\"#"), ["#\"raw \"", "x", "\"#"]);
+        assert_eq!(texts("#\"raw \" x\"#"), ["#\"raw \" x\"#"]);
     }
 
     #[test]

@@ -22,6 +22,39 @@ pub(super) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>
         .map(|(_, candidate)| candidate)
 }
 
+/// The plain names that exist where a script or text stands.
+pub(super) fn roots(names: &Names<'_>) -> Vec<(&'static str, Root)> {
+    let mut roots = vec![
+        ("deployment", Root::Deployment),
+        ("labels", Root::Labels),
+        ("severity", Root::Severity),
+        ("settings", Root::Settings),
+    ];
+    if names.has_value {
+        roots.push(("value", Root::Value));
+    }
+    if names.inputs.is_some() {
+        roots.push(("inputs", Root::Inputs));
+    }
+    if names.steps.is_some() {
+        roots.push(("steps", Root::Steps));
+    }
+    if names.in_rescue {
+        roots.push(("failed", Root::Failed));
+    }
+    roots
+}
+
+/// Why a plain name of the language does not exist where it was written.
+pub(super) fn not_here(name: &str) -> Option<String> {
+    Some(match name {
+        "value" => "the rule has no `value:`; add one, or write the expression itself here".to_owned(),
+        "inputs" | "steps" => format!("`{name}` exists in playbooks only"),
+        "failed" => "`failed` exists in `rescue` only".to_owned(),
+        _ => return None,
+    })
+}
+
 /// Code, message and help for a member that cannot be there.
 pub(super) type PathProblem = (&'static str, String, Option<String>);
 

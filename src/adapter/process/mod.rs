@@ -31,6 +31,8 @@ use crate::model::{
     AdapterDef, AdapterSpec, Deployment, DeploymentId, Effectfulness, FieldKind, FieldSpec, Map, Outcome, Value, Verb,
     VerbSpec,
 };
+pub(super) use replica::INHERITED;
+
 use job::{CancelOnDrop, Job, Progress, VerbError};
 use state::Managed;
 use system::Table;

@@ -24,7 +24,7 @@ use crate::model::FailureClass;
 
 /// What a replica gets of selfheal's own environment. The rest may hold secrets of selfheal; what a program needs of
 /// it is named in `env`.
-const INHERITED: [&str; 13] = [
+pub const INHERITED: [&str; 13] = [
     "PATH",
     "HOME",
     "USER",

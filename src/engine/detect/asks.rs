@@ -8,7 +8,7 @@ use super::subject::Subject;
 use super::{Detect, Due};
 use crate::engine::message::{Ask, Context, LevelAnswer, Question, Reply, ToJudge, Watch, WatchId, Watched};
 use crate::model::{DeploymentId, Labels, Map, RuleName, Severity, Timestamp};
-use crate::script::{Condition, Truth, Vars};
+use crate::script::{Condition, Param, Truth, Vars};
 
 /// A condition under watch.
 pub(super) struct Watching {
@@ -30,12 +30,6 @@ struct Found {
     next: Option<Timestamp>,
 }
 
-impl Found {
-    fn no_data(now: Timestamp) -> Self {
-        Found { truth: Truth::NoData, evidence: now, next: None }
-    }
-}
-
 impl Detect {
     /// Answers every question, in order.
     pub(super) fn answer_ask(&mut self, now: Timestamp, ask: Ask, out: &mut VecDeque<ToJudge>) {
@@ -54,12 +48,9 @@ impl Detect {
             Question::Text(template) => {
                 Reply::Text(self.with_reader(now, context, |vars, reader| template.render(vars, reader)))
             }
-            Question::Params(params) => Reply::Params(self.with_reader(now, context, |vars, reader| {
-                params
-                    .iter()
-                    .map(|(name, param)| Ok((name.clone(), param.render(vars, reader)?)))
-                    .collect::<Result<Map, _>>()
-            })),
+            Question::Params(params) => {
+                Reply::Params(self.with_reader(now, context, |vars, reader| rendered(params, vars, reader)))
+            }
         }
     }
 
@@ -104,7 +95,7 @@ impl Detect {
         })
     }
 
-    /// One level of a rule for the context's alert. A rule, level or scope that is gone knows nothing.
+    /// One level of a rule for the context's alert. A level that a save took away is judged by the one below it.
     fn find_level(
         &self,
         now: Timestamp,
@@ -113,18 +104,19 @@ impl Detect {
         severity: Severity,
         part: impl Fn(&LevelAnswer) -> Truth,
     ) -> Found {
-        let found = || {
-            let key = context.alert.as_ref()?;
-            let state = self.rules.get(rule)?;
-            let scope = state.scopes.get(&key.scope)?;
-            let index = state.rule.levels.iter().position(|level| level.severity == severity)?;
-            let asked = self.ask_rule(now, state, &key.scope, scope, context.cut);
-            let truth = part(asked.levels.get(index)?);
-            // what time made true counts as of then, unless only what came after a cut counts
-            let by_time = scope.said.as_ref().and_then(|said| said.made_by_time).filter(|_| context.cut.is_none());
-            Some(Found { truth, evidence: evidence(&asked.seen, by_time, now), next: asked.seen.next() })
+        let nothing = |truth| Found { truth, evidence: now, next: None };
+        let Some(state) = self.rules.get(rule) else {
+            return nothing(Truth::Error(format!("the rule {rule} is gone").into()));
         };
-        found().unwrap_or_else(|| Found::no_data(now))
+        let Some((name, scope)) = context.alert.as_ref().and_then(|key| state.scopes.get_key_value(&key.scope)) else {
+            return nothing(Truth::NoData);
+        };
+        let index = state.rule.levels.iter().rposition(|level| level.severity <= severity).unwrap_or(0);
+        let asked = self.ask_rule(now, state, name, scope, context.cut);
+        let truth = asked.levels.get(index).map_or(Truth::NoData, part);
+        // what time made true counts as of then, unless only what came after a cut counts
+        let by_time = scope.said.as_ref().and_then(|said| said.made_by_time).filter(|_| context.cut.is_none());
+        Found { truth, evidence: evidence(&asked.seen, by_time, now), next: asked.seen.next() }
     }
 
     /// Hands the names and the evidence of a context to `then`.
@@ -172,4 +164,12 @@ impl Detect {
         };
         then(&vars, &reader)
     }
+}
+
+fn rendered(params: &[(String, Param)], vars: &Vars, reader: &Reader<'_>) -> Result<Map, String> {
+    let one = |(name, param): &(String, Param)| {
+        let value = param.render(vars, reader).map_err(|why| format!("`{name}`: {why}"))?;
+        Ok((name.clone(), value))
+    };
+    params.iter().map(one).collect()
 }

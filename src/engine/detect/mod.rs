@@ -181,13 +181,7 @@ impl Detect {
         self.settle(now, dirty, Because::News, out);
     }
 
-    /// Nothing is watched between the two. Said before the timers of that span fire, so that none of them takes the
-    /// silence for news.
-    pub fn gap(&mut self, from: Timestamp, to: Timestamp) {
-        self.world.gap(from, to);
-    }
-
-    /// The gap is over: silence counts from `to` on.
+    /// Nothing was watched between the two: no age counts it, and silence begins anew at `to`.
     pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
         self.world.gap(from, to);

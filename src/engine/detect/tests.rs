@@ -266,10 +266,14 @@ impl Bench {
         self.turn(seconds, |detect, now, out, effects| detect.replace_policy(now, policy, out, effects));
     }
 
-    /// As the engine does it: the gap is known before its timers fire.
+    /// As the engine does it: what is due in the gap fires after it.
     pub fn gap(&mut self, from: i64, to: i64) {
-        self.detect.gap(at(from), at(to));
-        self.turn(to, |detect, now, out, _| detect.resumed(at(from), now, out));
+        self.until(from);
+        self.now = at(to);
+        let mut out = VecDeque::new();
+        self.detect.resumed(at(from), at(to), &mut out);
+        self.note(out);
+        self.until(to);
     }
 
     /// What a condition comes to for `shop`, now.

@@ -91,7 +91,10 @@ impl Judge {
     pub fn input(&mut self, now: Timestamp, input: Input, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
         match input {
-            Input::PolicyInvalid(diagnostics) => self.alerts.policy_invalid(&mut turn, diagnostics),
+            Input::PolicyInvalid(diagnostics) => {
+                self.remedy.policy_invalid(&mut turn, diagnostics.clone());
+                self.alerts.policy_invalid(&mut turn, diagnostics);
+            }
             Input::DeliveryEnded { id, attempt, result } => self.dispatch.ended(&mut turn, &id, attempt, result),
             Input::StepEnded(end) => self.remedy.step_ended(&mut turn, &self.alerts, end),
             Input::Probed { attempt, .. } => self.remedy.probed(&mut turn, &self.alerts, &attempt),

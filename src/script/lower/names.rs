@@ -9,7 +9,7 @@ use crate::script::code::{Code, Root, inside};
 use crate::script::data::Data;
 use crate::script::functions::{PLAIN, SIGNATURES, signature_of};
 use crate::script::library::LIBRARY;
-use crate::script::suggest::{near, path_problem};
+use crate::script::suggest::{near, not_here, path_problem, roots};
 
 /// What a run's step shows of itself.
 pub(in crate::script) const STEP_MEMBERS: [&str; 5] = ["outcome", "class", "message", "output", "seconds"];
@@ -17,28 +17,9 @@ pub(in crate::script) const STEP_MEMBERS: [&str; 5] = ["outcome", "class", "mess
 pub(in crate::script) const FAILED_MEMBERS: [&str; 2] = ["id", "message"];
 
 impl Lowerer<'_> {
-    /// The plain names that exist where the script stands.
+    /// The plain names that exist where the script stands; none inside a function.
     fn roots(&self) -> Vec<(&'static str, Root)> {
-        let Some(names) = self.names else { return Vec::new() };
-        let mut roots = vec![
-            ("deployment", Root::Deployment),
-            ("labels", Root::Labels),
-            ("severity", Root::Severity),
-            ("settings", Root::Settings),
-        ];
-        if names.has_value {
-            roots.push(("value", Root::Value));
-        }
-        if names.inputs.is_some() {
-            roots.push(("inputs", Root::Inputs));
-        }
-        if names.steps.is_some() {
-            roots.push(("steps", Root::Steps));
-        }
-        if names.in_rescue {
-            roots.push(("failed", Root::Failed));
-        }
-        roots
+        self.names.map(roots).unwrap_or_default()
     }
 
     pub(super) fn root(&self, name: &str) -> Option<Root> {

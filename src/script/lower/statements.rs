@@ -74,6 +74,8 @@ impl Lowerer<'_> {
                 assignment.0.position(),
                 last,
             )?,
+            // An endless loop ends by `break`, which can carry the answer.
+            Stmt::While(flow, _) if matches!(flow.expr, Expr::Unit(_)) => (self.while_loop(flow), Type::Any),
             Stmt::While(flow, _) => (self.while_loop(flow), Type::Nothing),
             Stmt::Do(flow, flags, _) => {
                 let again = !flags.contains(ASTFlags::NEGATED);

@@ -65,6 +65,8 @@ async fn processes_survive_and_are_adopted_and_a_dead_one_stays_dead() {
     assert_eq!(world.observe().await.replicas, before);
     Identity::of(before[1].pid.unwrap()).unwrap().signal(Signal::KILL).unwrap();
     world.until_up(&[true, false]).await;
+    let state = world.state_dir().join("state.json");
+    until("its end is written down", || fs::read_to_string(&state).is_ok_and(|text| text.contains("signal 9"))).await;
     world.restart_engine();
     world.ensure().await;
     let seen = world.observe().await;

@@ -100,7 +100,17 @@ fn a_level_is_asked_with_its_newest_evidence() {
     bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Warning)));
     bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Critical)));
     bench.message(50, ToDetect::Ask(ask("Gone", Severity::Warning)));
-    assert_eq!(bench.heard(), ["50 told true of 40", "50 told nodata of 50", "50 told nodata of 50"]);
+    bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Info)));
+    assert_eq!(
+        bench.heard(),
+        [
+            "50 told true of 40",
+            // a level that is no longer there is judged by the one below, else by the lowest
+            "50 told true of 40",
+            "50 told error(the rule Gone is gone) of 50",
+            "50 told true of 40",
+        ]
+    );
 }
 
 #[test]

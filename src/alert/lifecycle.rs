@@ -1,1 +1,0 @@
-//! The life of one alert: pending, firing, resolved, cooling down; episodes and relapses.

@@ -1,0 +1,305 @@
+//! Who is told, when: routing, groups and deliveries with their retries and rates.
+//!
+//! An alert is a member of one [`group`] per route that takes it; a group says what changed when its time comes; a
+//! [`gate`] holds each receiver to its rate; a [`lane`] per notifier delivers in order.
+//!
+//! Invariants: who was told that an alert fires is told of its end, whatever the routes became meanwhile; a
+//! notification is frozen when it is flushed; none is dropped without being shown as undelivered.
+
+mod gate;
+mod group;
+mod lane;
+mod membership;
+mod merge;
+mod word;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::alerts::{Alert, Alerts};
+use super::remedy::Remedy;
+use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
+use crate::alert::notification::{AlertStatus, FlushReason, RemediationFacts};
+use crate::engine::input::DeliveryResult;
+use crate::engine::timers::Timers;
+use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
+use gate::Gates;
+use group::{Cause, Group, GroupKey, Pace, WaitingNews};
+use lane::Lanes;
+
+/// Groups and deliveries.
+#[derive(Default)]
+pub struct Dispatch {
+    groups: BTreeMap<GroupKey, Group>,
+    /// The groups an alert is a member of.
+    member_of: BTreeMap<AlertKey, BTreeSet<GroupKey>>,
+    /// Who heard an alert fire and end in its present episode, and how grave it was then.
+    heard: BTreeMap<AlertKey, BTreeMap<ReceiverName, Severity>>,
+    timers: Timers<GroupKey>,
+    gates: Gates,
+    lanes: Lanes,
+}
+
+/// What the parts before this one know.
+trait Known {
+    fn alert(&self, key: &AlertKey) -> Option<&Alert>;
+    fn cooldown_until(&self, key: &AlertKey) -> Option<Timestamp>;
+    fn remediation_of(&self, key: &AlertKey) -> Option<RemediationFacts>;
+    fn is_working(&self, key: &AlertKey) -> bool;
+}
+
+struct Judged<'a> {
+    alerts: &'a Alerts,
+    remedy: &'a Remedy,
+}
+
+impl Known for Judged<'_> {
+    fn alert(&self, key: &AlertKey) -> Option<&Alert> {
+        self.alerts.get(key)
+    }
+    fn cooldown_until(&self, key: &AlertKey) -> Option<Timestamp> {
+        self.alerts.cooldown_until(key)
+    }
+    fn remediation_of(&self, key: &AlertKey) -> Option<RemediationFacts> {
+        self.remedy.remediation_of(key)
+    }
+    fn is_working(&self, key: &AlertKey) -> bool {
+        self.remedy.is_working(key)
+    }
+}
+
+impl Dispatch {
+    pub fn new(_start: Timestamp) -> Self {
+        Dispatch::default()
+    }
+
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        [self.timers.next_deadline(), self.gates.next_deadline(), self.lanes.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy) {
+        self.fire_knowing(turn, &Judged { alerts, remedy });
+    }
+
+    pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, change: &AlertChange) {
+        self.take_change(turn, &Judged { alerts, remedy }, change);
+    }
+
+    pub fn news(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, news: NewsFor) {
+        self.take_news(turn, &Judged { alerts, remedy }, news);
+    }
+
+    /// A ladder moved: what `wait_for_repair` held may go.
+    pub fn remediation_moved(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, key: &AlertKey) {
+        self.reconsider(turn, &Judged { alerts, remedy }, key);
+    }
+
+    pub fn ended(&mut self, turn: &mut Turn<'_>, id: &DeliveryId, attempt: u32, result: DeliveryResult) {
+        self.lanes.ended(turn, id, attempt, result);
+    }
+
+    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy) {
+        self.adopt_policy(turn, &Judged { alerts, remedy });
+    }
+
+    /// What piled up while nothing was watched is one message.
+    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, _to: Timestamp) {
+        self.lanes.merge_since(turn, from);
+    }
+
+    /// Notifications that wait for another try, for their group or for their receiver's rate.
+    pub fn waiting(&self) -> usize {
+        let groups = self.groups.values().filter(|group| group.is_waiting()).count();
+        groups + self.gates.waiting() + self.lanes.waiting()
+    }
+
+    /// Does what is due first; at the same instant groups come before rates before retries.
+    fn fire_knowing(&mut self, turn: &mut Turn<'_>, known: &dyn Known) {
+        if let Some((_, key)) = self.timers.pop_due(turn.now) {
+            self.group_due(turn, known, &key);
+        } else if let Some((receiver, notification)) = self.gates.fire(turn.now) {
+            self.lanes.send(turn, &receiver, notification);
+        } else {
+            self.lanes.fire(turn);
+        }
+    }
+
+    fn group_due(&mut self, turn: &mut Turn<'_>, known: &dyn Known, key: &GroupKey) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        match group.cause_at(turn.now) {
+            // who has not got the last message yet has no use for the same once more
+            Some(Cause::Repeat) if self.lanes.holds(key) || self.gates.holds(&key.receiver, &key.id) => {
+                group.said_at = Some(turn.now);
+            }
+            Some(cause) => return self.flush(turn, known, key, cause),
+            None if group.is_idle() => {
+                self.groups.remove(key);
+                return;
+            }
+            None => {}
+        }
+        self.arm(turn.now, key);
+    }
+
+    /// Says what the group has to say and hands it on.
+    fn flush(&mut self, turn: &mut Turn<'_>, known: &dyn Known, key: &GroupKey, cause: Cause) {
+        let policy = turn.policy.clone();
+        self.refresh(known, key);
+        let Some(group) = self.groups.get_mut(key) else { return };
+        let receiver = policy.receivers.get(&key.receiver);
+        let nothing = BTreeSet::new();
+        let wants = receiver.map_or(&nothing, |receiver| &receiver.send);
+        let flushed = group.flush(turn.now, key, cause, wants, &policy.server.external_url);
+        for alert in &flushed.left {
+            self.forget_membership(alert, key);
+        }
+        match (receiver, flushed.notification) {
+            (Some(receiver), Some(notification)) => {
+                if let Some(passed) = self.gates.offer(turn.now, receiver, notification) {
+                    self.lanes.send(turn, receiver, passed);
+                }
+            }
+            (None, Some(notification)) => Lanes::refuse(turn, None, notification),
+            (_, None) => {}
+        }
+        self.arm(turn.now, key);
+    }
+
+    /// Sets the group's timer to when it next has something to do.
+    fn arm(&mut self, now: Timestamp, key: &GroupKey) {
+        match self.groups.get(key).and_then(|group| group.due(now)) {
+            Some(at) if at < Timestamp::MAX => self.timers.set(key.clone(), at.max(now)),
+            _ => self.timers.clear(key),
+        }
+    }
+
+    /// Brings firing members up to what is so now. Those that ended keep what was last known, but for their repair.
+    fn refresh(&mut self, known: &dyn Known, key: &GroupKey) {
+        let Some(group) = self.groups.get_mut(key) else { return };
+        for (alert, member) in &mut group.members {
+            if member.is_firing() {
+                if let Some(now) = known.alert(alert) {
+                    member.facts = word::facts_of(now, AlertStatus::Firing, known.remediation_of(alert));
+                }
+            } else if let Some(remediation) = known.remediation_of(alert) {
+                member.facts.remediation = Some(remediation);
+            }
+        }
+        for news in &mut group.news {
+            if let Some(facts) = news.about.as_ref().and_then(|alert| word::context_of(known, alert)) {
+                news.facts = Some(facts);
+            }
+        }
+    }
+
+    fn take_change(&mut self, turn: &mut Turn<'_>, known: &dyn Known, change: &AlertChange) {
+        let key = &change.key;
+        match change.kind {
+            AlertChangeKind::Fired | AlertChangeKind::Relapsed => self.place(turn, known, key, None),
+            AlertChangeKind::SeverityChanged { .. } | AlertChangeKind::Relabelled => {
+                if self.fires_somewhere(key) {
+                    self.place(turn, known, key, None);
+                }
+            }
+            // no words of their own; the next message says how it is then
+            AlertChangeKind::DataLost | AlertChangeKind::DataBack => {}
+            AlertChangeKind::Resolved => self.end(turn, known, key, AlertStatus::Resolved),
+            AlertChangeKind::EpisodeOver => {
+                self.heard.remove(key);
+            }
+            AlertChangeKind::Ended => {
+                self.end(turn, known, key, AlertStatus::NoLongerWatched);
+                self.heard.remove(key);
+            }
+        }
+    }
+
+    fn take_news(&mut self, turn: &mut Turn<'_>, known: &dyn Known, news: NewsFor) {
+        let NewsFor { about, news, reason } = news;
+        let policy = turn.policy.clone();
+        let (alert, labels) = match about {
+            NewsAbout::Alert(key) => {
+                let labels = known.alert(&key).map_or_else(|| word::labels_of(&key), |alert| alert.labels.clone());
+                (Some(key), labels)
+            }
+            NewsAbout::Labels(labels) => (None, labels),
+            NewsAbout::Receiver(receiver) => return self.take_own_word(turn, known, receiver, news),
+        };
+        let cause = match reason {
+            FlushReason::Urgent => Some(Cause::Urgent),
+            FlushReason::Playbook => Some(Cause::Playbook),
+            FlushReason::New | FlushReason::Changed | FlushReason::Repeat => None,
+        };
+        let facts = alert.as_ref().and_then(|key| word::context_of(known, key));
+        for route in policy.route.matching(&labels) {
+            let wants = policy.receivers.get(&route.receiver).is_some_and(|it| it.send.contains(&news.kind));
+            if !wants {
+                continue;
+            }
+            let group_labels = route.group_labels(&labels);
+            let key = GroupKey { id: route.group_id(&group_labels), receiver: route.receiver.clone() };
+            let group = self
+                .groups
+                .entry(key.clone())
+                .or_insert_with(|| Group::new(group_labels, Some(route.path.clone()), Pace::of(route), turn.now));
+            group.add_news(WaitingNews { news: news.clone(), about: alert.clone(), facts: facts.clone() });
+            match cause {
+                Some(cause) => self.flush(turn, known, &key, cause),
+                None => self.arm(turn.now, &key),
+            }
+        }
+    }
+
+    /// A playbook's own word goes straight to its receiver, whatever that asked for. One thread per run.
+    fn take_own_word(
+        &mut self,
+        turn: &mut Turn<'_>,
+        known: &dyn Known,
+        receiver: ReceiverName,
+        news: crate::alert::notification::News,
+    ) {
+        let id = match &news.run {
+            Some(run) => GroupId::new(format!("run/{run}")),
+            None => GroupId::new("notify"),
+        };
+        let labels: Labels = news.deployment.iter().map(|id| ("deployment", id.as_str())).collect();
+        let about = news.alert.as_ref().and_then(|id| self.member_of.keys().find(|key| key.id() == *id)).cloned();
+        let facts = about.as_ref().and_then(|key| word::context_of(known, key));
+        let key = GroupKey { id, receiver };
+        let group =
+            self.groups.entry(key.clone()).or_insert_with(|| Group::new(labels, None, Pace::IMMEDIATE, turn.now));
+        group.add_news(WaitingNews { news, about, facts });
+        self.flush(turn, known, &key, Cause::Playbook);
+    }
+
+    /// Routes, receivers and durations are others now. Groups keep their timers and what they told; alerts are routed
+    /// anew; what waits for a receiver that is gone ends undelivered.
+    fn adopt_policy(&mut self, turn: &mut Turn<'_>, known: &dyn Known) {
+        let policy = turn.policy.clone();
+        for (key, group) in &mut self.groups {
+            let route = group.route.as_ref().and_then(|path| policy.route.find(path));
+            if let Some(route) = route.filter(|route| route.receiver == key.receiver) {
+                group.pace = Pace::of(route);
+            }
+        }
+        let alerts: Vec<AlertKey> = self.member_of.keys().cloned().collect();
+        for alert in alerts {
+            if self.fires_somewhere(&alert) {
+                self.place(turn, known, &alert, Some(membership::Inherit));
+            }
+        }
+        let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+        for key in keys {
+            self.arm(turn.now, &key);
+        }
+        self.lanes.replace_policy(turn);
+        for (receiver, notification) in self.gates.replace(turn.now, &policy.receivers) {
+            Lanes::refuse(turn, Some(&receiver), notification);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! How an alert is put into a message.
+
+use super::Known;
+use crate::alert::notification::{AlertChangeWord, AlertFacts, AlertStatus, RemediationFacts};
+use crate::engine::judge::alerts::Alert;
+use crate::model::{AlertKey, Labels};
+
+/// The facts of an alert as it is now.
+pub(super) fn facts_of(alert: &Alert, status: AlertStatus, remediation: Option<RemediationFacts>) -> AlertFacts {
+    AlertFacts {
+        id: alert.key.id(),
+        alert: alert.key.rule.to_string(),
+        deployment: alert.deployment.clone(),
+        labels: alert.labels.clone(),
+        summary: alert.summary.clone(),
+        annotations: alert.annotations.clone(),
+        severity: alert.severity,
+        status,
+        change: AlertChangeWord::Same,
+        value: alert.value,
+        started_at: alert.started_at,
+        fired_at: alert.fired_at,
+        ended_at: alert.ended_at,
+        relapse: alert.relapse,
+        without_data: alert.without_data,
+        remediation,
+    }
+}
+
+/// The facts of the alert that news is about, whether or not it still fires.
+pub(super) fn context_of(known: &dyn Known, key: &AlertKey) -> Option<AlertFacts> {
+    let alert = known.alert(key)?;
+    let status = if alert.firing { AlertStatus::Firing } else { AlertStatus::Resolved };
+    Some(facts_of(alert, status, known.remediation_of(key)))
+}
+
+/// What is known of an alert that is forgotten, for routing.
+pub(super) fn labels_of(key: &AlertKey) -> Labels {
+    key.scope.with_label("alertname", key.rule.as_str())
+}

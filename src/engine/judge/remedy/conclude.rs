@@ -1,0 +1,116 @@
+//! The end of a run: leases go back, people and other rules hear of it, its ladder moves.
+
+use super::state::{Doing, LastRun, Run};
+use super::{KEPT_BY_HAND, Remedy, Timer};
+use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::turn::Turn;
+use crate::model::RunId;
+use crate::playbook::guard::Refusal;
+use crate::playbook::run::{Interrupt, Verdict};
+
+impl Remedy {
+    /// Adds a sentence to why a run went the way it did.
+    pub(super) fn note(&mut self, id: &RunId, why: String) {
+        if let Some(run) = self.runs.get_mut(id)
+            && !run.why.contains(&why)
+        {
+            run.why.push(why);
+        }
+    }
+
+    /// Ends a run that has not begun.
+    pub(super) fn end_waiting(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, verdict: Verdict) {
+        if self.runs.get(id).is_some_and(Run::is_waiting) {
+            self.finish(turn, alerts, id, verdict);
+        }
+    }
+
+    pub(super) fn finish(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, verdict: Verdict) {
+        if self.runs.get(id).is_none_or(Run::is_ended) {
+            return;
+        }
+        self.leave_step(turn, id, "the run has ended");
+        self.forget_timers(id);
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.doing = Doing::Ended(verdict);
+        run.ended_at = Some(turn.now);
+        run.refusal = match (verdict, run.observed) {
+            (Verdict::Refused, Some(observed)) => Some(Refusal::Observe(observed)),
+            (Verdict::Refused, None) => run.refusal.take(),
+            _ => None,
+        };
+        self.give_back(turn, id, verdict);
+        let key = self.runs.get(id).and_then(|run| run.alert().cloned());
+        if verdict == Verdict::NotCured {
+            self.emit_about(turn, id, "run_not_cured", None, "");
+        }
+        self.tell_ended(turn, id, verdict);
+        self.show(turn, id);
+        match key {
+            Some(key) => self.run_ended(turn, alerts, &key, id),
+            None => self.keep_by_hand(id),
+        }
+        self.stirred = true;
+    }
+
+    fn forget_timers(&mut self, id: &RunId) {
+        let every: [fn(RunId) -> Timer; 7] =
+            [Timer::Hold, Timer::Step, Timer::Within, Timer::Deadline, Timer::BreakOff, Timer::GiveUp, Timer::Again];
+        for timer in every {
+            self.timers.clear(&timer(id.clone()));
+        }
+    }
+
+    /// Leases go back; where it acted, its grace begins.
+    fn give_back(&mut self, turn: &Turn<'_>, id: &RunId, verdict: Verdict) {
+        let Some(run) = self.runs.get(id) else { return };
+        let ladder = run.alert().and_then(|key| Some((key.clone(), self.ladders.get(key)?.nth)));
+        for target in run.leases.keys() {
+            self.places.release(target, id);
+        }
+        for target in &run.acted_on {
+            self.places.at(target).last = Some(LastRun {
+                run: id.clone(),
+                ladder: ladder.clone(),
+                ended_at: turn.now,
+                cured: matches!(verdict, Verdict::Cured | Verdict::Done),
+            });
+        }
+    }
+
+    fn keep_by_hand(&mut self, id: &RunId) {
+        self.ended_by_hand.push_back(id.clone());
+        if self.ended_by_hand.len() > KEPT_BY_HAND
+            && let Some(oldest) = self.ended_by_hand.pop_front()
+        {
+            self.runs.remove(&oldest);
+        }
+    }
+
+    /// A run whose rule, playbook or deployment is gone from the policy stops before its next acting step.
+    pub(super) fn leave_what_is_gone(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        let gone = |run: &Run| {
+            let policy = &turn.policy;
+            let rule_gone = run.alert().is_some_and(|key| !policy.rules.contains_key(&key.rule));
+            if rule_gone {
+                Some("its rule is no longer in the policy")
+            } else if !policy.playbooks.contains_key(&run.playbook.name) {
+                Some("its playbook is no longer in the policy")
+            } else if !policy.deployments.contains_key(&run.deployment) {
+                Some("its deployment is no longer in the policy")
+            } else {
+                None
+            }
+        };
+        let live = self.runs.values().filter(|run| !run.is_ended());
+        let leaving: Vec<_> = live.filter_map(|run| Some((run.id.clone(), gone(run)?))).collect();
+        for (id, why) in leaving {
+            // a waiting run of a ladder takes what the policy says now when it asks again
+            if self.runs.get(&id).is_some_and(|run| run.is_waiting() && run.alert().is_some()) {
+                continue;
+            }
+            self.note(&id, why.to_owned());
+            self.interrupt(turn, alerts, &id, Interrupt::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The names a run's conditions and texts see.
+
+use super::guards::labels_of;
+use super::state::{Doing, Run};
+use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::turn::Turn;
+use crate::engine::message::{Context, Question};
+use crate::engine::view::StepView;
+use crate::model::{AlertKey, Map, Value};
+use crate::playbook::run::{At, Section};
+
+impl Run {
+    pub(super) fn context(&self, turn: &Turn<'_>, alerts: &Alerts) -> Context {
+        let alert = self.alert().and_then(|key| alerts.get(key));
+        let own_labels = || turn.policy.deployments.get(&self.deployment).map(|deployment| labels_of(deployment));
+        let in_rescue = matches!(self.course.at(), At::Step(Section::Rescue, _));
+        Context {
+            deployment: Some(self.deployment.clone()),
+            alert: self.alert().cloned(),
+            labels: alert.map(|alert| alert.labels.clone()).or_else(own_labels).unwrap_or_default(),
+            value: alert.and_then(|alert| alert.value),
+            severity: alert.map(|alert| alert.severity).or(self.level),
+            inputs: self.inputs.clone(),
+            steps: self.steps.iter().map(|step| (step.id.clone(), Value::Object(picture(step)))).collect(),
+            failed: self.failed.as_ref().filter(|_| in_rescue).map(|failed| {
+                Map::from_iter([
+                    ("id".to_owned(), Value::from(failed.id.clone())),
+                    ("message".to_owned(), Value::from(failed.message.clone())),
+                ])
+            }),
+            cut: None,
+        }
+    }
+
+    /// Is the symptom there? At the level of the ladder, or of the alert where that has fallen lower: a fall stops
+    /// nothing.
+    pub(super) fn symptom_question(&self, alerts: &Alerts, key: &AlertKey) -> Question {
+        let now = alerts.get(key).map(|alert| alert.severity);
+        let severity = self.level.into_iter().chain(now).min().unwrap_or_default();
+        Question::Level { rule: key.rule.clone(), severity }
+    }
+
+    pub(super) fn gave_up(&self) -> bool {
+        matches!(&self.doing, Doing::Waiting(waiting) if waiting.gave_up)
+    }
+}
+
+/// `steps.ID`: a JSON text as output is parsed.
+fn picture(step: &StepView) -> Map {
+    let output = match &step.output {
+        Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.clone())),
+        other => other.clone().unwrap_or(Value::Null),
+    };
+    let text = |text: Option<&str>| text.map_or(Value::Null, Value::from);
+    Map::from_iter([
+        ("outcome".to_owned(), Value::from(step.outcome.as_str())),
+        ("class".to_owned(), text(step.class.as_deref())),
+        ("message".to_owned(), text(step.message.as_deref())),
+        ("output".to_owned(), output),
+        ("seconds".to_owned(), step.seconds.map_or(Value::Null, Value::from)),
+    ])
+}

@@ -1,0 +1,85 @@
+//! What comes between the steps of a run: a step that only waits is left at once, one that acts is let end.
+
+use super::state::Doing;
+use super::steps::StepOver;
+use super::{Remedy, Timer};
+use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::turn::Turn;
+use crate::engine::message::{ToDetect, WatchId};
+use crate::model::RunId;
+use crate::playbook::run::{At, Interrupt, Section, Verdict};
+
+impl Remedy {
+    /// Something came between: a step that only waits ends at once, one that acts is let end.
+    pub(super) fn interrupt(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        match &run.doing {
+            Doing::Ended(_) => {}
+            Doing::Waiting(_) => {
+                let verdict = if why == Interrupt::SymptomGone { Verdict::WentAway } else { Verdict::Cancelled };
+                self.end_waiting(turn, alerts, id, verdict);
+            }
+            Doing::Calling(_) | Doing::Settling(_) => {
+                run.course.interrupted(why, true);
+            }
+            Doing::Pausing(_) => self.abandon_retry(turn, alerts, id, why),
+            Doing::Asking(_)
+            | Doing::Held
+            | Doing::Sleeping
+            | Doing::WaitingUntil
+            | Doing::Probing(_)
+            | Doing::Verifying(_) => self.cut_short(turn, alerts, id, why),
+        }
+    }
+
+    fn abandon_retry(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.course.interrupted(why, true);
+        // cleaning up goes on trying
+        match run.course.at() {
+            At::Step(Section::Finally, _) => return,
+            At::Step(Section::Undo, _) if why < Interrupt::Deadline => return,
+            _ => {}
+        }
+        let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        if call.acting {
+            Remedy::look_at(turn, &call.target);
+        }
+        let mut over = StepOver::skipped(&format!("not tried again: {}", call.last_failure));
+        over.outcome = "failed";
+        self.step_over(turn, alerts, id, over);
+    }
+
+    fn cut_short(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let before = run.course.at();
+        if run.course.interrupted(why, false) == before {
+            return;
+        }
+        self.leave_step(turn, id, "cut short");
+        self.advance(turn, alerts, id);
+    }
+
+    /// Ends the record of a step that is left, and whatever was set up for it.
+    pub(super) fn leave_step(&mut self, turn: &mut Turn<'_>, id: &RunId, why: &str) {
+        for timer in [Timer::Step(id.clone()), Timer::Hold(id.clone()), Timer::Within(id.clone())] {
+            self.timers.clear(&timer);
+        }
+        let Some(run) = self.runs.get_mut(id) else { return };
+        match run.doing {
+            Doing::WaitingUntil => turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone()))),
+            Doing::Verifying(_) => turn.to_detect.push(ToDetect::Unwatch(WatchId::Verify(id.clone()))),
+            Doing::Held => run.refusal = None,
+            _ => {}
+        }
+        run.doing = Doing::Sleeping;
+        let now = turn.now;
+        if let Some(record) = run.open_step() {
+            // what was called at least once is not "skipped"
+            record.outcome = if record.attempts == 0 { "skipped" } else { "failed" }.into();
+            record.message.get_or_insert_with(|| why.to_owned());
+            record.ended_at = Some(now);
+            record.seconds = Some(now.since(record.started_at).as_secs_f64());
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Ladders: which rung of which alert is due, and what the end of its run means.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::{Cause, LadderState, Rest, Run, Stand};
+use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
+use crate::engine::judge::alerts::{Alert, Alerts};
+use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::model::{AlertKey, DeploymentId, RunId, Severity, Timestamp};
+use crate::playbook::guard::{NotThere, Refusal};
+use crate::playbook::ladder::{self, Ladder, Move, RunEnd, Rung};
+use crate::playbook::run::{Interrupt, Verdict};
+use crate::policy::Policy;
+use crate::script::{Condition, Param};
+
+/// The ladder the policy has for this rule at this level.
+fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
+    policy.ladders.get(&(key.rule.clone(), level)).cloned()
+}
+
+/// Levels that fill in the same `remediate` share one ladder: a rise between them begins nothing anew.
+fn same(one: &Arc<Ladder>, other: &Arc<Ladder>) -> bool {
+    let text = |condition: &Option<Condition>| condition.as_ref().map(|condition| condition.source().to_owned());
+    Arc::ptr_eq(one, other)
+        || (one.rungs.len() == other.rungs.len()
+            && one.rungs.iter().zip(&other.rungs).all(|(a, b)| {
+                a.playbook == b.playbook && same_entries(&a.with, &b.with) && text(&a.if_) == text(&b.if_)
+            }))
+}
+
+fn same_entries(one: &[(String, Param)], other: &[(String, Param)]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && same_param(&a.1, &b.1))
+}
+
+fn same_param(one: &Param, other: &Param) -> bool {
+    match (one, other) {
+        (Param::Literal(a), Param::Literal(b)) => a == b,
+        (Param::Template(a), Param::Template(b)) => a.source() == b.source(),
+        (Param::List(a), Param::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_param(a, b)),
+        (Param::Map(a), Param::Map(b)) => same_entries(a, b),
+        _ => false,
+    }
+}
+
+/// The longest window any part of the rule looks back over: until it has passed, evidence from before is in it.
+fn longest_window(policy: &Policy, key: &AlertKey) -> Duration {
+    let Some(rule) = policy.rules.get(&key.rule) else { return Duration::ZERO };
+    let levels = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
+    let windows = levels.chain(&rule.value).flat_map(|condition| condition.reads()).filter_map(|read| read.window);
+    windows.max().unwrap_or_default()
+}
+
+impl Remedy {
+    pub(super) fn ladder_hears(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        let key = &change.key;
+        match change.kind {
+            AlertChangeKind::Fired => self.fired(turn, alerts, key, false),
+            AlertChangeKind::Relapsed => self.fired(turn, alerts, key, true),
+            AlertChangeKind::SeverityChanged { from, to } => self.level_changed(turn, alerts, key, from, to),
+            AlertChangeKind::Resolved => self.symptom_gone(turn, alerts, key),
+            AlertChangeKind::EpisodeOver => self.episode_over(turn, key),
+            AlertChangeKind::Ended => self.no_longer_watched(turn, alerts, key),
+            AlertChangeKind::Relabelled | AlertChangeKind::DataLost | AlertChangeKind::DataBack => {}
+        }
+    }
+
+    fn fired(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, relapse: bool) {
+        let Some(alert) = alerts.get(key) else { return };
+        let under_way = self.run_of(key).is_some_and(|run| self.runs.get(&run).is_some_and(Run::is_under_way));
+        match self.ladders.get_mut(key) {
+            // what is under way is not begun anew because the alert was clear for a moment
+            Some(ladder) if (relapse && !ladder.over) || under_way => {
+                ladder.over = false;
+                ladder.fired_at = turn.now;
+                if matches!(ladder.stand, Stand::Resting(_) | Stand::Due) {
+                    self.due(turn, key, turn.policy.guards.act_after);
+                }
+                turn.say(Word::RemediationMoved(key.clone()));
+            }
+            _ => self.begin_ladder(turn, alerts, key, alert.severity),
+        }
+    }
+
+    fn begin_ladder(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, level: Severity) {
+        // a run of the ladder before that has not begun has nothing to begin for
+        if let Some(run) = self.run_of(key) {
+            self.end_waiting(turn, alerts, &run, Verdict::WentAway);
+        }
+        self.drop_ladder(key);
+        let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
+        self.ladders_begun += 1;
+        let ladder = LadderState {
+            nth: self.ladders_begun,
+            level,
+            rung: 0,
+            rungs: rungs.rungs.len(),
+            stand: Stand::Due,
+            runs: Vec::new(),
+            fired_at: turn.now,
+            told: BTreeSet::new(),
+            rise: None,
+            over: false,
+        };
+        self.ladders.insert(key.clone(), ladder);
+        self.due(turn, key, turn.policy.guards.act_after);
+    }
+
+    /// The next rung is tried after `wait`.
+    fn due(&mut self, turn: &mut Turn<'_>, key: &AlertKey, wait: Duration) {
+        if let Some(ladder) = self.ladders.get_mut(key) {
+            ladder.stand = Stand::Due;
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + wait);
+            turn.say(Word::RemediationMoved(key.clone()));
+        }
+    }
+
+    /// A rise starts that level's own ladder if it has one and goes on with the running one otherwise; a fall stops
+    /// nothing.
+    fn level_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, from: Severity, to: Severity) {
+        let Some(own) = ladder_of(&turn.policy, key, to) else { return };
+        let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else {
+            return self.begin_ladder(turn, alerts, key, to);
+        };
+        let running = ladder_of(&turn.policy, key, ladder.level);
+        if to <= from || to <= ladder.level || running.is_some_and(|running| same(&running, &own)) {
+            return;
+        }
+        match ladder.stand.clone() {
+            // only a new episode lifts this
+            Stand::Stopped => {}
+            Stand::Run(run) => {
+                ladder.rise = Some(to);
+                if self.runs.get(&run).is_some_and(Run::is_waiting) {
+                    self.note(&run, format!("the alert rose to {to}, which has a ladder of its own"));
+                    self.end_waiting(turn, alerts, &run, Verdict::WentAway);
+                }
+            }
+            Stand::Due | Stand::Resting(_) | Stand::Exhausted => self.rise(turn, key, to),
+        }
+    }
+
+    fn rise(&mut self, turn: &mut Turn<'_>, key: &AlertKey, to: Severity) {
+        if let Some(ladder) = self.ladders.get_mut(key) {
+            (ladder.level, ladder.rung, ladder.rise) = (to, 0, None);
+            ladder.fired_at = turn.now;
+            self.due(turn, key, turn.policy.guards.act_after);
+        }
+    }
+
+    fn symptom_gone(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
+        match ladder.stand.clone() {
+            Stand::Due | Stand::Resting(_) => {
+                ladder.stand = Stand::Resting(Rest::Clear);
+                self.timers.clear(&Timer::Ladder(key.clone()));
+                turn.say(Word::RemediationMoved(key.clone()));
+            }
+            Stand::Run(run) => self.interrupt(turn, alerts, &run, Interrupt::SymptomGone),
+            Stand::Exhausted | Stand::Stopped => {}
+        }
+    }
+
+    fn episode_over(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+        let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else { return };
+        ladder.over = true;
+        self.timers.clear(&Timer::Ladder(key.clone()));
+        self.over.push_back((key.clone(), ladder.nth));
+        turn.say(Word::RemediationMoved(key.clone()));
+        self.forget_over();
+    }
+
+    fn forget_over(&mut self) {
+        while self.over.len() > KEPT_OVER {
+            let Some((key, nth)) = self.over.pop_front() else { return };
+            let same = self.ladders.get(&key).is_some_and(|ladder| ladder.nth == nth && ladder.over);
+            if same && self.run_of(&key).is_none_or(|run| self.runs.get(&run).is_none_or(Run::is_ended)) {
+                self.drop_ladder(&key);
+            }
+        }
+    }
+
+    /// Its rule or scope is gone: nothing begins any more; what is under way stops before its next acting step.
+    fn no_longer_watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        if let Some(run) = self.run_of(key) {
+            self.note(&run, "its alert is no longer watched".to_owned());
+            self.interrupt(turn, alerts, &run, Interrupt::Cancelled);
+        }
+        self.episode_over(turn, key);
+    }
+
+    /// Forgets a ladder and its ended runs.
+    fn drop_ladder(&mut self, key: &AlertKey) {
+        self.timers.clear(&Timer::Ladder(key.clone()));
+        for run in self.ladders.remove(key).map(|ladder| ladder.runs).unwrap_or_default() {
+            if self.runs.get(&run).is_some_and(Run::is_ended) {
+                self.runs.remove(&run);
+            }
+        }
+    }
+
+    /// The run that waits or is under way for an alert.
+    pub(super) fn run_of(&self, key: &AlertKey) -> Option<RunId> {
+        match &self.ladders.get(key)?.stand {
+            Stand::Run(run) => Some(run.clone()),
+            _ => None,
+        }
+    }
+
+    /// The rung a ladder stands at, in the policy as it is now.
+    pub(super) fn rung_of(&self, policy: &Policy, key: &AlertKey) -> Option<(Arc<Ladder>, usize)> {
+        let ladder = self.ladders.get(key)?;
+        let rungs = ladder_of(policy, key, ladder.level)?;
+        (ladder.rung < rungs.rungs.len()).then_some((rungs, ladder.rung))
+    }
+
+    /// A rung is due, or a rest is looked at.
+    pub(super) fn ladder_due(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else { return };
+        let Some(alert) = alerts.get(key).filter(|alert| alert.firing) else {
+            if matches!(ladder.stand, Stand::Due) {
+                ladder.stand = Stand::Resting(Rest::Clear);
+                turn.say(Word::RemediationMoved(key.clone()));
+            }
+            return;
+        };
+        match (&ladder.stand, alert.true_now) {
+            (Stand::Due, _) | (Stand::Resting(Rest::WentAway), true) => self.try_rung(turn, alerts, key, alert),
+            // it was cured, and all evidence is from after that: the cure has not lasted
+            (Stand::Resting(Rest::Cured), true) => self.next_rung(turn, alerts, key),
+            (Stand::Resting(Rest::Cured | Rest::WentAway), false) => {
+                self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
+            }
+            (Stand::Resting(Rest::Clear) | Stand::Run(_) | Stand::Exhausted | Stand::Stopped, _) => {}
+        }
+    }
+
+    /// Makes a run for the rung, which then waits for its guards.
+    fn try_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, alert: &Alert) {
+        let Some((rungs, index)) = self.rung_of(&turn.policy, key) else {
+            return self.no_rung(turn, key);
+        };
+        let Some(rung) = rungs.rungs.get(index) else { return };
+        let Some(deployment) = alert.deployment.clone().or_else(|| key.deployment()) else {
+            self.tell_alert_refused(turn, key, &Refusal::EmptyTarget(NotThere::NoDeployment));
+            return self.exhausted(turn, key);
+        };
+        self.run_for_rung(turn, alerts, key, rung, deployment);
+    }
+
+    fn run_for_rung(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        key: &AlertKey,
+        rung: &Rung,
+        deployment: DeploymentId,
+    ) {
+        let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else {
+            return self.next_rung(turn, alerts, key);
+        };
+        let level = self.ladders.get(key).map(|ladder| ladder.level);
+        let id = self.new_run(turn, playbook, deployment, Cause::Alert(key.clone()), level);
+        self.timers.set(Timer::GiveUp(id.clone()), turn.now + rung.give_up);
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
+        ladder.stand = Stand::Run(id.clone());
+        ladder.runs.push(id.clone());
+        if ladder.runs.len() > KEPT_PER_ALERT {
+            let oldest = ladder.runs.remove(0);
+            if self.runs.get(&oldest).is_some_and(Run::is_ended) {
+                self.runs.remove(&oldest);
+            }
+        }
+        self.consult(turn, alerts, &id);
+    }
+
+    /// The ladder has come to its end, or the policy has none for it any more.
+    pub(super) fn no_rung(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+        if self.rungs_at(&turn.policy, key) > 0 {
+            return self.exhausted(turn, key);
+        }
+        self.drop_ladder(key);
+        turn.say(Word::RemediationMoved(key.clone()));
+    }
+
+    fn next_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let rungs = self.rungs_at(&turn.policy, key);
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
+        ladder.rungs = rungs;
+        if ladder.rung + 1 >= rungs {
+            return self.exhausted(turn, key);
+        }
+        ladder.rung += 1;
+        if alerts.get(key).is_some_and(|alert| alert.firing) {
+            // at once, but as a timer of its own: each rung is a step of its own in the order of things
+            self.due(turn, key, Duration::ZERO);
+        } else {
+            ladder.stand = Stand::Resting(Rest::Clear);
+        }
+    }
+
+    fn exhausted(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+        if let Some(ladder) = self.ladders.get_mut(key) {
+            ladder.stand = Stand::Exhausted;
+            self.tell_exhausted(turn, key);
+            turn.say(Word::RemediationMoved(key.clone()));
+        }
+    }
+
+    /// What the end of an alert's run means for its ladder.
+    pub(super) fn run_ended(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
+        let Some((verdict, may_pass, acted_at)) = self.runs.get(id).and_then(|run| {
+            let may_pass = run.refusal.as_ref().is_some_and(Refusal::may_pass);
+            Some((run.verdict()?, may_pass, run.last_act_ended.unwrap_or(run.created_at)))
+        }) else {
+            return;
+        };
+        let rungs = self.rungs_at(&turn.policy, key);
+        let firing = alerts.get(key).is_some_and(|alert| alert.firing);
+        let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| ladder.stand == Stand::Run(id.clone())) else {
+            return;
+        };
+        if ladder.over {
+            ladder.stand = Stand::Resting(Rest::Clear);
+            return;
+        }
+        let end = run_end(verdict, may_pass);
+        let mut moved = ladder::after(end, rungs.saturating_sub(ladder.rung + 1));
+        if let Some(to) = ladder.rise.filter(|_| !matches!(moved, Move::Stop) && end != RunEnd::Cured) {
+            // the higher level's own ladder has been waiting for this
+            ladder.stand = Stand::Due;
+            return if firing { self.rise(turn, key, to) } else { ladder.stand = Stand::Resting(Rest::Clear) };
+        }
+        ladder.rise = None;
+        if moved == Move::Exhausted && !firing {
+            // nothing to tell the story of: the alert is gone; a relapse finds the ladder at its end
+            ladder.rung = rungs;
+            moved = Move::Rest;
+        }
+        match moved {
+            Move::Rest => self.rest(turn, key, end, firing, acted_at),
+            Move::NextRung => self.next_rung(turn, alerts, key),
+            Move::KeepRung => self.due(turn, key, ASK_AGAIN),
+            Move::Stop => ladder.stand = Stand::Stopped,
+            Move::Exhausted => self.exhausted(turn, key),
+        }
+        turn.say(Word::RemediationMoved(key.clone()));
+    }
+
+    fn rungs_at(&self, policy: &Policy, key: &AlertKey) -> usize {
+        let level = self.ladders.get(key).map(|ladder| ladder.level);
+        level.and_then(|level| ladder_of(policy, key, level)).map_or(0, |ladder| ladder.rungs.len())
+    }
+
+    fn rest(&mut self, turn: &mut Turn<'_>, key: &AlertKey, end: RunEnd, firing: bool, acted_at: Timestamp) {
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
+        let (rest, at) = match (firing, end) {
+            (false, _) => (Rest::Clear, None),
+            (true, RunEnd::WentAway) => (Rest::WentAway, Some(turn.now + ASK_AGAIN)),
+            (true, _) => {
+                let window_over = acted_at + longest_window(&turn.policy, key);
+                (Rest::Cured, Some(window_over.max(turn.now + ASK_AGAIN)))
+            }
+        };
+        ladder.stand = Stand::Resting(rest);
+        if let Some(at) = at {
+            self.timers.set(Timer::Ladder(key.clone()), at);
+        }
+    }
+}
+
+fn run_end(verdict: Verdict, may_pass: bool) -> RunEnd {
+    match verdict {
+        Verdict::Cured => RunEnd::Cured,
+        Verdict::Done => RunEnd::Done,
+        Verdict::WentAway => RunEnd::WentAway,
+        Verdict::NotCured => RunEnd::NotCured,
+        Verdict::Refused if may_pass => RunEnd::RefusedMayPass,
+        Verdict::Refused => RunEnd::RefusedForGood,
+        Verdict::Inconclusive => RunEnd::Inconclusive,
+        Verdict::Cancelled => RunEnd::Cancelled,
+    }
+}

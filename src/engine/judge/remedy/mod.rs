@@ -1,0 +1,297 @@
+//! What is repaired: ladders, guards, leases and runs.
+//!
+//! A ladder belongs to one alert and tries one rung after the other; each try is a [`Run`]. A run waits until every
+//! guard allows it, takes the lease of every deployment it will act on, goes through its playbook step by step, and
+//! is judged by evidence from after its last acting step. What follows what is decided by the tables of
+//! [`crate::playbook`]; here they are given the facts, and what they decide is carried out.
+//!
+//! Invariants: no acting call without the lease of its deployment, with the symptom known to be there and the kill
+//! switch off; an unknown outcome is never repeated; every lease is given back when its run ends, and only then.
+
+mod asks;
+mod conclude;
+mod context;
+mod exec;
+mod guards;
+mod inputs;
+mod interrupts;
+mod ladders;
+mod operate;
+mod start;
+mod state;
+mod steps;
+mod tell;
+mod verify;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::alerts::Alerts;
+use super::turn::{AlertChange, AlertChangeKind, Turn};
+use crate::alert::notification::RemediationFacts;
+use crate::engine::input::{Operator, StepEnd};
+use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
+use crate::engine::timers::Timers;
+use crate::engine::view::{PauseView, RunView};
+use crate::model::{AlertKey, DeploymentId, Facts, RunId, StepAttemptId, Timestamp};
+use crate::playbook::run::Interrupt;
+use crate::policy::Diagnostic;
+use crate::script::Truth;
+use state::{Doing, LadderState, Places, Run, Stand};
+
+/// A run may take so long; past it it ends inconclusive and people are told.
+pub const RUN_DEADLINE: Duration = Duration::from_secs(3600);
+/// `finally` of a run past its deadline may take so much longer.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(600);
+/// An edge ends a step at its timeout; when no word has come so much later, its outcome is unknown.
+const STEP_MARGIN: Duration = Duration::from_secs(10);
+/// A run that waits asks again at least so often: not everything a guard looks at announces its changes.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A run asked for by hand that is refused for so long ends as refused.
+const HAND_GIVE_UP: Duration = Duration::from_secs(1800);
+/// Runs asked for by hand that may wait or be under way at a time.
+const MAX_BY_HAND: usize = 1_000;
+/// Ended runs kept per alert, and altogether of those asked for by hand.
+const KEPT_PER_ALERT: usize = 20;
+const KEPT_BY_HAND: usize = 200;
+/// Ladders of episodes that are over, kept to be shown.
+const KEPT_OVER: usize = 1_000;
+/// Events of runs that were set off by events of runs: beyond so many links nothing more is emitted.
+const MAX_DEPTH: u8 = 5;
+/// A run within so long of a run's event about its deployment counts as set off by it.
+const CHAIN_WINDOW: Duration = Duration::from_secs(600);
+
+/// At the same instant they fire in this order: what ends well comes before what runs out.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The condition has been clear for `hold`.
+    Hold(RunId),
+    /// The step or pause under way is over.
+    Step(RunId),
+    /// The verification is over.
+    Within(RunId),
+    Deadline(RunId),
+    BreakOff(RunId),
+    GiveUp(RunId),
+    /// A waiting run asks again.
+    Again(RunId),
+    /// A rung is due, or a rest is looked at.
+    Ladder(AlertKey),
+}
+
+/// Ladders and runs.
+pub struct Remedy {
+    watching_since: Timestamp,
+    policy_loaded_at: Timestamp,
+    policy_errors: Vec<Diagnostic>,
+    paused: Option<PauseView>,
+    draining: bool,
+    runs: BTreeMap<RunId, Run>,
+    ladders: BTreeMap<AlertKey, LadderState>,
+    ladders_begun: u64,
+    places: Places,
+    timers: Timers<Timer>,
+    /// Something the guards look at has changed in this turn.
+    stirred: bool,
+    ended_by_hand: VecDeque<RunId>,
+    over: VecDeque<(AlertKey, u64)>,
+}
+
+impl Remedy {
+    pub fn new(start: Timestamp) -> Self {
+        Remedy {
+            watching_since: start,
+            policy_loaded_at: start,
+            policy_errors: Vec::new(),
+            paused: None,
+            draining: false,
+            runs: BTreeMap::new(),
+            ladders: BTreeMap::new(),
+            ladders_begun: 0,
+            places: Places::new(start),
+            timers: Timers::default(),
+            stirred: false,
+            ended_by_hand: VecDeque::new(),
+            over: VecDeque::new(),
+        }
+    }
+
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.next_deadline()
+    }
+
+    /// Does what is due first.
+    pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        let Some((_, timer)) = self.timers.pop_due(turn.now) else { return };
+        match timer {
+            Timer::Hold(run) => self.held_clear(turn, alerts, &run),
+            Timer::Step(run) => self.step_timer(turn, alerts, &run),
+            Timer::Within(run) => self.verification_over(turn, alerts, &run),
+            Timer::Deadline(run) => self.deadline(turn, alerts, &run),
+            Timer::BreakOff(run) => self.break_off(turn, alerts, &run),
+            Timer::GiveUp(run) => self.give_up(turn, alerts, &run),
+            Timer::Again(run) => self.consult(turn, alerts, &run),
+            Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
+        }
+        self.calm(turn, alerts);
+    }
+
+    pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        self.ladder_hears(turn, alerts, change);
+        // one more alert lets nothing go that was held
+        self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
+        self.calm(turn, alerts);
+    }
+
+    pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
+        match id {
+            AskId::Rung(key) => self.rung_told(turn, alerts, &key, replies),
+            AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
+            // texts belong to the alerts; a run asked for by hand asks nothing
+            AskId::AlertTexts(_) | AskId::Trigger { .. } => {}
+        }
+        self.calm(turn, alerts);
+    }
+
+    pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, truth: Truth) {
+        match id {
+            WatchId::Verify(run) => self.verify_watched(turn, &run, at, truth),
+            WatchId::Wait(run) => self.wait_watched(turn, alerts, &run, &truth),
+        }
+        self.calm(turn, alerts);
+    }
+
+    pub fn health(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, health: DeploymentHealth) {
+        let id = health.deployment.clone();
+        self.places.at(&id).health = Some(health);
+        self.stirred = true;
+        self.calm(turn, alerts);
+    }
+
+    pub fn facts(&mut self, _turn: &mut Turn<'_>, _alerts: &Alerts, deployment: &DeploymentId, facts: Facts) {
+        self.places.at(deployment).facts = facts;
+    }
+
+    pub fn step_ended(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, end: StepEnd) {
+        self.call_ended(turn, alerts, end);
+        self.calm(turn, alerts);
+    }
+
+    /// The check a `check` step asked for has run: detect knows its verdict by now.
+    pub fn probed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, attempt: &StepAttemptId) {
+        let waits = |run: &Run| matches!(&run.doing, Doing::Probing(probe) if probe == attempt);
+        let run = self.runs.values().find(|run| waits(run)).map(|run| run.id.clone());
+        if let Some(run) = run {
+            self.ask_check_verdict(turn, alerts, &run);
+        }
+        self.calm(turn, alerts);
+    }
+
+    /// An observation of this deployment has arrived, good or not; settles unknown outcomes.
+    pub fn observed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, deployment: &DeploymentId) {
+        let waits = |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment);
+        let runs: Vec<_> = self.runs.values().filter(|run| waits(run)).map(|run| run.id.clone()).collect();
+        for run in runs {
+            self.not_settled(turn, alerts, &run, "looked at since, but whether it happened could not be told");
+        }
+        self.calm(turn, alerts);
+    }
+
+    pub fn operator(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, operator: Operator) {
+        self.operate(turn, alerts, operator);
+        self.calm(turn, alerts);
+    }
+
+    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        self.policy_loaded_at = turn.now;
+        self.policy_errors.clear();
+        self.show_engine(turn);
+        self.leave_what_is_gone(turn, alerts);
+        self.stirred = true;
+        self.calm(turn, alerts);
+    }
+
+    /// A save that did not compile: shown until the next good one.
+    pub fn policy_invalid(&mut self, turn: &mut Turn<'_>, diagnostics: Vec<Diagnostic>) {
+        self.policy_errors = diagnostics;
+        self.show_engine(turn);
+    }
+
+    /// What is under way gets the time back in which nothing was watched, and ladders wait for `start_grace` again.
+    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, to: Timestamp) {
+        self.watching_since = to.max(self.watching_since);
+        let gap = to.since(from);
+        let mut moved = Timers::default();
+        while let Some((at, timer)) = self.timers.pop_due(Timestamp::MAX) {
+            // what only asks again may do so at once
+            let asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_));
+            moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
+        }
+        self.timers = moved;
+    }
+
+    /// No new acting step begins; steps under way may end.
+    pub fn draining(&mut self, _turn: &mut Turn<'_>) {
+        self.draining = true;
+    }
+
+    /// Where the repair of an alert stands; `None` without a ladder.
+    pub fn remediation_of(&self, key: &AlertKey) -> Option<RemediationFacts> {
+        self.facts_of(key)
+    }
+
+    /// A ladder works on it: a run is waiting or under way (what `wait_for_repair` asks).
+    pub fn is_working(&self, key: &AlertKey) -> bool {
+        self.ladders.get(key).is_some_and(|ladder| !ladder.over && matches!(ladder.stand, Stand::Due | Stand::Run(_)))
+    }
+
+    pub fn run_views(&self) -> Vec<RunView> {
+        self.runs.values().map(views::run_view).collect()
+    }
+
+    /// Lets everything that waits ask again, if anything it looks at has changed. Bounded: each round either begins
+    /// or ends a run, or is the last.
+    fn calm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        while std::mem::take(&mut self.stirred) {
+            for run in self.waiting_in_order() {
+                // in a storm many wait for the same few places: those keep their reason until their own next asking
+                if self.is_full(turn) && self.runs.get(&run).is_some_and(|run| run.refusal.is_some()) {
+                    continue;
+                }
+                self.consult(turn, alerts, &run);
+            }
+            let held: Vec<_> =
+                self.runs.values().filter(|run| matches!(run.doing, Doing::Held)).map(|run| run.id.clone()).collect();
+            if self.may_act().is_ok() {
+                for run in held {
+                    self.resume_held(turn, alerts, &run);
+                }
+            }
+        }
+    }
+
+    /// Nothing at all may begin now.
+    fn is_full(&self, turn: &Turn<'_>) -> bool {
+        let running = self.runs.values().filter(|run| run.is_under_way()).count();
+        self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
+    }
+
+    /// Waiting runs by severity (what people asked for first), then age.
+    fn waiting_in_order(&self) -> Vec<RunId> {
+        let mut waiting: Vec<&Run> = self.runs.values().filter(|run| run.is_waiting()).collect();
+        waiting.sort_by_key(|run| (run.level.map(std::cmp::Reverse), run.created_at, run.id.clone()));
+        waiting.into_iter().map(|run| run.id.clone()).collect()
+    }
+
+    fn deadline(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let text = format!("it has taken longer than {}", crate::model::units::format_duration(RUN_DEADLINE));
+        self.note(id, text);
+        self.timers.set(Timer::BreakOff(id.clone()), turn.now + CLEAN_UP_WITHIN);
+        self.cancel_call(turn, id);
+        self.interrupt(turn, alerts, id, Interrupt::Deadline);
+    }
+}

@@ -1,0 +1,259 @@
+//! From waiting to under way: the guards are asked, detect is asked, the guards again; then the run begins.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::guards::targets;
+use super::inputs;
+use super::state::{Cause, Doing, Run, Waiting};
+use super::{ASK_AGAIN, CHAIN_WINDOW, RUN_DEADLINE, Remedy, Timer};
+use crate::engine::effect::Effect;
+use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::turn::Turn;
+use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
+use crate::model::{AlertKey, DeploymentId, Map, RunId, Severity, Timestamp};
+use crate::playbook::Playbook;
+use crate::playbook::guard::{self, Refusal};
+use crate::playbook::run::{Course, Shape, Verdict};
+use crate::script::Truth;
+
+impl Remedy {
+    /// A run that waits to be allowed.
+    pub(super) fn new_run(
+        &mut self,
+        turn: &Turn<'_>,
+        playbook: Arc<Playbook>,
+        deployment: DeploymentId,
+        cause: Cause,
+        level: Option<Severity>,
+    ) -> RunId {
+        let place = self.places.at(&deployment);
+        place.runs += 1;
+        let id = RunId::of(&deployment, place.runs);
+        let shape = Shape::of(&playbook, matches!(cause, Cause::Alert(_)), false);
+        let run = Run {
+            id: id.clone(),
+            playbook,
+            deployment,
+            cause,
+            level,
+            inputs: Map::new(),
+            policy: turn.policy.version.clone(),
+            created_at: turn.now,
+            begun_at: None,
+            ended_at: None,
+            doing: Doing::Waiting(Waiting::default()),
+            course: Course::begin(shape),
+            steps: Vec::new(),
+            leases: BTreeMap::new(),
+            acted_on: BTreeSet::new(),
+            last_act_ended: None,
+            observed: None,
+            refusal: None,
+            told: BTreeSet::new(),
+            why: Vec::new(),
+            failed: None,
+            depth: 0,
+        };
+        self.runs.insert(id.clone(), run);
+        id
+    }
+
+    /// Asks the guards whether a waiting run may begin; if they see no reason against it, detect is asked.
+    pub(super) fn consult(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        let Doing::Waiting(Waiting { asked: false, .. }) = run.doing else { return };
+        let key = run.alert().cloned();
+        if let Some(key) = &key {
+            if !alerts.get(key).is_some_and(|alert| alert.firing) {
+                return self.end_waiting(turn, alerts, id, Verdict::WentAway);
+            }
+            if !self.fit_to_policy(turn, key, id) {
+                self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
+                self.end_waiting(turn, alerts, id, Verdict::Cancelled);
+                return self.no_rung(turn, key);
+            }
+        }
+        match self.refusals(turn, alerts, id, None) {
+            Err(refusal) => self.refuse_for_good(turn, alerts, id, refusal),
+            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, id, refusals),
+            Ok(_) => match key {
+                Some(key) => self.ask_rung(turn, alerts, &key, id),
+                None => self.begin(turn, alerts, id),
+            },
+        }
+    }
+
+    /// Nothing is pinned before a run begins: a waiting one takes its rung's playbook from the policy as it is now.
+    fn fit_to_policy(&mut self, turn: &Turn<'_>, key: &AlertKey, id: &RunId) -> bool {
+        let playbook = self
+            .rung_of(&turn.policy, key)
+            .and_then(|(rungs, index)| turn.policy.playbooks.get(&rungs.rungs.get(index)?.playbook).cloned());
+        match (playbook, self.runs.get_mut(id)) {
+            (Some(playbook), Some(run)) => {
+                run.playbook = playbook;
+                run.policy = turn.policy.version.clone();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Every guard's "no".
+    ///
+    /// # Errors
+    /// It can never be allowed: its target is none, or a verb is missing.
+    fn refusals(
+        &self,
+        turn: &Turn<'_>,
+        alerts: &Alerts,
+        id: &RunId,
+        evidence: Option<Timestamp>,
+    ) -> Result<Vec<Refusal>, Refusal> {
+        let Some(run) = self.runs.get(id) else { return Ok(Vec::new()) };
+        let targets = targets(&turn.policy, &run.playbook, &run.deployment)?;
+        let situation = self.situation(&turn.policy, alerts, run, &targets, turn.now, evidence);
+        Ok(guard::ask(&turn.policy.guards, &situation))
+    }
+
+    fn ask_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
+        let Some((rungs, index)) = self.rung_of(&turn.policy, key) else { return };
+        let Some(rung) = rungs.rungs.get(index) else { return };
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.doing = Doing::Waiting(Waiting { asked: true, gave_up: run.gave_up() });
+        let context = run.context(turn, alerts);
+        let mut questions = vec![run.symptom_question(alerts, key), Question::Params(rung.with.clone())];
+        questions.extend(rung.if_.clone().map(Question::Condition));
+        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(key.clone()), context, questions }));
+    }
+
+    /// Detect's answer about a rung: is the symptom there, with which parameters, and does its `if` hold?
+    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, replies: Vec<Reply>) {
+        let Some(id) = self.run_of(key) else { return };
+        let Some(run) = self.runs.get_mut(&id) else { return };
+        let Doing::Waiting(waiting) = &mut run.doing else { return };
+        if !std::mem::take(&mut waiting.asked) {
+            return;
+        }
+        let mut replies = replies.into_iter();
+        let (Some(Reply::Truth { truth, evidence }), Some(Reply::Params(params))) = (replies.next(), replies.next())
+        else {
+            let of = "detect gave no answer about the symptom".to_owned();
+            return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+        };
+        match truth {
+            Truth::True => {}
+            Truth::False => return self.end_waiting(turn, alerts, &id, Verdict::WentAway),
+            Truth::NoData | Truth::Error(_) => {
+                let of = no_answer("its alert's condition", &truth);
+                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+            }
+        }
+        match replies.next() {
+            None | Some(Reply::Truth { truth: Truth::True, .. }) => {}
+            Some(Reply::Truth { truth: Truth::False, .. }) => {
+                return self.refuse_for_good(turn, alerts, &id, Refusal::If);
+            }
+            Some(Reply::Truth { truth, .. }) => {
+                let of = no_answer("the rung's `if`", &truth);
+                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+            }
+            Some(Reply::Text(_) | Reply::Params(_)) => return,
+        }
+        match self.refusals(turn, alerts, &id, Some(evidence)) {
+            Err(refusal) => self.refuse_for_good(turn, alerts, &id, refusal),
+            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, &id, refusals),
+            Ok(_) => self.begin_with(turn, alerts, &id, params),
+        }
+    }
+
+    fn begin_with(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, params: Result<Map, String>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        match params.and_then(|given| inputs::typed(&run.playbook.inputs, &given)) {
+            Ok(inputs) => {
+                run.inputs = inputs;
+                self.begin(turn, alerts, id);
+            }
+            Err(why) => {
+                self.note(id, format!("its inputs are wrong: {why}"));
+                self.end_waiting(turn, alerts, id, Verdict::NotCured);
+            }
+        }
+    }
+
+    /// The run stays as it is and asks again; the first "no" is the reason.
+    pub(super) fn keep_waiting(&mut self, turn: &mut Turn<'_>, id: &RunId, refusals: Vec<Refusal>) {
+        let passes_at = refusals.iter().filter_map(|refusal| refusal.passes_at(turn.now)).min();
+        let latest = turn.now + ASK_AGAIN;
+        self.timers.set(Timer::Again(id.clone()), passes_at.map_or(latest, |at| at.min(latest)));
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let Some(first) = refusals.into_iter().next() else { return };
+        let moved = run.refusal.as_ref() != Some(&first);
+        run.refusal = Some(first);
+        if moved {
+            self.tell_refused(turn, id);
+            self.show(turn, id);
+        }
+    }
+
+    fn refuse_for_good(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, refusal: Refusal) {
+        if let Some(run) = self.runs.get_mut(id) {
+            run.refusal = Some(refusal);
+            self.tell_refused(turn, id);
+            self.end_waiting(turn, alerts, id, Verdict::Refused);
+        }
+    }
+
+    /// It has waited for as long as anyone would wait without being told.
+    pub(super) fn give_up(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_waiting()) else { return };
+        if run.alert().is_none() {
+            self.note(id, "nobody waits for it any longer".to_owned());
+            return self.end_waiting(turn, alerts, id, Verdict::Refused);
+        }
+        if let Doing::Waiting(waiting) = &mut run.doing {
+            waiting.gave_up = true;
+        }
+        self.tell_gave_up(turn, id);
+    }
+
+    /// Every guard allows it: leases are taken, and from here on its playbook and inputs are pinned.
+    fn begin(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
+        for target in targets.keys() {
+            // the guards have seen that it is free; were it not, acting there would be refused for want of a lease
+            if let Some(fence) = self.places.lease(target, id) {
+                run.leases.insert(target.clone(), fence);
+            }
+        }
+        let chain = self.places.at(&run.deployment).chain;
+        run.depth = match chain {
+            Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
+            _ => 1,
+        };
+        run.observed = guard::observed(&turn.policy.guards, run.playbook.mode);
+        run.refusal = None;
+        run.begun_at = Some(turn.now);
+        run.course = Course::begin(run.shape());
+        for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
+            self.timers.clear(&timer);
+        }
+        self.timers.set(Timer::Deadline(id.clone()), turn.now + RUN_DEADLINE);
+        self.tell_started(turn, id);
+        self.advance(turn, alerts, id);
+    }
+
+    /// Asks an edge to look at a deployment now.
+    pub(super) fn look_at(turn: &mut Turn<'_>, deployment: &DeploymentId) {
+        turn.effects.push(Effect::Observe { deployment: deployment.clone() });
+    }
+}
+
+/// What is missing, and why.
+pub(super) fn no_answer(of: &str, truth: &Truth) -> String {
+    match truth {
+        Truth::Error(why) => format!("{of} fails: {why}"),
+        _ => of.to_owned(),
+    }
+}

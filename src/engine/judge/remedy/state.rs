@@ -1,0 +1,308 @@
+//! What is remembered: runs, ladders, and what the guards need of each deployment.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol_str::SmolStr;
+
+use crate::engine::message::DeploymentHealth;
+use crate::engine::view::StepView;
+use crate::model::{AlertKey, DeploymentId, Facts, Map, RunId, Severity, StepAttemptId, StepId, Timestamp, Verb};
+use crate::playbook::Playbook;
+use crate::playbook::guard::{Observed, Refusal};
+use crate::playbook::run::{Course, Shape, Verdict};
+use crate::script::Truth;
+
+/// Instants kept for a deployment's budget; a rate beyond this many runs in its window is no limit.
+const MAX_COUNTED: usize = 1_000;
+
+/// One execution of a playbook. Its playbook and inputs are pinned when it begins.
+pub(super) struct Run {
+    pub id: RunId,
+    pub playbook: Arc<Playbook>,
+    pub deployment: DeploymentId,
+    pub cause: Cause,
+    /// The level of the rule whose ladder this is.
+    pub level: Option<Severity>,
+    pub inputs: Map,
+    /// Version of the policy it was begun under.
+    pub policy: SmolStr,
+    pub created_at: Timestamp,
+    /// Since when it is under way; `None` while it waits.
+    pub begun_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub doing: Doing,
+    pub course: Course,
+    pub steps: Vec<StepView>,
+    /// Where it may act, with the lease's number.
+    pub leases: BTreeMap<DeploymentId, u64>,
+    pub acted_on: BTreeSet<DeploymentId>,
+    pub last_act_ended: Option<Timestamp>,
+    pub observed: Option<Observed>,
+    pub refusal: Option<Refusal>,
+    /// Guards people were told of, by name.
+    pub told: BTreeSet<&'static str>,
+    /// Why it went the way it did, in order.
+    pub why: Vec<String>,
+    pub failed: Option<Failed>,
+    /// How many runs deep in a chain of runs that set each other off.
+    pub depth: u8,
+}
+
+/// The step that failed first: `failed.id` and `failed.message` in `rescue`.
+#[derive(Clone, Debug)]
+pub(super) struct Failed {
+    pub id: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Alert(AlertKey),
+    Operator { who: String, reason: String },
+}
+
+/// What a run is at.
+pub(super) enum Doing {
+    /// Not begun: holds no lease and counts nowhere.
+    Waiting(Waiting),
+    /// Detect is asked about the step at the course's place.
+    Asking(Asking),
+    /// A step may not act now; see the run's refusal.
+    Held,
+    /// An adapter is at it.
+    Calling(Call),
+    /// Before another try.
+    Pausing(Call),
+    /// An outcome is unknown; the lease is kept and the deployment looked at.
+    Settling(Call),
+    /// A `wait` step.
+    Sleeping,
+    WaitingUntil,
+    Probing(StepAttemptId),
+    Verifying(Verifying),
+    Ended(Verdict),
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    /// Detect's answer is on its way.
+    pub asked: bool,
+    /// People were told that it waits for long.
+    pub gave_up: bool,
+}
+
+/// Which questions went out for a step, in this order.
+pub(super) struct Asking {
+    pub step: StepId,
+    pub has_if: bool,
+    pub symptom: bool,
+    pub what: AskedFor,
+}
+
+pub(super) enum AskedFor {
+    Begin,
+    /// The symptom only: the parameters stay as they were.
+    Retry(Box<Call>),
+    /// The verdict a check gave after this instant.
+    CheckVerdict,
+}
+
+/// One verb on its way, with all its tries.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub id: StepAttemptId,
+    pub target: DeploymentId,
+    pub verb: Verb,
+    pub params: Map,
+    pub acting: bool,
+    pub timeout: Duration,
+    pub settle: Duration,
+    pub best_effort: bool,
+    /// Tries that count against `retry`.
+    pub tries: u32,
+    /// All calls made so far, which numbers the attempts.
+    pub attempts: u32,
+    pub refresh: Refresh,
+    /// Why the last try failed.
+    pub last_failure: String,
+}
+
+/// What has been done about refused credentials. Once per step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refresh {
+    Unneeded,
+    /// The call under way is the `refresh_auth`.
+    UnderWay,
+    Done,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Verifying {
+    pub truth: Truth,
+}
+
+impl Run {
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.doing, Doing::Waiting(_))
+    }
+
+    pub fn is_ended(&self) -> bool {
+        matches!(self.doing, Doing::Ended(_))
+    }
+
+    pub fn is_under_way(&self) -> bool {
+        !self.is_waiting() && !self.is_ended()
+    }
+
+    pub fn verdict(&self) -> Option<Verdict> {
+        match self.doing {
+            Doing::Ended(verdict) => Some(verdict),
+            _ => None,
+        }
+    }
+
+    pub fn alert(&self) -> Option<&AlertKey> {
+        match &self.cause {
+            Cause::Alert(key) => Some(key),
+            Cause::Operator { .. } => None,
+        }
+    }
+
+    /// The course of a run as it begins.
+    pub fn shape(&self) -> Shape {
+        Shape::of(&self.playbook, self.alert().is_some(), self.observed.is_some())
+    }
+
+    /// The record of the step under way.
+    pub fn open_step(&mut self) -> Option<&mut StepView> {
+        self.steps.last_mut().filter(|step| step.ended_at.is_none())
+    }
+}
+
+/// Where the repair of one alert stands.
+pub(super) struct LadderState {
+    /// Which (key, nth) ladder this is: a new episode has a new one.
+    pub nth: u64,
+    pub level: Severity,
+    pub rung: usize,
+    /// How many there were when it was last looked at; for people.
+    pub rungs: usize,
+    pub stand: Stand,
+    /// Runs of this ladder, oldest first.
+    pub runs: Vec<RunId>,
+    /// Of the present firing.
+    pub fired_at: Timestamp,
+    /// Guards people were told of in this episode, by name.
+    pub told: BTreeSet<&'static str>,
+    /// A higher level's own ladder takes over when the run under way has ended.
+    pub rise: Option<Severity>,
+    /// The episode is over, or the alert is: kept to be shown only.
+    pub over: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stand {
+    /// Its timer begins the next rung.
+    Due,
+    /// A run waits or is under way.
+    Run(RunId),
+    Resting(Rest),
+    /// No rung is left.
+    Exhausted,
+    /// Until a new episode.
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// The alert is not firing.
+    Clear,
+    /// Cured; no rung begins before the alert was clear once or its evidence from before the cure has gone.
+    Cured,
+    /// The symptom went before anything was done, but the alert still fires.
+    WentAway,
+}
+
+/// What the guards need to know of one deployment.
+#[derive(Default)]
+pub(super) struct Place {
+    /// Runs there were on it.
+    pub runs: u64,
+    pub lease: Option<RunId>,
+    /// The number of the newest lease.
+    pub fence: u64,
+    /// When runs counted in its budget, ascending.
+    pub counted: VecDeque<Timestamp>,
+    pub last: Option<LastRun>,
+    pub health: Option<DeploymentHealth>,
+    pub facts: Facts,
+    /// The newest event a run made about it: when, and how deep in a chain.
+    pub chain: Option<(Timestamp, u8)>,
+}
+
+/// The last run that acted on a deployment.
+#[derive(Clone, Debug)]
+pub(super) struct LastRun {
+    pub run: RunId,
+    /// The alert and its nth ladder.
+    pub ladder: Option<(AlertKey, u64)>,
+    pub ended_at: Timestamp,
+    pub cured: bool,
+}
+
+/// All deployments of which anything is known.
+pub(super) struct Places {
+    by_id: BTreeMap<DeploymentId, Place>,
+    next_fence: u64,
+}
+
+impl Places {
+    /// Fences begin at the start's milliseconds: they grow across restarts as long as no lease was given more often
+    /// than once a millisecond.
+    pub fn new(start: Timestamp) -> Self {
+        Places { by_id: BTreeMap::new(), next_fence: u64::try_from(start.as_millis()).unwrap_or(0) }
+    }
+
+    pub fn get(&self, id: &DeploymentId) -> Option<&Place> {
+        self.by_id.get(id)
+    }
+
+    pub fn at(&mut self, id: &DeploymentId) -> &mut Place {
+        self.by_id.entry(id.clone()).or_default()
+    }
+
+    /// Gives the lease, unless another run holds it.
+    pub fn lease(&mut self, id: &DeploymentId, run: &RunId) -> Option<u64> {
+        let place = self.at(id);
+        if place.lease.as_ref().is_some_and(|holder| holder != run) {
+            return None;
+        }
+        place.lease = Some(run.clone());
+        self.next_fence += 1;
+        let fence = self.next_fence;
+        self.at(id).fence = fence;
+        Some(fence)
+    }
+
+    pub fn release(&mut self, id: &DeploymentId, run: &RunId) {
+        let place = self.at(id);
+        if place.lease.as_ref() == Some(run) {
+            place.lease = None;
+        }
+    }
+
+    pub fn holds(&self, id: &DeploymentId, run: &RunId) -> bool {
+        self.get(id).is_some_and(|place| place.lease.as_ref() == Some(run))
+    }
+
+    /// Counts a run in a deployment's budget.
+    pub fn count(&mut self, id: &DeploymentId, now: Timestamp) {
+        let counted = &mut self.at(id).counted;
+        counted.push_back(now);
+        if counted.len() > MAX_COUNTED {
+            counted.pop_front();
+        }
+    }
+}

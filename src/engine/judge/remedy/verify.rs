@@ -1,0 +1,76 @@
+//! The verdict: only evidence from after the last acting step counts.
+
+use super::state::{Doing, Verifying};
+use super::{Remedy, Timer};
+use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::turn::Turn;
+use crate::engine::message::{ToDetect, Watch, WatchId, Watched};
+use crate::model::units::format_duration;
+use crate::model::{RunId, Timestamp};
+use crate::playbook::run::Verified;
+use crate::script::Truth;
+
+impl Remedy {
+    pub(super) fn start_verify(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let what = match (&run.playbook.verify.until, run.alert()) {
+            (Some(until), _) => Watched::Condition(until.clone()),
+            (None, Some(key)) => Watched::Clear { rule: key.rule.clone(), severity: run.level.unwrap_or_default() },
+            // the course only comes here where there is something to verify
+            (None, None) => return self.verification_ended(turn, alerts, id, Verified::NotKnown),
+        };
+        let mut context = run.context(turn, alerts);
+        context.cut = Some(run.last_act_ended.or(run.begun_at).unwrap_or(turn.now));
+        run.doing = Doing::Verifying(Verifying { truth: Truth::NoData });
+        self.timers.set(Timer::Within(id.clone()), turn.now + run.playbook.verify.within);
+        turn.to_detect.push(ToDetect::Watch(Watch { id: WatchId::Verify(id.clone()), context, what }));
+        self.show(turn, id);
+    }
+
+    pub(super) fn verify_watched(&mut self, turn: &mut Turn<'_>, id: &RunId, at: Timestamp, truth: Truth) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let hold = run.playbook.verify.hold;
+        let Doing::Verifying(verifying) = &mut run.doing else { return };
+        match (verifying.truth.is_true(), truth.is_true()) {
+            // not before this turn: what was true earlier was not known to be
+            (false, true) => self.timers.set(Timer::Hold(id.clone()), at.max(turn.now) + hold),
+            (_, false) => self.timers.clear(&Timer::Hold(id.clone())),
+            (true, true) => {}
+        }
+        verifying.truth = truth;
+    }
+
+    /// It has been clear for `hold`.
+    pub(super) fn held_clear(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let clear = |doing: &Doing| matches!(doing, Doing::Verifying(verifying) if verifying.truth.is_true());
+        if self.runs.get(id).is_some_and(|run| clear(&run.doing)) {
+            self.verification_ended(turn, alerts, id, Verified::Clear);
+        }
+    }
+
+    /// `within` is over.
+    pub(super) fn verification_over(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        let Doing::Verifying(verifying) = &run.doing else { return };
+        let within = format_duration(run.playbook.verify.within);
+        let (verified, why) = match &verifying.truth {
+            Truth::False => (Verified::StillThere, format!("the symptom was still there after {within}")),
+            Truth::True => {
+                let hold = format_duration(run.playbook.verify.hold);
+                (Verified::NotKnown, format!("it was clear only for less than {hold} when {within} had passed"))
+            }
+            Truth::NoData => (Verified::NotKnown, format!("there was no data to judge by after {within}")),
+            Truth::Error(error) => (Verified::NotKnown, format!("it could not be judged: {error}")),
+        };
+        self.note(id, why);
+        self.verification_ended(turn, alerts, id, verified);
+    }
+
+    fn verification_ended(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, verified: Verified) {
+        self.leave_step(turn, id, "verified");
+        if let Some(run) = self.runs.get_mut(id) {
+            run.course.verified(verified);
+            self.advance(turn, alerts, id);
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Collects the mistakes of all files, each with its place.
+//!
+//! Invariant: what comes out is in order of file and line, and the same for the same files.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diagnostic::{Diagnostic, Level};
+use super::yaml::{Mistake, Span};
+use super::{CONFIGURATION, SourceFile};
+
+/// Resolves a name, `None` where there is nothing of that name.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+pub(super) struct Reader<'a> {
+    pub files: &'a [SourceFile],
+    pub(super) env: Lookup<'a>,
+    pub(super) file: Lookup<'a>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    /// Files that are no YAML: what they define is not known, so that nobody is blamed for naming it.
+    unreadable: RefCell<BTreeSet<usize>>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(files: &'a [SourceFile], env: Lookup<'a>, file: Lookup<'a>) -> Self {
+        Reader { files, env, file, diagnostics: RefCell::default(), unreadable: RefCell::default() }
+    }
+
+    pub fn error(&self, span: Span, code: &str, message: impl Into<String>) {
+        self.say(span, Level::Error, code, message.into(), None);
+    }
+
+    pub fn error_with_help(&self, span: Span, code: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.say(span, Level::Error, code, message.into(), Some(help.into()));
+    }
+
+    pub fn warn(&self, span: Span, code: &str, message: impl Into<String>, help: Option<String>) {
+        self.say(span, Level::Warning, code, message.into(), help);
+    }
+
+    pub fn mistake(&self, mistake: Mistake) {
+        if matches!(mistake.code, "yaml-syntax" | "yaml-trap" | "too-large") {
+            self.unreadable.borrow_mut().insert(mistake.span.file);
+        }
+        self.say(mistake.span, Level::Error, mistake.code, mistake.message, mistake.help);
+    }
+
+    /// Whether a name may be defined in a file that could not be read.
+    pub fn may_be_unread(&self, folder: &str) -> bool {
+        self.unreadable.borrow().iter().any(|file| {
+            let path = &self.files[*file].path;
+            path == CONFIGURATION || path.starts_with(folder)
+        })
+    }
+
+    /// Whether selfheal.yaml could not be read whole.
+    pub fn configuration_is_unread(&self) -> bool {
+        self.unreadable.borrow().iter().any(|file| self.files[*file].path == CONFIGURATION)
+    }
+
+    pub fn say(&self, span: Span, level: Level, code: &str, message: String, help: Option<String>) {
+        let diagnostic = self.diagnostic(span, level, code, message, help);
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    fn diagnostic(&self, span: Span, severity: Level, code: &str, message: String, help: Option<String>) -> Diagnostic {
+        let source = &self.files[span.file];
+        let (line, column, source_line) = place(&source.text, span.start);
+        let shown = &source_line[source_line.char_indices().nth(column - 1).map_or(source_line.len(), |(at, _)| at)..];
+        let wanted = source.text.get(span.start..span.end.max(span.start)).unwrap_or("");
+        let length = wanted.lines().next().unwrap_or("").trim_end().chars().count().min(shown.chars().count());
+        Diagnostic {
+            file: source.path.clone(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+            length: u32::try_from(length.max(1)).unwrap_or(1),
+            severity,
+            code: code.to_owned(),
+            message,
+            help,
+            source_line: source_line.to_owned(),
+        }
+    }
+
+    /// `file:line`, to name another place in a message.
+    pub fn at(&self, span: Span) -> String {
+        let source = &self.files[span.file];
+        format!("{}:{}", source.path, place(&source.text, span.start).0)
+    }
+
+    pub fn source_ref(&self, span: Span) -> crate::model::SourceRef {
+        let source = &self.files[span.file];
+        let (line, column, _) = place(&source.text, span.start);
+        crate::model::SourceRef {
+            file: source.path.as_str().into(),
+            line: u32::try_from(line).unwrap_or(u32::MAX),
+            column: u32::try_from(column).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Everything that was said, in order of file and line, each once; a line that is no YAML is told of once.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        let broken: BTreeSet<(String, u32)> = diagnostics
+            .iter()
+            .filter(|one| one.code.starts_with("yaml-"))
+            .map(|one| (one.file.clone(), one.line))
+            .collect();
+        diagnostics.retain(|one| one.code.starts_with("yaml-") || !broken.contains(&(one.file.clone(), one.line)));
+        let key = |one: &Diagnostic| {
+            (one.file != CONFIGURATION, one.file.clone(), one.line, one.column, one.severity, one.message.clone())
+        };
+        diagnostics.sort_by_key(key);
+        diagnostics.dedup();
+        diagnostics
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.borrow().iter().any(|one| one.severity == Level::Error)
+    }
+
+    /// Reports a name that resolves to nothing, with the nearest one there is.
+    pub fn unknown<'n>(&self, span: Span, code: &str, what: &str, name: &str, known: impl Iterator<Item = &'n str>) {
+        let known: Vec<&str> = known.collect();
+        let help = did_you_mean(name, known.iter().copied()).or_else(|| match known.as_slice() {
+            [] => None,
+            few if few.len() <= 8 => Some(format!("there are: {}", few.join(", "))),
+            _ => None,
+        });
+        self.say(span, Level::Error, code, format!("there is no {what} `{name}`"), help);
+    }
+}
+
+/// The nearest of the names there are, as a help line.
+pub(super) fn did_you_mean<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let most = (name.chars().count() / 3).max(1);
+    known
+        .map(|one| (strsim::damerau_levenshtein(&name.to_lowercase(), &one.to_lowercase()), one))
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, one)| format!("did you mean `{one}`?"))
+}
+
+/// Line and column of a byte, both from 1, the column in characters; and that line's text.
+pub(super) fn place(text: &str, at: usize) -> (usize, usize, &str) {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[..start].matches('\n').count() + 1;
+    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    let shown = text[start..end].trim_end_matches('\r');
+    (line, text[start..at].chars().count() + 1, shown)
+}
+
+/// Names that were defined, each with its place: a second definition is a mistake.
+#[derive(Default)]
+pub(super) struct Defined(pub BTreeMap<String, Span>);
+
+impl Defined {
+    /// Whether the name is new; says so if not.
+    pub fn add(&mut self, reader: &Reader<'_>, what: &str, name: &str, span: Span) -> bool {
+        if let Some(first) = self.0.get(name) {
+            let message = format!("there is already a {what} `{name}`, at {}", reader.at(*first));
+            reader.error(span, "duplicate-name", message);
+            return false;
+        }
+        self.0.insert(name.to_owned(), span);
+        true
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}

@@ -1,0 +1,90 @@
+//! `route:`, the routing tree; what a child leaves out comes from its parent.
+
+use std::time::Duration;
+
+use super::keys::Keys;
+use super::reader::{Defined, Reader};
+use super::receivers::NOBODY;
+use super::yaml::Node;
+use crate::alert::route::{GroupBy, Route};
+use crate::model::{ReceiverName, Selector};
+
+/// Depth of the tree: it is walked by recursion.
+const MAX_DEPTH: usize = 32;
+
+/// What the root has unless it says otherwise.
+pub(super) fn root(receiver: &str) -> Route {
+    Route {
+        path: "0".into(),
+        receiver: ReceiverName::new(receiver),
+        group_by: GroupBy::Labels(vec!["deployment".into()]),
+        group_wait: Duration::from_secs(10),
+        group_interval: Duration::from_secs(5 * 60),
+        repeat_interval: Duration::from_secs(4 * 3600),
+        wait_for_repair: Duration::ZERO,
+        matchers: Selector::default(),
+        continue_: false,
+        routes: Vec::new(),
+    }
+}
+
+pub(super) fn read(reader: &Reader<'_>, node: &Node, receivers: &Defined) -> Route {
+    let defaults = root(NOBODY);
+    let Some(keys) = Keys::of(reader, "route", node) else { return defaults };
+    for key in ["matchers", "continue"] {
+        if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == key) {
+            let message = format!("the root route takes every alert, so it has no `{key}`");
+            reader.error_with_help(entry.key_span, "conflict", message, "put it into an entry of `routes:`");
+        }
+    }
+    if !keys.has("receiver") {
+        keys.missing("receiver");
+    }
+    route(reader, &keys, &defaults, "0".to_owned(), receivers, 0)
+}
+
+fn route(
+    reader: &Reader<'_>,
+    keys: &Keys<'_>,
+    parent: &Route,
+    path: String,
+    receivers: &Defined,
+    depth: usize,
+) -> Route {
+    let mut own = parent.clone();
+    own.routes.clear();
+    own.path = path.as_str().into();
+    if let Some(node) = keys.get("receiver")
+        && let Some(name) = reader.text(node)
+    {
+        if !receivers.has(&name) {
+            reader.unknown(node.span, "unknown-receiver", "receiver", &name, receivers.names());
+        }
+        own.receiver = ReceiverName::from(name);
+    }
+    if let Some(labels) = keys.section("group_by").and_then(|node| reader.texts(node)) {
+        own.group_by = match labels.as_slice() {
+            [all] if all == "..." => GroupBy::All,
+            labels => GroupBy::Labels(labels.iter().map(Into::into).collect()),
+        };
+    }
+    own.group_wait = keys.duration("group_wait", parent.group_wait);
+    own.group_interval = keys.positive_duration("group_interval", parent.group_interval);
+    own.repeat_interval = keys.positive_duration("repeat_interval", parent.repeat_interval);
+    own.wait_for_repair = keys.duration("wait_for_repair", parent.wait_for_repair);
+    own.matchers = keys.section("matchers").and_then(|node| reader.selector(node)).unwrap_or_default();
+    own.continue_ = keys.boolean("continue", false);
+    let children = keys.section("routes").map(|node| reader.list(node, "a list of routes")).unwrap_or_default();
+    keys.finish(&["mute_time_intervals", "active_time_intervals", "match", "match_re"]);
+    if depth >= MAX_DEPTH && !children.is_empty() {
+        reader.error(keys.span, "too-deep", format!("routes lie at most {MAX_DEPTH} deep"));
+        return own;
+    }
+    for (index, child) in children.iter().enumerate() {
+        if let Some(keys) = Keys::of(reader, "route", child) {
+            let child = route(reader, &keys, &own, format!("{path}/{index}"), receivers, depth + 1);
+            own.routes.push(child);
+        }
+    }
+    own
+}

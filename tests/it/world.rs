@@ -1,0 +1,627 @@
+//! A simulated world around the real engine: virtual time, deployments with gauges and checks, adapters and
+//! receivers that answer as told. Everything that happens is a line of the transcript.
+//!
+//! Two things are held all the time, whatever the story: never two acting calls at once on one deployment, and a
+//! fence that never goes back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use selfheal::alert::notification::Notification;
+use selfheal::engine::view::{AlertView, Change, RunView};
+use selfheal::engine::{
+    Delivery, DeliveryResult, Effect, Engine, Input, Observation, Operator, OperatorAnswer, OperatorCommand, StepCall,
+    StepEnd,
+};
+use selfheal::model::{
+    AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
+    Health, Labels, Map, Origin, Outcome, Replica, Severity, StepAttemptId, Timestamp, Value, VerbSpec, units,
+};
+use selfheal::policy::{self, Policy, SourceFile};
+
+/// How often a gauge is sampled and a check runs.
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+/// How often an adapter looks by itself.
+const OBSERVE_EVERY: Duration = Duration::from_secs(30);
+const DELIVERY_TAKES: Duration = Duration::from_millis(50);
+const LOOK_TAKES: Duration = Duration::from_millis(20);
+
+/// 2026-01-01T00:00:00Z, a Thursday.
+pub const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+pub fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn mins(minutes: u64) -> Duration {
+    Duration::from_secs(minutes * 60)
+}
+
+/// The adapter type of this world; it has every common verb.
+pub struct SimCatalog;
+
+impl AdapterCatalog for SimCatalog {
+    fn kinds(&self) -> Vec<&'static str> {
+        vec!["sim"]
+    }
+
+    fn describe(&self, _kind: &str, _options: &Map) -> Result<AdapterSpec, String> {
+        use Effectfulness::{Change, Disrupt, Read};
+        let verb =
+            |name: &str, effect| VerbSpec { verb: name.into(), params: None, effect, idempotent: false, settle: None };
+        Ok(AdapterSpec {
+            options: Vec::new(),
+            target: None,
+            verbs: vec![
+                verb("restart", Disrupt),
+                verb("rollback", Disrupt),
+                verb("scale", Change),
+                verb("refresh_auth", Change),
+                verb("clean", Change),
+                verb("logs", Read),
+                verb("diagnose", Read),
+            ],
+        })
+    }
+}
+
+/// Compiles files as a policy.
+pub fn compile(files: &[(&str, &str)]) -> Arc<Policy> {
+    let files: Vec<SourceFile> =
+        files.iter().map(|(path, text)| SourceFile { path: (*path).to_owned(), text: (*text).to_owned() }).collect();
+    match policy::compile(&files, &SimCatalog, &|_| None, &|_| None) {
+        Ok(policy) => Arc::new(policy),
+        Err(diagnostics) => panic!("{}", policy::diagnostic::render(&diagnostics, false)),
+    }
+}
+
+/// What one call of a verb comes to.
+#[derive(Clone, Debug)]
+pub struct Behaviour {
+    pub outcome: Outcome,
+    pub takes: Duration,
+    /// Gauges that change when it ends.
+    pub set: Vec<(String, f64)>,
+    /// Checks whose verdict changes when it ends.
+    pub checks: Vec<(String, CheckStatus)>,
+    /// Facts that change when it ends.
+    pub facts: Vec<(String, Value)>,
+}
+
+impl Behaviour {
+    pub fn done() -> Self {
+        Self::new(Outcome::done(Value::Null))
+    }
+
+    pub fn failed(class: FailureClass, why: &str) -> Self {
+        Self::new(Outcome::failed(class, why))
+    }
+
+    pub fn unknown(why: &str) -> Self {
+        Self::new(Outcome::unknown(why))
+    }
+
+    fn new(outcome: Outcome) -> Self {
+        Behaviour { outcome, takes: secs(2), set: Vec::new(), checks: Vec::new(), facts: Vec::new() }
+    }
+
+    pub fn takes(mut self, takes: Duration) -> Self {
+        self.takes = takes;
+        self
+    }
+
+    pub fn set(mut self, gauge: &str, value: f64) -> Self {
+        self.set.push((gauge.to_owned(), value));
+        self
+    }
+
+    pub fn heals(mut self, check: &str) -> Self {
+        self.checks.push((check.to_owned(), CheckStatus::Healthy));
+        self
+    }
+
+    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// One call as the adapter got it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub at: Timestamp,
+    pub id: String,
+    pub deployment: String,
+    pub verb: String,
+    pub params: Map,
+    pub fence: u64,
+    pub not_after: Timestamp,
+}
+
+enum Due {
+    Step { call: Box<StepCall>, behaviour: Behaviour },
+    Delivered { delivery: Box<Delivery>, result: DeliveryResult },
+    Observe(DeploymentId),
+    Input(Input),
+}
+
+pub struct World {
+    pub engine: Engine,
+    pub now: Timestamp,
+    pub transcript: Vec<String>,
+    pub calls: Vec<Call>,
+    /// What was delivered, in order.
+    pub sent: Vec<Notification>,
+    pub answers: BTreeMap<u64, Result<OperatorAnswer, String>>,
+    due: BTreeMap<(Timestamp, u64), Due>,
+    next_due: u64,
+    next_ticket: u64,
+    gauges: BTreeMap<(String, String), f64>,
+    checks: BTreeMap<(String, String), CheckStatus>,
+    facts: BTreeMap<String, Facts>,
+    behaviours: BTreeMap<(String, String), VecDeque<Behaviour>>,
+    receivers: BTreeMap<String, VecDeque<DeliveryResult>>,
+    adapters: BTreeSet<DeploymentId>,
+    acting: BTreeMap<String, StepAttemptId>,
+    fences: BTreeMap<String, u64>,
+    alerts: BTreeMap<String, AlertView>,
+    runs: BTreeMap<String, RunView>,
+    next_sample: Timestamp,
+    next_observe: Timestamp,
+    /// Whether gauges and checks are sampled.
+    pub sampling: bool,
+}
+
+impl World {
+    pub fn new(files: &[(&str, &str)]) -> World {
+        Self::with_policy(compile(files))
+    }
+
+    pub fn with_policy(policy: Arc<Policy>) -> World {
+        let (engine, effects) = Engine::new(START, policy);
+        let mut world = World {
+            engine,
+            now: START,
+            transcript: Vec::new(),
+            calls: Vec::new(),
+            sent: Vec::new(),
+            answers: BTreeMap::new(),
+            due: BTreeMap::new(),
+            next_due: 0,
+            next_ticket: 1,
+            gauges: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            behaviours: BTreeMap::new(),
+            receivers: BTreeMap::new(),
+            adapters: BTreeSet::new(),
+            acting: BTreeMap::new(),
+            fences: BTreeMap::new(),
+            alerts: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            next_sample: START + SAMPLE_EVERY,
+            next_observe: START + OBSERVE_EVERY,
+            sampling: true,
+        };
+        world.perform(effects);
+        world
+    }
+
+    // ---- what the world is like
+
+    /// Sampled from now on, until told otherwise.
+    pub fn gauge(&mut self, deployment: &str, metric: &str, value: f64) {
+        self.gauges.insert((deployment.to_owned(), metric.to_owned()), value);
+    }
+
+    /// Its samples stop.
+    pub fn no_gauge(&mut self, deployment: &str, metric: &str) {
+        self.gauges.remove(&(deployment.to_owned(), metric.to_owned()));
+    }
+
+    /// The check's verdict from now on.
+    pub fn check(&mut self, deployment: &str, check: &str, status: CheckStatus) {
+        self.checks.insert((deployment.to_owned(), check.to_owned()), status);
+    }
+
+    pub fn fact(&mut self, deployment: &str, name: &str, value: impl Into<Value>) {
+        self.facts.entry(deployment.to_owned()).or_default().set(name, value);
+    }
+
+    /// What the next call of this verb comes to; the last one told is used again and again. Without any: done in 2s.
+    pub fn on(&mut self, deployment: &str, verb: &str, behaviour: Behaviour) {
+        self.behaviours.entry((deployment.to_owned(), verb.to_owned())).or_default().push_back(behaviour);
+    }
+
+    /// What the next deliveries to this receiver come to; afterwards they are delivered.
+    pub fn receiver(&mut self, receiver: &str, results: impl IntoIterator<Item = DeliveryResult>) {
+        self.receivers.entry(receiver.to_owned()).or_default().extend(results);
+    }
+
+    // ---- what happens
+
+    pub fn event(&mut self, deployment: &str, kind: EventKind) {
+        let event = Event { deployment: deployment.into(), time: self.now, kind, origin: Origin::External };
+        self.input(Input::Events(vec![event]));
+    }
+
+    pub fn metric(&mut self, deployment: &str, name: &str, value: f64) {
+        self.event(deployment, EventKind::Metric { name: name.into(), value, labels: Labels::default() });
+    }
+
+    pub fn signal(&mut self, deployment: &str, name: &str) {
+        self.event(deployment, EventKind::Signal { name: name.into(), fields: Map::new() });
+    }
+
+    pub fn policy(&mut self, files: &[(&str, &str)]) {
+        self.input(Input::PolicyReplaced(compile(files)));
+    }
+
+    pub fn operator(&mut self, command: OperatorCommand) -> Result<OperatorAnswer, String> {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.input(Input::Operator(Operator { who: "ana".to_owned(), command, ticket }));
+        self.answers.remove(&ticket).unwrap_or_else(|| Err("no answer in the same turn".to_owned()))
+    }
+
+    pub fn trigger(&mut self, playbook: &str, deployment: &str) -> Result<OperatorAnswer, String> {
+        self.operator(OperatorCommand::Trigger {
+            playbook: playbook.into(),
+            deployment: deployment.into(),
+            with: Map::new(),
+            reason: "a test".to_owned(),
+        })
+    }
+
+    pub fn pause(&mut self) {
+        let answer = self.operator(OperatorCommand::Pause { reason: "a test".to_owned() });
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+
+    pub fn resume(&mut self) {
+        let answer = self.operator(OperatorCommand::Resume { reason: "a test".to_owned() });
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+
+    /// Nothing is watched and nothing happens for so long.
+    pub fn gap(&mut self, span: Duration) {
+        let from = self.now;
+        self.now = self.now + span;
+        self.next_sample = self.now + SAMPLE_EVERY;
+        self.next_observe = self.now + OBSERVE_EVERY;
+        self.input(Input::Resumed { from, to: self.now });
+    }
+
+    pub fn input(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.engine.handle(self.now, input, &mut effects);
+        self.perform(effects);
+    }
+
+    /// Lets time pass, instant by instant.
+    pub fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        loop {
+            let mut next = until;
+            next = next.min(self.engine.next_deadline().unwrap_or(until));
+            next = next.min(self.due.first_key_value().map_or(until, |((at, _), _)| *at));
+            if self.sampling {
+                next = next.min(self.next_sample);
+            }
+            next = next.min(self.next_observe).max(self.now);
+            self.now = next;
+            if self.due.first_key_value().is_some_and(|((at, _), _)| *at <= next) {
+                let (_, due) = self.due.pop_first().expect("there is one");
+                self.come_due(due);
+            } else if self.sampling && self.next_sample <= next {
+                self.next_sample = next + SAMPLE_EVERY;
+                self.sample();
+            } else if self.next_observe <= next {
+                self.next_observe = next + OBSERVE_EVERY;
+                for id in self.adapters.clone() {
+                    self.observe(&id);
+                }
+            } else {
+                self.input(Input::Tick);
+                let stuck = self.engine.next_deadline().is_some_and(|due| due <= next);
+                assert!(!stuck, "a timer does not move on at {next}");
+                if next >= until {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until `holds`, at most `within`.
+    pub fn run_until(&mut self, what: &str, within: Duration, holds: impl Fn(&World) -> bool) {
+        let deadline = self.now + within;
+        while !holds(self) {
+            assert!(self.now < deadline, "{what} did not come within {within:?}\n{}", self.told());
+            self.run(secs(1));
+        }
+    }
+
+    fn sample(&mut self) {
+        let mut events = Vec::new();
+        let event = |deployment: &str, kind| Event {
+            deployment: deployment.into(),
+            time: self.now,
+            kind,
+            origin: Origin::Watched,
+        };
+        for ((deployment, metric), value) in &self.gauges {
+            let kind = EventKind::Metric { name: metric.as_str().into(), value: *value, labels: Labels::default() };
+            events.push(event(deployment, kind));
+        }
+        for ((deployment, check), status) in &self.checks {
+            events.push(event(deployment, verdict(check, *status)));
+        }
+        if !events.is_empty() {
+            self.input(Input::Events(events));
+        }
+    }
+
+    fn observe(&mut self, id: &DeploymentId) {
+        let facts = self.facts.get(id.as_str()).cloned().unwrap_or_default();
+        let replicas = vec![Replica { index: 0, port: None, pid: None, up: true, incarnation: 1 }];
+        let observation = Ok(Observation { facts, replicas, metrics: Vec::new() });
+        self.input(Input::Observed { deployment: id.clone(), observation });
+    }
+
+    fn come_due(&mut self, due: Due) {
+        match due {
+            Due::Input(input) => self.input(input),
+            Due::Observe(id) => self.observe(&id),
+            Due::Delivered { delivery, result } => {
+                if result == DeliveryResult::Delivered {
+                    self.sent.push((*delivery.notification).clone());
+                }
+                let (id, attempt) = (delivery.id.clone(), delivery.attempt);
+                self.input(Input::DeliveryEnded { id, attempt, result });
+            }
+            Due::Step { call, behaviour } => {
+                let deployment = call.deployment.id.as_str().to_owned();
+                self.acting.retain(|_, id| *id != call.id);
+                for (gauge, value) in &behaviour.set {
+                    self.gauge(&deployment, gauge, *value);
+                }
+                for (check, status) in &behaviour.checks {
+                    self.check(&deployment, check, *status);
+                }
+                for (name, value) in behaviour.facts {
+                    self.fact(&deployment, &name, value);
+                }
+                self.input(Input::StepEnded(StepEnd {
+                    id: call.id.clone(),
+                    outcome: behaviour.outcome,
+                    log: String::new(),
+                    took: behaviour.takes,
+                }));
+            }
+        }
+    }
+
+    fn later(&mut self, after: Duration, due: Due) {
+        self.next_due += 1;
+        self.due.insert((self.now + after, self.next_due), due);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::StartStep(call) => self.start(call),
+                Effect::CancelStep { id, .. } => {
+                    let key = self.due.iter().find_map(|(key, due)| match due {
+                        Due::Step { call, .. } if call.id == id => Some(*key),
+                        _ => None,
+                    });
+                    if let Some(Due::Step { call, behaviour }) = key.and_then(|key| self.due.remove(&key)) {
+                        let behaviour = Behaviour { outcome: Outcome::unknown("cancelled"), ..behaviour };
+                        self.later(LOOK_TAKES, Due::Step { call, behaviour });
+                    }
+                }
+                Effect::Deliver(delivery) => {
+                    let waiting = self.receivers.get_mut(delivery.receiver.as_str());
+                    let result = waiting.and_then(VecDeque::pop_front).unwrap_or(DeliveryResult::Delivered);
+                    let word = match &result {
+                        DeliveryResult::Delivered => "",
+                        DeliveryResult::Transient { .. } => " (fails, may work later)",
+                        DeliveryResult::Permanent { .. } => " (fails for good)",
+                    };
+                    let line = format!("sent {}: {}{word}", delivery.receiver, delivery.notification.subject());
+                    self.say(line);
+                    self.later(DELIVERY_TAKES, Due::Delivered { delivery, result });
+                }
+                Effect::Observe { deployment } => self.later(LOOK_TAKES, Due::Observe(deployment)),
+                Effect::Probe { deployment, check, attempt } => {
+                    let status = self.checks.get(&(deployment.as_str().to_owned(), check.as_str().to_owned())).copied();
+                    if let Some(status) = status {
+                        let event = Event {
+                            deployment: deployment.clone(),
+                            time: self.now + LOOK_TAKES,
+                            kind: verdict(check.as_str(), status),
+                            origin: Origin::Watched,
+                        };
+                        self.later(LOOK_TAKES, Due::Input(Input::Events(vec![event])));
+                    }
+                    self.later(LOOK_TAKES, Due::Input(Input::Probed { deployment, check, attempt }));
+                }
+                Effect::Desired(desired) => {
+                    let with_adapter = desired.deployments.iter().filter(|entry| entry.adapter.is_some());
+                    let now: BTreeSet<_> = with_adapter.map(|entry| entry.deployment.id.clone()).collect();
+                    for id in now.difference(&self.adapters.clone()) {
+                        self.later(LOOK_TAKES, Due::Observe(id.clone()));
+                    }
+                    self.adapters = now;
+                }
+                Effect::Emitted(event) => {
+                    if let EventKind::Signal { name, .. } = &event.kind {
+                        self.say(format!("signal {name} of {}", event.deployment));
+                    }
+                }
+                Effect::Show(change) => self.show(change),
+                Effect::Answer { ticket, answer } => {
+                    self.answers.insert(ticket, answer);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, call: Box<StepCall>) {
+        let deployment = call.deployment.id.as_str().to_owned();
+        let verb = call.verb.as_str().to_owned();
+        assert!(self.now <= call.not_after, "a step was released after its not_after");
+        let effect = call.adapter.verb(&verb).map(|spec| spec.effect);
+        if effect != Some(Effectfulness::Read) {
+            let other = self.acting.insert(deployment.clone(), call.id.clone());
+            assert!(other.is_none(), "two acting calls at once on {deployment}: {other:?} and {}", call.id);
+            let fence = self.fences.entry(deployment.clone()).or_default();
+            assert!(call.fence >= *fence, "the fence of {deployment} went back from {fence} to {}", call.fence);
+            *fence = call.fence;
+        }
+        let params =
+            if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
+        self.say(format!("call {deployment} {verb}{params}"));
+        self.calls.push(Call {
+            at: self.now,
+            id: call.id.to_string(),
+            deployment: deployment.clone(),
+            verb: verb.clone(),
+            params: call.params.clone(),
+            fence: call.fence,
+            not_after: call.not_after,
+        });
+        let told = self.behaviours.get_mut(&(deployment, verb));
+        let behaviour = match told {
+            Some(told) if told.len() > 1 => told.pop_front(),
+            Some(told) => told.front().cloned(),
+            None => None,
+        };
+        let behaviour = behaviour.unwrap_or_else(Behaviour::done);
+        self.later(behaviour.takes, Due::Step { call, behaviour });
+    }
+
+    fn show(&mut self, change: Change) {
+        match change {
+            Change::Alert(view) => {
+                let key = format!(
+                    "{}{}",
+                    view.alert,
+                    view.labels.get("deployment").map(|id| format!(" {id}")).unwrap_or_default()
+                );
+                let word = |view: &AlertView| {
+                    let suppressed = view.suppressed.as_ref().map(|by| format!(" ({by})")).unwrap_or_default();
+                    let without = if view.without_data { " without data" } else { "" };
+                    let state = serde_json::to_value(view.state).expect("a word");
+                    format!("{} {}{suppressed}{without}", state.as_str().unwrap_or_default(), view.severity)
+                };
+                let before = self.alerts.get(view.id.as_str()).map(word);
+                let after = word(&view);
+                if before.as_ref() != Some(&after) {
+                    self.say(format!("alert {key}: {after}"));
+                }
+                self.alerts.insert(view.id.to_string(), *view);
+            }
+            Change::Run(view) => {
+                let word = |view: &RunView| {
+                    let refused =
+                        view.refused.as_ref().map(|refused| format!(" by {}: {}", refused.guard, refused.figures));
+                    let verdict = view.verdict.as_ref().map(|verdict| format!(" {verdict}")).unwrap_or_default();
+                    format!("{}{verdict}{}", view.state, refused.unwrap_or_default())
+                };
+                let before = self.runs.get(view.id.as_str()).map(word);
+                let after = word(&view);
+                if before.as_ref() != Some(&after) {
+                    self.say(format!("run {} {}: {after}", view.id, view.playbook));
+                }
+                self.runs.insert(view.id.to_string(), *view);
+            }
+            Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
+            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) | Change::Engine(_) => {}
+        }
+    }
+
+    fn say(&mut self, line: String) {
+        let passed = self.now.since(START);
+        self.transcript.push(format!("{:>9} {line}", units::format_duration(passed)));
+    }
+
+    // ---- what came of it
+
+    pub fn told(&self) -> String {
+        self.transcript.join("\n")
+    }
+
+    pub fn alert(&self, name: &str) -> Option<&AlertView> {
+        self.alerts.values().find(|view| view.alert == name)
+    }
+
+    pub fn alert_on(&self, name: &str, deployment: &str) -> Option<&AlertView> {
+        self.alerts.values().find(|view| view.alert == name && view.labels.get("deployment") == Some(deployment))
+    }
+
+    pub fn is_firing(&self, name: &str) -> bool {
+        use selfheal::engine::view::AlertStateWord::Firing;
+        self.alerts.values().any(|view| view.alert == name && view.state == Firing)
+    }
+
+    /// The severity of the alert, where it fires.
+    pub fn severity(&self, name: &str) -> Option<Severity> {
+        self.alert(name).map(|view| view.severity)
+    }
+
+    /// In order of their start.
+    pub fn runs(&self) -> Vec<&RunView> {
+        let mut runs: Vec<_> = self.runs.values().collect();
+        runs.sort_by_key(|run| (run.started_at, run.id.clone()));
+        runs
+    }
+
+    pub fn runs_of(&self, playbook: &str) -> Vec<&RunView> {
+        self.runs().into_iter().filter(|run| run.playbook.as_str() == playbook).collect()
+    }
+
+    /// Verdicts of ended runs, in order of their start: `restart cured`.
+    pub fn verdicts(&self) -> Vec<String> {
+        let ended = self.runs().into_iter().filter_map(|run| Some((run, run.verdict.as_ref()?)));
+        ended.map(|(run, verdict)| format!("{} {verdict}", run.playbook)).collect()
+    }
+
+    /// Verbs that were called, in order; reads left out.
+    pub fn acted(&self) -> Vec<String> {
+        let acting = self.calls.iter().filter(|call| call.verb != "logs" && call.verb != "diagnose");
+        acting.map(|call| format!("{} {}", call.deployment, call.verb)).collect()
+    }
+
+    /// Subjects of what this receiver got.
+    pub fn mails(&self, receiver: &str) -> Vec<String> {
+        self.sent.iter().filter(|one| one.receiver.as_str() == receiver).map(Notification::subject).collect()
+    }
+
+    /// Everything this receiver was told about remediation, in order.
+    pub fn news(&self, receiver: &str) -> Vec<String> {
+        let mine = self.sent.iter().filter(|one| one.receiver.as_str() == receiver);
+        mine.flat_map(|one| one.news.iter().map(|news| format!("{}: {}", news.kind.as_str(), news.text))).collect()
+    }
+
+    pub fn health(&self, deployment: &str) -> Option<Health> {
+        self.engine
+            .detect()
+            .deployment_views()
+            .into_iter()
+            .find(|view| view.id.as_str() == deployment)
+            .map(|view| view.health)
+    }
+}
+
+fn verdict(check: &str, status: CheckStatus) -> EventKind {
+    EventKind::Health {
+        check: check.into(),
+        replica: None,
+        status,
+        latency_ms: Some(5.0),
+        reason: None,
+        message: String::new(),
+    }
+}
