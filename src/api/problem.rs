@@ -18,12 +18,13 @@ pub struct Problem {
     detail: String,
     /// More members, for programs.
     more: Vec<(&'static str, Value)>,
-    headers: HeaderMap,
+    /// Boxed: an error should not be larger than what it stands for.
+    headers: Box<HeaderMap>,
 }
 
 impl Problem {
     pub fn new(status: StatusCode, title: &'static str, detail: impl Into<String>) -> Self {
-        Problem { status, title, detail: detail.into(), more: Vec::new(), headers: HeaderMap::new() }
+        Problem { status, title, detail: detail.into(), more: Vec::new(), headers: Box::default() }
     }
 
     pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
@@ -77,7 +78,7 @@ impl IntoResponse for Problem {
         }
         let mut headers = self.headers;
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        (self.status, headers, body.to_string()).into_response()
+        (self.status, *headers, body.to_string()).into_response()
     }
 }
 

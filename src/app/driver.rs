@@ -233,11 +233,8 @@ impl Driver {
                 engine.next_deadline().map_or(LONGEST_SLEEP, |due| due.since(self.clock.now())).min(LONGEST_SLEEP);
             let Some(batch) = self.inbox.take(patience) else { return };
             let mut effects = Vec::new();
-            if let Some(resumed) = self.gap_since(last) {
-                if let Input::Resumed { to, .. } = &resumed {
-                    let to = *to;
-                    engine.handle(to, resumed, &mut effects);
-                }
+            if let Some((from, to)) = self.gap_since(last) {
+                engine.handle(to, Input::Resumed { from, to }, &mut effects);
             }
             let now = self.clock.now();
             last = now;
@@ -246,7 +243,7 @@ impl Driver {
     }
 
     /// A suspended machine, a stopped process or a forward step of the wall clock.
-    fn gap_since(&mut self, last: Timestamp) -> Option<Input> {
+    fn gap_since(&mut self, last: Timestamp) -> Option<(Timestamp, Timestamp)> {
         let drift = self.clock.drift();
         if drift > GAP {
             self.clock.advance(drift);
@@ -254,7 +251,7 @@ impl Driver {
         let to = self.clock.now();
         if to.since(last) > GAP + LONGEST_SLEEP || drift > GAP {
             tracing::warn!(from = %last, %to, "nothing was watched for a while");
-            return Some(Input::Resumed { from: last, to });
+            return Some((last, to));
         }
         None
     }

@@ -136,7 +136,8 @@ fn decode_words(value: &str) -> String {
             }
         });
         // white space between two encoded words is no text
-        if !text.is_empty() && !(after_word && decoded.is_some()) {
+        let is_one_word = after_word && decoded.is_some();
+        if !text.is_empty() && !is_one_word {
             text.push(' ');
         }
         after_word = decoded.is_some();

@@ -46,6 +46,7 @@ enum Wake {
 enum Means {
     Notifications,
     /// Only by looking, this often.
+    #[cfg(test)]
     Polling(Duration),
 }
 
@@ -57,11 +58,11 @@ pub fn watch(dir: &Path, changed: signals::Sender<()>) -> Watching {
 
 fn start(dir: &Path, changed: signals::Sender<()>, means: Means) -> Watching {
     let (wake, woken) = mpsc::channel();
-    let watcher = match means {
-        Means::Polling(_) => None,
-        Means::Notifications => notifications(wake.clone()),
+    let (watcher, poll_every) = match means {
+        Means::Notifications => (notifications(wake.clone()), POLL_EVERY),
+        #[cfg(test)]
+        Means::Polling(every) => (None, every),
     };
-    let poll_every = if let Means::Polling(every) = means { every } else { POLL_EVERY };
     let folder = PolicyFolder { dir: dir.to_owned() };
     let watch = Watch { folder, watcher, watched: BTreeSet::new(), polling: false, poll_every, changed };
     let spawned = thread::Builder::new().name("policy-watch".to_owned()).spawn(move || watch.run(&woken));

@@ -40,7 +40,8 @@ fn run(policy: &Path) -> (Child, String, BufReader<std::process::ChildStderr>) {
         }
         line.clear();
     }
-    panic!("selfheal ended before it was ready");
+    let ended = child.wait();
+    panic!("selfheal ended before it was ready: {ended:?}");
 }
 
 fn terminate(child: &Child) {

@@ -16,7 +16,7 @@ use selfheal::engine::{
 };
 use selfheal::model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
-    Health, Labels, Map, Origin, Outcome, Replica, Severity, StepAttemptId, Timestamp, Value, VerbSpec, units,
+    Labels, Map, Origin, Outcome, Replica, StepAttemptId, Timestamp, Value, VerbSpec, units,
 };
 use selfheal::policy::{self, Policy, SourceFile};
 
@@ -115,28 +115,14 @@ impl Behaviour {
         self.set.push((gauge.to_owned(), value));
         self
     }
-
-    pub fn heals(mut self, check: &str) -> Self {
-        self.checks.push((check.to_owned(), CheckStatus::Healthy));
-        self
-    }
-
-    pub fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.facts.push((name.to_owned(), value.into()));
-        self
-    }
 }
 
 /// One call as the adapter got it.
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub at: Timestamp,
-    pub id: String,
     pub deployment: String,
     pub verb: String,
-    pub params: Map,
     pub fence: u64,
-    pub not_after: Timestamp,
 }
 
 enum Due {
@@ -483,15 +469,7 @@ impl World {
         let params =
             if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
         self.say(format!("call {deployment} {verb}{params}"));
-        self.calls.push(Call {
-            at: self.now,
-            id: call.id.to_string(),
-            deployment: deployment.clone(),
-            verb: verb.clone(),
-            params: call.params.clone(),
-            fence: call.fence,
-            not_after: call.not_after,
-        });
+        self.calls.push(Call { deployment: deployment.clone(), verb: verb.clone(), fence: call.fence });
         let told = self.behaviours.get_mut(&(deployment, verb));
         let behaviour = match told {
             Some(told) if told.len() > 1 => told.pop_front(),
@@ -557,18 +535,9 @@ impl World {
         self.alerts.values().find(|view| view.alert == name)
     }
 
-    pub fn alert_on(&self, name: &str, deployment: &str) -> Option<&AlertView> {
-        self.alerts.values().find(|view| view.alert == name && view.labels.get("deployment") == Some(deployment))
-    }
-
     pub fn is_firing(&self, name: &str) -> bool {
         use selfheal::engine::view::AlertStateWord::Firing;
         self.alerts.values().any(|view| view.alert == name && view.state == Firing)
-    }
-
-    /// The severity of the alert, where it fires.
-    pub fn severity(&self, name: &str) -> Option<Severity> {
-        self.alert(name).map(|view| view.severity)
     }
 
     /// In order of their start.
@@ -576,10 +545,6 @@ impl World {
         let mut runs: Vec<_> = self.runs.values().collect();
         runs.sort_by_key(|run| (run.started_at, run.id.clone()));
         runs
-    }
-
-    pub fn runs_of(&self, playbook: &str) -> Vec<&RunView> {
-        self.runs().into_iter().filter(|run| run.playbook.as_str() == playbook).collect()
     }
 
     /// Verdicts of ended runs, in order of their start: `restart cured`.
@@ -603,15 +568,6 @@ impl World {
     pub fn news(&self, receiver: &str) -> Vec<String> {
         let mine = self.sent.iter().filter(|one| one.receiver.as_str() == receiver);
         mine.flat_map(|one| one.news.iter().map(|news| format!("{}: {}", news.kind.as_str(), news.text))).collect()
-    }
-
-    pub fn health(&self, deployment: &str) -> Option<Health> {
-        self.engine
-            .detect()
-            .deployment_views()
-            .into_iter()
-            .find(|view| view.id.as_str() == deployment)
-            .map(|view| view.health)
     }
 }
 

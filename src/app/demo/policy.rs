@@ -124,7 +124,7 @@ guards:
   grace: 1s
   per_deployment: { rate: 30/1h }
 settings:
-  cpu_percent: { info: 12, warning: 18, critical: 90 }
+  cpu_percent: { info: 14, warning: 15, critical: 90 }
 "#;
 
 #[cfg(test)]

@@ -258,7 +258,8 @@ impl Stage {
                 );
             }
             if let Some(verdict) = run["verdict"].as_str() {
-                self.say_once("verified", format!("{playbook} {verdict}: {} ({id})", text(&run["why"])));
+                let why = run["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+                self.say_once("verified", format!("{playbook} {verdict}{why} ({id})"));
                 if verdict == "cured" {
                     cured.push(playbook);
                 }
@@ -297,7 +298,7 @@ impl Stage {
     }
 
     fn last_mail_is_an_end(&self) -> bool {
-        self.smtp.mails().last().is_some_and(|mail| mail.subject().contains("RESOLVED"))
+        self.smtp.mails().last().is_some_and(|mail| mail.subject().to_lowercase().contains("repaired"))
     }
 
     /// Ends everything, the service's processes included, and removes the folder.

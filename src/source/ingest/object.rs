@@ -154,10 +154,8 @@ impl Reader<'_> {
 
     fn signal(&mut self) -> Option<EventKind> {
         let name = self.name("name", "the signal's name");
-        let fields = match self.optional("fields", "an object", |value| value.as_object().cloned()) {
-            Some(fields) => Some(fields.unwrap_or_else(Map::new)),
-            None => None,
-        };
+        let fields = self.optional("fields", "an object", |value| value.as_object().cloned());
+        let fields = fields.map(|fields| fields.unwrap_or_else(Map::new));
         let size = fields.as_ref().map_or(0, |fields| serde_json::to_vec(fields).map_or(usize::MAX, |text| text.len()));
         if size > self.limits.fields {
             return self.problem(format!("`fields` is {size} bytes; at most {} are taken", self.limits.fields));
