@@ -52,7 +52,6 @@ pub struct Attempt {
 /// One call of one verb.
 #[derive(Clone)]
 pub struct StepCall {
-    /// Also the idempotency key.
     pub id: StepAttemptId,
     pub attempt: Attempt,
     pub deployment: Arc<Deployment>,
@@ -70,6 +69,14 @@ pub struct StepCall {
     pub timeout: Duration,
     /// Not begun after this: a decision taken before an outage is not acted on after it.
     pub not_after: Timestamp,
+}
+
+impl StepCall {
+    /// Tells an adapter that it has seen this very call before. The fence is part of it: it grows over restarts, which
+    /// begin to number runs anew.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}@{}", self.id, self.fence)
+    }
 }
 
 /// One attempt at one notification.

@@ -69,7 +69,7 @@ name! {
     Verb;
     /// One execution of a playbook: `<deployment>-<nth run on it>`.
     RunId;
-    /// One attempt of one step: `<run>/<step>/<attempt>`; the same text is the adapter's idempotency key.
+    /// One attempt of one step: `<run>/<step>/<attempt>`.
     StepAttemptId;
     /// One notification to one notifier: `<group>/<receiver>/<notifier>/<flush>`, the same on every attempt.
     DeliveryId;

@@ -1,6 +1,6 @@
 //! Guards: limits outside the playbooks that can refuse a run, always with a reason and its figures.
 //!
-//! A decision is a pure function of the limits and of a [`Situation`](refusal::Situation): what the engine knows at
+//! A decision is a pure function of the limits and of a [`Situation`]: what the engine knows at
 //! that moment. Invariant: every guard is asked, in the order of SPEC §5.2, and every "no" carries its figures.
 
 mod refusal;

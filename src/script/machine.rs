@@ -2,7 +2,7 @@
 //!
 //! Rhai parses; this evaluates, because what a condition means differs from Rhai where data is missing: comparing with
 //! `()` is unknown, `&& || !` treat unknown as SQL does and stop as soon as the answer is known, an `if` on unknown
-//! ends the script. Invariant: evaluation ends within [`limits`](super::host::limits) and reads nothing but its
+//! ends the script. Invariant: evaluation ends within [`limits`] and reads nothing but its
 //! arguments.
 
 use std::collections::BTreeMap;

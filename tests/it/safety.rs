@@ -344,6 +344,18 @@ fn safety_kill_switch() {
 }
 
 #[test]
+fn safety_kill_switch_is_told_whatever_a_receiver_asks_for() {
+    let send = POLICY.lines().find(|line| line.contains("send:")).expect("the policy has one");
+    let policy = POLICY.replace(&format!("{send}\n"), "");
+    let mut files = files(RULE, RESTART);
+    files[0].1 = &policy;
+    let mut world = World::new(&files);
+    world.pause();
+    world.run(secs(5));
+    assert!(world.news("oncall").iter().any(|news| news.contains("a test")), "{}", world.told());
+}
+
+#[test]
 fn safety_pause_holds_a_run_before_its_next_acting_step() {
     let restart = "playbook: restart\nsteps:\n  - { id: one, action: restart }\n  - { id: two, action: clean }\n";
     let mut world = sick(RULE, restart);

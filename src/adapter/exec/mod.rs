@@ -99,13 +99,14 @@ impl ExecAdapter {
             Ok(prepared) => prepared,
             Err(why) => return not_begun(why),
         };
+        let key = call.idempotency_key();
         let request = Request {
             verb: call.verb.as_str(),
             deployment: Some(call.deployment.id.as_str()),
             target: &target,
             params: &params,
             facts: &call.facts,
-            idempotency_key: Some(call.id.as_str()),
+            idempotency_key: Some(&key),
             fence: Some(call.fence),
             deadline_ms: millis(within),
         };

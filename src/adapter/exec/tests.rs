@@ -177,7 +177,7 @@ async fn a_call_is_one_document_in_and_one_out() {
         json!({
             "verb": "restart", "deployment": "checkout", "target": {"app": "shop"},
             "params": {"grace": "5s; touch pwned"}, "facts": {"replicas": 2},
-            "idempotency_key": "checkout-1/restart/1", "fence": 7, "deadline_ms": 15_000
+            "idempotency_key": "checkout-1/restart/1@7", "fence": 7, "deadline_ms": 15_000
         })
     );
     assert!(!world.path("pwned").exists());

@@ -104,11 +104,12 @@ impl HttpAdapter {
         };
         let target = given::target(&self.context, &call.deployment.target).map_err(|error| error.to_string())?;
         let params = given::params(&self.context, call).map_err(|error| error.to_string())?;
-        let names = names(&call.deployment, &target, &params, &call.facts, call.id.as_str());
+        let key = call.idempotency_key();
+        let names = names(&call.deployment, &target, &params, &call.facts, &key);
         let url = format!("{}{}", entry.base_url, template::path(&request.path, &names)?);
         let within = entry.timeout.map_or(call.timeout, |most| most.min(call.timeout));
         let mut builder = self.builder(&entry, request.method.clone(), &url)?.timeout(within);
-        let key = HeaderValue::from_bytes(call.id.as_str().as_bytes()).map_err(|error| error.to_string())?;
+        let key = HeaderValue::from_bytes(key.as_bytes()).map_err(|error| error.to_string())?;
         builder = builder.header("Idempotency-Key", key);
         if let Some(body) = &request.body {
             builder = builder.json(&template::body(body, &names)?);

@@ -182,9 +182,9 @@ async fn a_verb_is_one_request_filled_in() {
     assert_eq!(asked.len(), 1);
     let (line, headers, body) = &asked[0];
     assert_eq!(line, "PUT /apps/shop%2Fa%20b/scale?region=eu");
-    assert_eq!(body, r#"{"replicas":4,"was":3,"why":"run shop-1/restart/1"}"#);
+    assert_eq!(body, r#"{"replicas":4,"was":3,"why":"run shop-1/restart/1@1"}"#);
     for (name, value) in [
-        ("idempotency-key", "shop-1/restart/1"),
+        ("idempotency-key", "shop-1/restart/1@1"),
         ("authorization", "Bearer hunter2-hunter2"),
         ("accept", "application/json"),
         ("content-type", "application/json"),

@@ -1,6 +1,6 @@
 //! Alerts: every answer that is not quiet has one, with its state, episode and texts.
 //!
-//! Answers and time move each alert's [`Life`]; what moved is said to the parts after this one, to detect (for
+//! Answers and time move each alert's `Life`; what moved is said to the parts after this one, to detect (for
 //! `firing(rule)`) and to the world. A change that people hear of is said once its texts are there: they are asked
 //! for first, and detect answers within the same turn.
 //!

@@ -1,7 +1,7 @@
 //! Who is told, when: routing, groups and deliveries with their retries and rates.
 //!
-//! An alert is a member of one [`group`] per route that takes it; a group says what changed when its time comes; a
-//! [`gate`] holds each receiver to its rate; a [`lane`] per notifier delivers in order.
+//! An alert is a member of one `group` per route that takes it; a group says what changed when its time comes; a
+//! `gate` holds each receiver to its rate; a `lane` per notifier delivers in order.
 //!
 //! Invariants: who was told that an alert fires is told of its end, whatever the routes became meanwhile; a
 //! notification is frozen when it is flushed; none is dropped without being shown as undelivered.
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::alerts::{Alert, Alerts};
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
-use crate::alert::notification::{AlertStatus, FlushReason, RemediationFacts};
+use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts};
 use crate::engine::input::DeliveryResult;
 use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
@@ -235,7 +235,9 @@ impl Dispatch {
         let facts = alert.as_ref().and_then(|key| word::context_of(known, key));
         for route in policy.route.matching(&labels) {
             let wants = policy.receivers.get(&route.receiver).is_some_and(|it| it.send.contains(&news.kind));
-            if !wants {
+            // the kill switch, and a repair that was held too long, concern everyone
+            let must_hear = news.kind == NewsKind::Refused && cause == Some(Cause::Urgent);
+            if !wants && !must_hear {
                 continue;
             }
             let group_labels = route.group_labels(&labels);

@@ -1,6 +1,6 @@
 //! What is repaired: ladders, guards, leases and runs.
 //!
-//! A ladder belongs to one alert and tries one rung after the other; each try is a [`Run`]. A run waits until every
+//! A ladder belongs to one alert and tries one rung after the other; each try is a `Run`. A run waits until every
 //! guard allows it, takes the lease of every deployment it will act on, goes through its playbook step by step, and
 //! is judged by evidence from after its last acting step. What follows what is decided by the tables of
 //! [`crate::playbook`]; here they are given the facts, and what they decide is carried out.
