@@ -20,6 +20,8 @@ use crate::model::Timestamp;
 
 /// How often the demo looks at the API.
 const LOOK_EVERY: Duration = Duration::from_millis(150);
+/// How often the demo tries again to remove its folder.
+const REMOVE_TRIES: usize = 20;
 /// The service must be healthy within this, at the start and after each cure.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(40);
 /// The last mail of a cure may come this long after it.
@@ -237,7 +239,11 @@ impl Stage {
         for alert in alerts.as_array().into_iter().flatten() {
             if alert["state"] == "firing" && in_act(&alert["fired_at"], began) {
                 let severity = alert["severity"].as_str().unwrap_or_default();
-                self.say_once("seen", format!("{} ({severity}): {}", text(&alert["alert"]), text(&alert["summary"])));
+                let name = format!("{} ({severity})", text(&alert["alert"]));
+                // its figures move while it fires; once is enough
+                if self.said.insert(format!("seen {name}")) {
+                    self.say("seen", &format!("{name}: {}", text(&alert["summary"])));
+                }
             }
         }
         let runs = self.reader.get("/api/v1/runs").await?;
@@ -320,7 +326,16 @@ impl Stage {
                 let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
             }
         }
-        if let Err(error) = std::fs::remove_dir_all(&self.dir) {
+        // processes that were killed a moment ago may still be writing their last line
+        let mut removed = std::fs::remove_dir_all(&self.dir);
+        for _ in 0..REMOVE_TRIES {
+            if removed.is_ok() {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            removed = std::fs::remove_dir_all(&self.dir);
+        }
+        if let Err(error) = removed {
             anstream::eprintln!("{} is left behind: {error}", self.dir.display());
         }
     }
