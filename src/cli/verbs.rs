@@ -199,7 +199,12 @@ pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
         .flatten()
         .map(|view| {
             let repair = match view["remediation"].as_object() {
-                Some(facts) => format!("{} (rung {} of {})", text(&facts["state"]), facts["rung"], facts["rungs"]),
+                Some(facts) => {
+                    let rungs = facts["rungs"].as_u64().unwrap_or_default();
+                    // counted from 0 in the API, from 1 for people; behind the last one when none is left
+                    let rung = (facts["rung"].as_u64().unwrap_or_default() + 1).min(rungs);
+                    format!("{} (rung {rung} of {rungs})", text(&facts["state"]))
+                }
                 None => String::new(),
             };
             vec![
