@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
@@ -93,6 +94,10 @@ pub fn reload_on_save(backend: Arc<EngineBackend>) {
         // it watches for as long as it lives
         let _watcher = watcher;
         while changes.recv().await.is_some() {
+            // what becomes of the folder after that is nobody's mistake
+            if backend.draining.load(Ordering::SeqCst) {
+                return;
+            }
             backend.reload().await;
         }
     });
