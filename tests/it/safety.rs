@@ -1,6 +1,6 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
-use selfheal::engine::{OperatorCommand, view::AlertStateWord};
+use selfheal::engine::{Input, OperatorCommand, view::AlertStateWord};
 use selfheal::model::{CheckStatus, EventKind, FailureClass};
 
 use crate::world::{Behaviour, World, compile, mins, secs};
@@ -556,4 +556,17 @@ fn safety_stuck_run_alarm() {
     let mut world = sick(RULE, restart);
     world.run(mins(90));
     assert_eq!(world.verdicts(), ["restart inconclusive"], "{}", world.told());
+}
+
+#[test]
+fn safety_bad_policy_keeps_old() {
+    let mut world = sick(RULE, RESTART);
+    world.on("web", "restart", Behaviour::done().takes(secs(20)).set("cpu_percent", 5.0));
+    world.run_until("the step", mins(2), |world| !world.acted().is_empty());
+    world.input(Input::PolicyInvalid(Vec::new()));
+    assert!(world.is_firing("PolicyInvalid") && world.is_firing("HighCpu"), "{}", world.told());
+    world.run_until("the end of the run", mins(5), |world| ended(world) > 0);
+    assert_eq!(world.verdicts(), ["restart cured"], "a bad save disturbed a run\n{}", world.told());
+    world.policy(&files(RULE, RESTART));
+    assert!(!world.is_firing("PolicyInvalid"), "{}", world.told());
 }
