@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use crate::engine::{Effect, Engine, Input};
+use crate::engine::{Effect, Engine, Gap, Input};
 use crate::model::{Event, EventKind, Timestamp};
 use crate::store::journal::{Batch, Journal};
 
@@ -234,7 +234,7 @@ impl Driver {
             let Some(batch) = self.inbox.take(patience) else { return };
             let mut effects = Vec::new();
             if let Some((from, to)) = self.gap_since(last) {
-                engine.handle(to, Input::Resumed { from, to }, &mut effects);
+                engine.handle(to, Input::Resumed { from, to, because: Gap::Blind }, &mut effects);
             }
             let now = self.clock.now();
             last = now;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     CheckName, DeliveryId, DeploymentId, Event, Facts, Map, Outcome, PlaybookName, Replica, RunId, StepAttemptId,
     Timestamp,
@@ -28,14 +30,38 @@ pub enum Input {
     Operator(Operator),
     /// Time passed; nothing else happened.
     Tick,
-    /// Nothing was watched between the two: a start, a suspended machine, a step of the clock.
-    Resumed { from: Timestamp, to: Timestamp },
+    /// Nothing was watched between the two.
+    Resumed { from: Timestamp, to: Timestamp, because: Gap },
+    /// The wall clock is now so far ahead of the engine's time, negative when behind. Events say when by the wall.
+    ClockMoved { offset_ms: i64 },
+    /// Whether what happens can be written down. While it cannot, no action is taken and what is said is marked as
+    /// perhaps said before.
+    Storage(Storage),
+    /// Recovery came to other decisions than the journal has: automation is paused and people are told.
+    Diverged { why: String },
     /// The driver is shutting down: no new acting step begins.
     Draining,
 }
 
+/// Why nothing was watched for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Gap {
+    /// selfheal itself was not there. Steps and deliveries under way then may or may not have happened: nobody will
+    /// report their end.
+    Stopped,
+    /// It was there all the time and saw nothing: a suspended machine, a step of the clock.
+    Blind,
+}
+
+/// The state of what the journal writes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Storage {
+    Working,
+    Failing { why: String },
+}
+
 /// How one attempt of a step ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepEnd {
     pub id: StepAttemptId,
     pub outcome: Outcome,
@@ -45,7 +71,7 @@ pub struct StepEnd {
 }
 
 /// One attempt's result at a notifier.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum DeliveryResult {
     Delivered,
     /// May work later; not before `retry_after`, where the peer said so.
@@ -60,7 +86,7 @@ pub enum DeliveryResult {
 }
 
 /// What an adapter sees of a deployment at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     pub facts: Facts,
     pub replicas: Vec<Replica>,
@@ -68,7 +94,7 @@ pub struct Observation {
     pub metrics: Vec<(crate::model::MetricName, f64, crate::model::Labels)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operator {
     /// Who said it, for the audit.
     pub who: String,
@@ -77,7 +103,7 @@ pub struct Operator {
     pub ticket: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OperatorCommand {
     /// Runs a playbook on a deployment under every guard.
     Trigger {

@@ -9,6 +9,7 @@ pub mod effect;
 pub mod input;
 pub mod judge;
 pub mod message;
+pub mod saved;
 pub mod timers;
 pub mod view;
 
@@ -16,7 +17,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
-pub use input::{DeliveryResult, Input, Observation, Operator, OperatorCommand, StepEnd};
+pub use input::{DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, StepEnd, Storage};
+pub use saved::{ENGINE_VERSION, RestoreError};
 
 use crate::model::Timestamp;
 use crate::policy::Policy;
@@ -92,11 +94,12 @@ impl Engine {
                 self.judge.replace_policy(now, policy.clone(), &mut to_detect, effects);
                 self.detect.replace_policy(now, policy, &mut to_judge, effects);
             }
-            Input::Resumed { from, to } => {
+            Input::Resumed { from, to, .. } => {
                 self.detect.resumed(from, to, &mut to_judge);
                 self.judge.resumed(from, to, &mut to_detect, effects);
             }
             Input::Tick => {}
+            Input::ClockMoved { offset_ms } => self.detect.clock_moved(offset_ms),
             other => self.judge.input(now, other, &mut to_detect, effects),
         }
         self.pump(now, to_detect, to_judge, effects);

@@ -1,5 +1,7 @@
 //! One input about a deployment: a sample, a check's verdict, or something that happened.
 
+use serde::{Deserialize, Serialize};
+
 use super::Map;
 use super::health::{CheckStatus, FailureReason};
 use super::ids::{CheckName, DeploymentId, MetricName, RunId, SignalName};
@@ -7,7 +9,7 @@ use super::labels::Labels;
 use super::time::Timestamp;
 
 /// Who said it. A run's own events may start other rules, never the one that began the run.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Origin {
     /// Through the API or `selfheal send`.
     #[default]
@@ -19,7 +21,7 @@ pub enum Origin {
 }
 
 /// One event, parsed and bounded. `time` is the event's own; a source places an event without one at its arrival.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     pub deployment: DeploymentId,
     pub time: Timestamp,
@@ -27,7 +29,7 @@ pub struct Event {
     pub origin: Origin,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum EventKind {
     /// A sample. `value` is finite: NaN and infinities are refused on the way in.
     Metric {

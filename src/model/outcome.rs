@@ -32,7 +32,7 @@ impl FailureClass {
 }
 
 /// The end of one attempt of a verb.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Outcome {
     /// `output` is at most [`Outcome::MAX_OUTPUT`] bytes as text. `facts` and `events` are what the call found out.
     Done {

@@ -1,9 +1,9 @@
 //! A mistake in a policy file: where, what, why, and what to write instead.
 
 use anstyle::{AnsiColor, Style};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Error,
@@ -11,7 +11,7 @@ pub enum Level {
 }
 
 /// What `check --json` prints, one per mistake.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     pub file: String,
     /// 1-based.
@@ -29,6 +29,43 @@ pub struct Diagnostic {
     /// The source line, for the caret.
     #[serde(skip)]
     pub source_line: String,
+}
+
+/// For `#[serde(with)]`: diagnostics with what the caret needs too, which JSON for people leaves out.
+pub mod in_full {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Diagnostic, Level};
+
+    #[derive(Serialize, Deserialize)]
+    struct Whole(String, u32, u32, u32, Level, String, String, Option<String>, String);
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(all: &[Diagnostic], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(all.iter().cloned().map(|one| {
+            let Diagnostic { file, line, column, length, severity, code, message, help, source_line } = one;
+            Whole(file, line, column, length, severity, code, message, help, source_line)
+        }))
+    }
+
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Diagnostic>, D::Error> {
+        let all = Vec::<Whole>::deserialize(deserializer)?;
+        let whole = |Whole(file, line, column, length, severity, code, message, help, source_line)| Diagnostic {
+            file,
+            line,
+            column,
+            length,
+            severity,
+            code,
+            message,
+            help,
+            source_line,
+        };
+        Ok(all.into_iter().map(whole).collect())
+    }
 }
 
 /// Of a line this much is shown, in characters, so that a minified file does not fill the screen.

@@ -34,6 +34,9 @@ pub enum Recorded {
     Tick,
     Resumed,
     Draining,
+    ClockMoved,
+    Storage,
+    Diverged,
 }
 
 /// An effect that may be done once it is decided, by the id it keeps in every attempt to find out.
@@ -63,6 +66,9 @@ impl Batch {
             Input::Tick => Recorded::Tick,
             Input::Resumed { .. } => Recorded::Resumed,
             Input::Draining => Recorded::Draining,
+            Input::ClockMoved { .. } => Recorded::ClockMoved,
+            Input::Storage(_) => Recorded::Storage,
+            Input::Diverged { .. } => Recorded::Diverged,
         });
     }
 

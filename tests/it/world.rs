@@ -11,8 +11,8 @@ use std::time::Duration;
 use selfheal::alert::notification::Notification;
 use selfheal::engine::view::{AlertView, Change, RunView};
 use selfheal::engine::{
-    Delivery, DeliveryResult, Effect, Engine, Input, Observation, Operator, OperatorAnswer, OperatorCommand, StepCall,
-    StepEnd,
+    Delivery, DeliveryResult, Effect, Engine, Gap, Input, Observation, Operator, OperatorAnswer, OperatorCommand,
+    StepCall, StepEnd,
 };
 use selfheal::model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
@@ -276,7 +276,7 @@ impl World {
         self.now = self.now + span;
         self.next_sample = self.now + SAMPLE_EVERY;
         self.next_observe = self.now + OBSERVE_EVERY;
-        self.input(Input::Resumed { from, to: self.now });
+        self.input(Input::Resumed { from, to: self.now, because: Gap::Blind });
     }
 
     pub fn input(&mut self, input: Input) {

@@ -192,6 +192,12 @@ impl Detect {
         self.settle(to, dirty, Because::News, out);
     }
 
+    /// Events say when by the wall clock, which is so far ahead of the engine's time now.
+    pub fn clock_moved(&mut self, offset_ms: i64) {
+        let _ = offset_ms;
+        todo!()
+    }
+
     pub fn message(
         &mut self,
         now: Timestamp,

@@ -99,11 +99,13 @@ impl Judge {
             Input::StepEnded(end) => self.remedy.step_ended(&mut turn, &self.alerts, end),
             Input::Probed { attempt, .. } => self.remedy.probed(&mut turn, &self.alerts, &attempt),
             Input::Operator(operator) => self.remedy.operator(&mut turn, &self.alerts, operator),
+            Input::Storage(_) | Input::Diverged { .. } => todo!(),
             Input::Draining => self.remedy.draining(&mut turn),
             Input::Events(_)
             | Input::Observed { .. }
             | Input::PolicyReplaced(_)
             | Input::Resumed { .. }
+            | Input::ClockMoved { .. }
             | Input::Tick => unreachable!("the engine hands these over by their own names"),
         }
         self.settle(turn, out);
