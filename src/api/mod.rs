@@ -16,6 +16,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{get, post};
 use futures_util::future::BoxFuture;
+use smol_str::SmolStr;
 use tokio::sync::watch;
 use tower_http::decompression::RequestDecompressionLayer;
 
@@ -54,10 +55,14 @@ pub struct Ingested {
 }
 
 /// Why nothing was taken now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Busy {
     Full,
     Draining,
+    /// What was known before the start is being read; soon.
+    Recovering,
+    /// The journal takes nothing, for this reason.
+    Unwritable(SmolStr),
 }
 
 /// What a reload came to.

@@ -61,6 +61,18 @@ impl From<Busy> for Problem {
                 "selfheal is draining and takes no more events; nothing of this body was taken",
             )
             .retry_after(),
+            Busy::Recovering => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "recovering",
+                "selfheal is reading what it knew before its start; nothing of this was taken, try again soon",
+            )
+            .retry_after(),
+            Busy::Unwritable(why) => Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not stored",
+                format!("the journal cannot be written, so this may be lost; send it again later: {why}"),
+            )
+            .retry_after(),
         }
     }
 }

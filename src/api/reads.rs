@@ -151,5 +151,6 @@ pub async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
     if api.backend.is_ready() {
         return Ok("ready\n");
     }
-    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not ready", "selfheal is shutting down").retry_after())
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not ready", "selfheal is starting or shutting down")
+        .retry_after())
 }

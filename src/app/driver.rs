@@ -1,219 +1,37 @@
-//! The engine's thread: takes inputs out of bounded lanes, hands them to the engine one batch at a time, writes the
-//! batch to the journal, and only then lets anything out.
+//! The engine's thread: takes inputs out of the inbox, hands them to the engine one batch at a time, writes the batch
+//! to the journal, and only then lets anything out.
 //!
-//! Invariant: an answer to a caller and an effect leave this thread after the batch they came from is appended.
+//! Invariant: an answer to a caller and an effect leave this thread after the batch they came from is appended. While
+//! the journal takes nothing, no step starts and nobody is told that something is stored; what people must hear goes
+//! out all the same, marked as perhaps said before.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
-use crate::engine::{Effect, Engine, Gap, Input};
-use crate::model::{Event, EventKind, Timestamp};
-use crate::store::journal::{Batch, Journal};
+use super::inbox::{Inbox, Item, NotStored, Query, Stored, Waiting};
+use crate::engine::{Effect, Engine, Gap, Input, Storage};
+use crate::model::Timestamp;
+use crate::store::journal::{Batch, Journal, JournalError};
 
-/// Events that may wait in each of the two lanes for events. Above it a caller is told to come back (429).
-const MAX_WAITING_EVENTS: usize = 200_000;
-/// Words of operators that may wait.
-const MAX_WAITING_OPERATORS: usize = 1_000;
-/// Inputs handled under one append: enough to spread its cost, few enough that timers are not late.
-const MAX_BATCH: usize = 256;
 /// Nothing was watched for longer than this: a gap (SPEC §2.3).
 const GAP: Duration = Duration::from_secs(30);
-/// The thread looks at the clocks at least this often, so that a gap is noticed when nothing comes in.
+/// The thread looks at the clocks at least this often, and a tick is journalled when nothing else was: so much of the
+/// end of a life may be forgotten by the next.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
+/// A smaller difference between the clocks is not worth telling.
+const CLOCK_TOLERANCE_MS: u64 = 1_000;
+/// How often a journal that takes nothing is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// What waits to be written may be so large; above it, what selfheal watches itself is let go. Ends of effects and
+/// operators' words, which are few, are always kept.
+const MAX_UNWRITTEN: usize = 32 * 1024 * 1024;
 
-/// Why an input was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    #[error("the queue is full; try again in a second")]
-    Full,
-    #[error("selfheal is shutting down")]
-    Closed,
-}
-
-/// Called on the engine's thread with what a batch decided, in order.
-pub type Release = Box<dyn FnMut(Vec<Effect>) + Send>;
-type Query = Box<dyn FnOnce(&Engine) + Send>;
-
-enum Item {
-    Input(Input),
-    Query(Query),
-}
-
-struct Waiting {
-    item: Item,
-    done: Option<oneshot::Sender<()>>,
-}
-
-#[derive(Default)]
-struct Lanes {
-    /// In the order they are served: operator, ends of effects, health and signals, metrics.
-    operator: VecDeque<Waiting>,
-    ends: VecDeque<Waiting>,
-    urgent: VecDeque<Waiting>,
-    metrics: VecDeque<Waiting>,
-    urgent_events: usize,
-    metric_events: usize,
-    closed: bool,
-}
-
-/// The lanes into the engine. Cheap to clone.
-#[derive(Clone)]
-pub struct Inbox {
-    shared: Arc<(Mutex<Lanes>, Condvar)>,
-}
-
-impl Inbox {
-    pub fn new() -> Self {
-        Inbox { shared: Arc::default() }
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, Lanes> {
-        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, lane: impl FnOnce(&mut Lanes) -> Result<(), Refused>) -> Result<(), Refused> {
-        let mut lanes = self.lanes();
-        if lanes.closed {
-            return Err(Refused::Closed);
-        }
-        lane(&mut lanes)?;
-        self.shared.1.notify_one();
-        Ok(())
-    }
-
-    /// Resolves once the events are handled and their batch is appended.
-    ///
-    /// # Errors
-    /// The lane is full or the engine is gone; nothing of it was taken.
-    pub fn events(&self, events: Vec<Event>) -> Result<oneshot::Receiver<()>, Refused> {
-        let (done, wait) = oneshot::channel();
-        let (metrics, urgent): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| matches!(event.kind, EventKind::Metric { .. }));
-        self.push(|lanes| {
-            if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS
-                || lanes.metric_events + metrics.len() > MAX_WAITING_EVENTS
-            {
-                return Err(Refused::Full);
-            }
-            lanes.urgent_events += urgent.len();
-            lanes.metric_events += metrics.len();
-            // the slower lane carries the answer
-            let (for_urgent, for_metrics) = if metrics.is_empty() { (Some(done), None) } else { (None, Some(done)) };
-            if !urgent.is_empty() || metrics.is_empty() {
-                lanes.urgent.push_back(Waiting { item: Item::Input(Input::Events(urgent)), done: for_urgent });
-            }
-            if !metrics.is_empty() {
-                lanes.metrics.push_back(Waiting { item: Item::Input(Input::Events(metrics)), done: for_metrics });
-            }
-            Ok(())
-        })?;
-        Ok(wait)
-    }
-
-    /// The end of something the engine asked for, or what it learnt from it. Always has room: what is under way is
-    /// bounded by the engine.
-    pub fn end(&self, input: Input) {
-        // when the engine is gone nobody waits for the end
-        let _ = self.push(|lanes| {
-            lanes.ends.push_back(Waiting { item: Item::Input(input), done: None });
-            Ok(())
-        });
-    }
-
-    /// # Errors
-    /// Too many are waiting, or the engine is gone.
-    pub fn operator(&self, input: Input) -> Result<oneshot::Receiver<()>, Refused> {
-        self.operator_item(Item::Input(input))
-    }
-
-    /// Runs `query` between two inputs, on the engine's thread.
-    ///
-    /// # Errors
-    /// Too many are waiting, or the engine is gone.
-    pub fn query<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Engine) -> T + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, Refused> {
-        let (answer, wait) = oneshot::channel();
-        self.operator_item(Item::Query(Box::new(move |engine| {
-            // the asker may have gone away
-            let _ = answer.send(query(engine));
-        })))?;
-        Ok(wait)
-    }
-
-    fn operator_item(&self, item: Item) -> Result<oneshot::Receiver<()>, Refused> {
-        let (done, wait) = oneshot::channel();
-        self.push(|lanes| {
-            if lanes.operator.len() >= MAX_WAITING_OPERATORS {
-                return Err(Refused::Full);
-            }
-            lanes.operator.push_back(Waiting { item, done: Some(done) });
-            Ok(())
-        })?;
-        Ok(wait)
-    }
-
-    /// Lets the engine's thread end after what is waiting now.
-    pub fn close(&self) {
-        self.lanes().closed = true;
-        self.shared.1.notify_one();
-    }
-
-    /// Waits for inputs, at most `patience`; empty when none came. `None` when closed and drained.
-    fn take(&self, patience: Duration) -> Option<Vec<Waiting>> {
-        let lanes = self.lanes();
-        let (mut lanes, _) = self
-            .shared
-            .1
-            .wait_timeout_while(lanes, patience, |lanes| lanes.is_empty() && !lanes.closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        if lanes.is_empty() && lanes.closed {
-            return None;
-        }
-        let mut batch = Vec::new();
-        while batch.len() < MAX_BATCH {
-            match lanes.next() {
-                Some(waiting) => batch.push(waiting),
-                None => break,
-            }
-        }
-        Some(batch)
-    }
-}
-
-impl Default for Inbox {
-    fn default() -> Self {
-        Inbox::new()
-    }
-}
-
-impl Lanes {
-    fn is_empty(&self) -> bool {
-        self.operator.is_empty() && self.ends.is_empty() && self.urgent.is_empty() && self.metrics.is_empty()
-    }
-
-    fn next(&mut self) -> Option<Waiting> {
-        if let Some(waiting) = self.operator.pop_front().or_else(|| self.ends.pop_front()) {
-            return Some(waiting);
-        }
-        let events = |waiting: &Waiting| match &waiting.item {
-            Item::Input(Input::Events(events)) => events.len(),
-            _ => 0,
-        };
-        if let Some(waiting) = self.urgent.pop_front() {
-            self.urgent_events -= events(&waiting);
-            return Some(waiting);
-        }
-        let waiting = self.metrics.pop_front()?;
-        self.metric_events -= events(&waiting);
-        Some(waiting)
-    }
-}
+/// Called on the engine's thread with what a batch decided, in order, and the batch's sequence.
+pub type Release = Box<dyn FnMut(u64, Vec<Effect>) + Send>;
 
 /// What the engine's thread runs until the inbox is closed.
 pub struct Driver {
@@ -223,69 +41,371 @@ pub struct Driver {
     pub release: Release,
 }
 
+/// How a life begins.
+pub struct Opening {
+    /// The first batch: a start or a gap, and the policy of the folder.
+    pub inputs: Vec<Input>,
+    /// What the making of a new engine decided.
+    pub effects: Vec<Effect>,
+    /// The batch is the journal's first: the engine was made of its policy, which is not handed over again.
+    pub is_first: bool,
+}
+
+/// An open batch and what came of it so far.
+struct Turn {
+    batch: Batch,
+    effects: Vec<Effect>,
+    done: Vec<oneshot::Sender<Stored>>,
+    queries: Vec<Query>,
+}
+
+/// Whether the journal takes batches.
+enum Writing {
+    Works,
+    Fails(Unwritten),
+}
+
+/// What the journal did not take.
+struct Unwritten {
+    why: NotStored,
+    since: Timestamp,
+    retry_at: Timestamp,
+    /// A batch that may have been written after all; it stays as it is until that is known.
+    in_doubt: Option<Batch>,
+    /// What came after it, and still grows.
+    batch: Batch,
+    /// Steps that start when all is written.
+    held: Vec<Effect>,
+    /// Inputs let go because too much waits.
+    dropped: u64,
+}
+
+/// The thread's state while it runs.
+struct Life {
+    driver: Driver,
+    engine: Engine,
+    writing: Writing,
+    last_look: Timestamp,
+    last_append: Timestamp,
+    told_offset_ms: i64,
+}
+
 impl Driver {
-    /// Runs `engine` on this thread. `first` are the effects of its making.
-    pub fn run(mut self, mut engine: Engine, first: Vec<Effect>) {
-        (self.release)(first);
-        let mut last = self.clock.now();
+    /// Runs `engine` on this thread until the inbox is closed and empty. Gives it back for a last snapshot, unless
+    /// some of what it knows could not be written.
+    pub fn run(self, engine: Engine, opening: Opening) -> Option<Engine> {
+        let now = self.clock.now();
+        let mut life =
+            Life { driver: self, engine, writing: Writing::Works, last_look: now, last_append: now, told_offset_ms: 0 };
+        life.open(opening);
         loop {
-            let patience =
-                engine.next_deadline().map_or(LONGEST_SLEEP, |due| due.since(self.clock.now())).min(LONGEST_SLEEP);
-            let Some(batch) = self.inbox.take(patience) else { return };
-            let mut effects = Vec::new();
-            if let Some((from, to)) = self.gap_since(last) {
-                engine.handle(to, Input::Resumed { from, to, because: Gap::Blind }, &mut effects);
+            let patience = life.patience();
+            let Some(taken) = life.driver.inbox.take(patience) else { break };
+            let turn = life.turn(taken);
+            life.settle(turn);
+        }
+        life.end()
+    }
+}
+
+impl Life {
+    /// The first batch. What a recovered engine has under way is released again, in place of what this batch decides
+    /// of it: nothing is released twice.
+    fn open(&mut self, opening: Opening) {
+        let now = self.driver.clock.now();
+        let mut turn = Turn::new(Batch::begin(now));
+        turn.effects = opening.effects;
+        for input in opening.inputs {
+            turn.batch.take_in(now, &input);
+            if !(opening.is_first && matches!(input, Input::PolicyReplaced(_))) {
+                self.engine.handle(now, input, &mut turn.effects);
             }
-            let now = self.clock.now();
-            last = now;
-            self.handle_batch(&mut engine, now, batch, effects);
         }
+        self.tell_offset(now, &mut turn);
+        turn.batch.decide(&turn.effects);
+        if !opening.is_first {
+            turn.effects.retain(|effect| match effect {
+                Effect::Deliver(_) | Effect::Probe { .. } | Effect::Desired(_) | Effect::Show(_) => false,
+                Effect::StartStep(_)
+                | Effect::CancelStep { .. }
+                | Effect::Observe { .. }
+                | Effect::Emitted(_)
+                | Effect::Answer { .. } => true,
+            });
+            turn.effects.extend(self.engine.outstanding());
+        }
+        self.driver.inbox.open();
+        self.settle_decided(turn);
     }
 
-    /// A suspended machine, a stopped process or a forward step of the wall clock.
-    fn gap_since(&mut self, last: Timestamp) -> Option<(Timestamp, Timestamp)> {
-        let drift = self.clock.drift();
-        if drift > GAP {
-            self.clock.advance(drift);
-        }
-        let to = self.clock.now();
-        if to.since(last) > GAP + LONGEST_SLEEP || drift > GAP {
-            tracing::warn!(from = %last, %to, "nothing was watched for a while");
-            return Some((last, to));
-        }
-        None
+    fn patience(&self) -> Duration {
+        let now = self.driver.clock.now();
+        let timer = self.engine.next_deadline().map_or(LONGEST_SLEEP, |due| due.since(now));
+        let retry = match &self.writing {
+            Writing::Works => LONGEST_SLEEP,
+            Writing::Fails(unwritten) => unwritten.retry_at.since(now),
+        };
+        timer.min(retry).min(LONGEST_SLEEP)
     }
 
-    fn handle_batch(&mut self, engine: &mut Engine, now: Timestamp, batch: Vec<Waiting>, mut effects: Vec<Effect>) {
-        let mut record = Batch::new(now);
-        let mut done = Vec::new();
-        let mut queries = Vec::new();
-        for waiting in batch {
+    /// Hands what was taken to the engine.
+    fn turn(&mut self, taken: Vec<Waiting>) -> Turn {
+        let batch = match &mut self.writing {
+            Writing::Works => Batch::begin(self.driver.clock.now()),
+            Writing::Fails(unwritten) => std::mem::replace(&mut unwritten.batch, Batch::begin(Timestamp::default())),
+        };
+        let mut turn = Turn::new(batch);
+        self.look_at_the_clock(&mut turn);
+        let now = self.driver.clock.now();
+        let mut idle = true;
+        for waiting in taken {
             match waiting.item {
                 Item::Input(input) => {
-                    record.take_in(&input);
-                    engine.handle(now, input, &mut effects);
+                    idle = false;
+                    if self.has_room_for(&turn.batch, &input) {
+                        turn.batch.take_in(now, &input);
+                        self.engine.handle(now, input, &mut turn.effects);
+                    }
                 }
-                Item::Query(query) => queries.push(query),
+                Item::Query(query) => turn.queries.push(query),
             }
-            done.extend(waiting.done);
+            turn.done.extend(waiting.done);
         }
-        if record.inputs.is_empty() {
-            engine.handle(now, Input::Tick, &mut effects);
+        if idle {
+            self.tick(now, &mut turn);
         }
-        record.decide(&effects);
-        if let Err(error) = self.journal.append(&record) {
-            // callers see their answer's channel close: nothing of this batch is acknowledged or released
-            tracing::error!(%error, "the journal did not take a batch");
-            return;
+        turn
+    }
+
+    /// Time passed. The tick is written where it changed something, and now and then: what only time did is done
+    /// again by the same timers.
+    fn tick(&mut self, now: Timestamp, turn: &mut Turn) {
+        let before = turn.effects.len();
+        self.engine.handle(now, Input::Tick, &mut turn.effects);
+        if turn.effects.len() > before || now.since(self.last_append) >= LONGEST_SLEEP {
+            turn.batch.take_in(now, &Input::Tick);
         }
-        (self.release)(effects);
+    }
+
+    fn has_room_for(&mut self, batch: &Batch, input: &Input) -> bool {
+        let Writing::Fails(unwritten) = &mut self.writing else { return true };
+        let may_go = matches!(input, Input::Events(_) | Input::Observed { .. });
+        if may_go && batch.size() > MAX_UNWRITTEN {
+            unwritten.dropped += 1;
+            return false;
+        }
+        true
+    }
+
+    /// A suspended machine, a stopped process or a forward step of the wall clock is a gap; a smaller difference
+    /// between the clocks is told.
+    fn look_at_the_clock(&mut self, turn: &mut Turn) {
+        let clock = &self.driver.clock;
+        let ahead = clock.offset_ms().saturating_sub(self.told_offset_ms);
+        let jumped = u64::try_from(ahead).map_or(Duration::ZERO, Duration::from_millis);
+        if jumped > GAP {
+            clock.advance(jumped);
+        }
+        let (from, to) = (self.last_look, clock.now());
+        self.last_look = to;
+        if to.since(from) > GAP + LONGEST_SLEEP || jumped > GAP {
+            tracing::warn!(%from, %to, "nothing was watched for a while");
+            let input = Input::Resumed { from, to, because: Gap::Blind };
+            turn.batch.take_in(to, &input);
+            self.engine.handle(to, input, &mut turn.effects);
+        }
+        self.tell_offset(to, turn);
+    }
+
+    fn tell_offset(&mut self, now: Timestamp, turn: &mut Turn) {
+        let offset_ms = self.driver.clock.offset_ms();
+        if offset_ms.abs_diff(self.told_offset_ms) > CLOCK_TOLERANCE_MS {
+            tracing::warn!(offset_ms, "the wall clock and selfheal's time have parted");
+            self.told_offset_ms = offset_ms;
+            let input = Input::ClockMoved { offset_ms };
+            turn.batch.take_in(now, &input);
+            self.engine.handle(now, input, &mut turn.effects);
+        }
+    }
+
+    fn settle(&mut self, mut turn: Turn) {
+        turn.batch.decide(&turn.effects);
+        self.settle_decided(turn);
+    }
+
+    /// Writes the turn and lets out what came of it.
+    fn settle_decided(&mut self, turn: Turn) {
+        match std::mem::replace(&mut self.writing, Writing::Works) {
+            Writing::Works if turn.batch.is_empty() => {
+                let sequence = self.driver.journal.last_sequence();
+                self.let_out(sequence, turn.effects, turn.done, turn.queries);
+            }
+            Writing::Works => match self.append(&turn.batch) {
+                Ok(sequence) => self.let_out(sequence, turn.effects, turn.done, turn.queries),
+                Err(error) => self.begin_failing(error, turn),
+            },
+            Writing::Fails(unwritten) => self.go_on_failing(unwritten, turn),
+        }
+    }
+
+    /// # Errors
+    /// The batch is not written, or nobody can tell.
+    fn append(&mut self, batch: &Batch) -> Result<u64, JournalError> {
+        let journal = &mut self.driver.journal;
+        let expected = journal.last_sequence() + 1;
+        let sequence = match journal.append(batch) {
+            Ok(appended) => appended.sequence,
+            Err(JournalError::Unknown(why)) => match journal.reopen() {
+                Ok(last) if last >= expected => expected,
+                Ok(_) => return Err(JournalError::Refused(why)),
+                Err(_) => return Err(JournalError::Unknown(why)),
+            },
+            Err(refused) => return Err(refused),
+        };
+        self.last_append = self.driver.clock.now();
+        Ok(sequence)
+    }
+
+    /// Writes what waits: first what is in doubt, unless it turns out to be there, then the rest.
+    ///
+    /// # Errors
+    /// Some of it still waits.
+    fn write_down(&mut self, unwritten: &mut Unwritten) -> Result<u64, JournalError> {
+        if let Some(batch) = &unwritten.in_doubt {
+            let expected = self.driver.journal.last_sequence() + 1;
+            if self.driver.journal.reopen()? < expected {
+                self.append(batch)?;
+            }
+            unwritten.in_doubt = None;
+        }
+        match self.append(&unwritten.batch) {
+            Err(JournalError::Unknown(why)) => {
+                let now = self.driver.clock.now();
+                unwritten.in_doubt = Some(std::mem::replace(&mut unwritten.batch, Batch::begin(now)));
+                Err(JournalError::Unknown(why))
+            }
+            other => other,
+        }
+    }
+
+    fn let_out(
+        &mut self,
+        sequence: u64,
+        effects: Vec<Effect>,
+        done: Vec<oneshot::Sender<Stored>>,
+        queries: Vec<Query>,
+    ) {
+        (self.driver.release)(sequence, effects);
         for query in queries {
-            query(engine);
+            query(&self.engine);
         }
         for done in done {
             // the caller may have gone away
-            let _ = done.send(());
+            let _ = done.send(Ok(()));
         }
+    }
+
+    fn begin_failing(&mut self, error: JournalError, mut turn: Turn) {
+        let now = self.driver.clock.now();
+        let (why, in_doubt) = match error {
+            JournalError::Refused(why) => (why, None),
+            JournalError::Unknown(why) => (why, Some(std::mem::replace(&mut turn.batch, Batch::begin(now)))),
+        };
+        tracing::error!(why, "the journal takes nothing: events are refused and no step starts until it does");
+        let input = Input::Storage(Storage::Failing { why: why.clone() });
+        turn.batch.take_in(now, &input);
+        let mut effects = Vec::new();
+        self.engine.handle(now, input, &mut effects);
+        turn.batch.decide(&effects);
+        turn.effects.extend(effects);
+        let why = NotStored(SmolStr::new(why));
+        self.driver.inbox.unwritable(why.clone());
+        let batch = std::mem::replace(&mut turn.batch, Batch::begin(now));
+        let retry_at = now + RETRY;
+        let unwritten = Unwritten { why, since: now, retry_at, in_doubt, batch, held: Vec::new(), dropped: 0 };
+        self.keep(unwritten, turn);
+    }
+
+    fn go_on_failing(&mut self, mut unwritten: Unwritten, mut turn: Turn) {
+        let now = self.driver.clock.now();
+        unwritten.batch = std::mem::replace(&mut turn.batch, Batch::begin(now));
+        if now < unwritten.retry_at {
+            return self.keep(unwritten, turn);
+        }
+        unwritten.retry_at = now + RETRY;
+        match self.write_down(&mut unwritten) {
+            Ok(sequence) => self.end_failing(sequence, unwritten, turn),
+            Err(_) => self.keep(unwritten, turn),
+        }
+    }
+
+    /// What waits goes on waiting. What looks or speaks is let out, what acts is held.
+    fn keep(&mut self, mut unwritten: Unwritten, turn: Turn) {
+        let Turn { effects, done, queries, .. } = turn;
+        let mut free = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::StartStep(_) => unwritten.held.push(effect),
+                Effect::Deliver(mut delivery) => {
+                    Arc::make_mut(&mut delivery.notification).possible_repeat = true;
+                    free.push(Effect::Deliver(delivery));
+                }
+                Effect::Answer { ticket, answer: Ok(_) } => {
+                    let answer = Err(format!(
+                        "done, but it cannot be written down now and may be forgotten by a restart: {}",
+                        unwritten.why.0
+                    ));
+                    free.push(Effect::Answer { ticket, answer });
+                }
+                effect => free.push(effect),
+            }
+        }
+        (self.driver.release)(self.driver.journal.last_sequence() + 1, free);
+        for query in queries {
+            query(&self.engine);
+        }
+        for done in done {
+            // the caller may have gone away
+            let _ = done.send(Err(unwritten.why.clone()));
+        }
+        self.writing = Writing::Fails(unwritten);
+    }
+
+    fn end_failing(&mut self, sequence: u64, unwritten: Unwritten, turn: Turn) {
+        let now = self.driver.clock.now();
+        tracing::warn!(
+            failed_for_s = now.since(unwritten.since).as_secs(),
+            dropped_inputs = unwritten.dropped,
+            "the journal takes batches again"
+        );
+        let Turn { effects, done, queries, .. } = turn;
+        let effects = unwritten.held.into_iter().chain(effects).collect();
+        self.let_out(sequence, effects, done, queries);
+        self.driver.inbox.open();
+        let mut turn = Turn::new(Batch::begin(now));
+        let input = Input::Storage(Storage::Working);
+        turn.batch.take_in(now, &input);
+        self.engine.handle(now, input, &mut turn.effects);
+        self.settle(turn);
+    }
+
+    /// The last try to write what waits.
+    fn end(mut self) -> Option<Engine> {
+        match std::mem::replace(&mut self.writing, Writing::Works) {
+            Writing::Works => Some(self.engine),
+            Writing::Fails(mut unwritten) => match self.write_down(&mut unwritten) {
+                Ok(_) => Some(self.engine),
+                Err(error) => {
+                    tracing::error!(%error, since = %unwritten.since, "what happened since could not be written down");
+                    None
+                }
+            },
+        }
+    }
+}
+
+impl Turn {
+    fn new(batch: Batch) -> Self {
+        Turn { batch, effects: Vec::new(), done: Vec::new(), queries: Vec::new() }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify as Signal, mpsc, oneshot};
 
-use super::driver::Inbox;
+use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
 use crate::adapter::Adapters;
 use crate::api::model::ReadModel;
@@ -211,10 +211,12 @@ async fn tell_events(inbox: &Inbox, events: Vec<Event>) {
         return;
     }
     loop {
-        match inbox.events(events.clone()) {
+        match inbox.watched(events.clone()) {
             Ok(handled) => return drop(handled.await),
-            Err(super::driver::Refused::Closed) => return,
-            Err(super::driver::Refused::Full) => tokio::time::sleep(PAUSE_WHEN_FULL).await,
+            Err(Refused::Closed) => return,
+            Err(Refused::Full | Refused::Recovering | Refused::Unwritable(_)) => {
+                tokio::time::sleep(PAUSE_WHEN_FULL).await
+            }
         }
     }
 }

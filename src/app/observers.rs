@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::{Notify as Signal, watch};
 use tokio::task::JoinHandle;
 
-use super::driver::Inbox;
+use super::inbox::Inbox;
 use crate::adapter::Adapters;
 use crate::engine::{Desired, DesiredDeployment, Input};
 use crate::model::DeploymentId;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
@@ -89,13 +88,13 @@ impl PolicyLoader {
 /// Reloads whenever something in the folder changed, for as long as the program runs.
 pub fn reload_on_save(backend: Arc<EngineBackend>) {
     let (changed, mut changes) = mpsc::channel(1);
-    let watcher = crate::reload::watch(backend.loader.dir(), changed);
+    let watcher = crate::reload::watch(backend.policy_dir(), changed);
     tokio::spawn(async move {
         // it watches for as long as it lives
         let _watcher = watcher;
         while changes.recv().await.is_some() {
             // what becomes of the folder after that is nobody's mistake
-            if backend.draining.load(Ordering::SeqCst) {
+            if backend.is_draining() {
                 return;
             }
             backend.reload().await;

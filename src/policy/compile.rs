@@ -19,6 +19,7 @@ use super::routes;
 use super::rules::{ReadRule, RuleFiles};
 use super::scripts::Scripts;
 use super::steps::Surroundings;
+use super::storage;
 use super::yaml::{Kind, Node, Span, parse};
 use super::{CONFIGURATION, Policy, SourceFile, UnknownDeployments};
 use crate::alert::receiver::Receiver;
@@ -148,6 +149,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let _ = keys.raw("format");
     let server = config::server(reader, keys.section("server"));
     let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
+    let storage = storage::storage(reader, keys.section("storage"));
     let (described, adapter_names) = config::adapters(reader, catalog, keys.section("adapters"));
     let words = [("register", UnknownDeployments::Register), ("reject", UnknownDeployments::Reject)];
     let unknown_deployments =
@@ -196,6 +198,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         version: version(reader.files),
         server,
         data_dir: PathBuf::from(data_dir),
+        storage,
         adapters,
         unknown_deployments,
         deployments: deployments.all,

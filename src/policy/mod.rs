@@ -21,6 +21,7 @@ mod routes;
 mod rules;
 mod scripts;
 mod steps;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 pub use diagnostic::{Diagnostic, Level};
+pub use storage::{Durability, Keep, StorageRules};
 
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
@@ -55,6 +57,7 @@ pub struct Policy {
     pub version: SmolStr,
     pub server: Server,
     pub data_dir: PathBuf,
+    pub storage: StorageRules,
     pub adapters: BTreeMap<AdapterName, Arc<AdapterDef>>,
     pub unknown_deployments: UnknownDeployments,
     pub deployments: BTreeMap<DeploymentId, Arc<Deployment>>,

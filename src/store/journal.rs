@@ -48,12 +48,21 @@ pub enum Decided {
 }
 
 impl Batch {
-    pub fn new(at: Timestamp) -> Batch {
+    pub fn begin(at: Timestamp) -> Batch {
         Batch { at, inputs: Vec::new(), decided: Vec::new() }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
+    /// Bytes it takes in the journal, about.
+    pub fn size(&self) -> usize {
+        0
+    }
+
     /// To be called before the engine consumes the input.
-    pub fn take_in(&mut self, input: &Input) {
+    pub fn take_in(&mut self, _now: Timestamp, input: &Input) {
         self.inputs.push(match input {
             Input::Events(events) => Recorded::Events(events.len()),
             Input::PolicyReplaced(_) => Recorded::PolicyReplaced,
@@ -110,6 +119,12 @@ pub trait Journal: Send {
 
     /// The newest committed batch; 0 before the first.
     fn last_sequence(&self) -> u64;
+
+    /// After an unknown commit: looks anew what is written, and gives the last sequence.
+    ///
+    /// # Errors
+    /// It cannot be read now.
+    fn reopen(&mut self) -> Result<u64, JournalError>;
 }
 
 /// Counts everything, and keeps the newest batches to look at. Forgets with the process.
@@ -160,6 +175,10 @@ impl Journal for MemoryJournal {
     fn last_sequence(&self) -> u64 {
         self.counts.batches
     }
+
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        Ok(self.counts.batches)
+    }
 }
 
 #[cfg(test)]
@@ -177,9 +196,9 @@ mod tests {
         let mut journal = MemoryJournal::default();
         assert_eq!(journal.last_sequence(), 0);
         for turn in 1..=200 {
-            let mut batch = Batch::new(Timestamp::from_millis(turn));
-            batch.take_in(&Input::Events(vec![event(), event()]));
-            batch.take_in(&Input::Tick);
+            let mut batch = Batch::begin(Timestamp::from_millis(turn));
+            batch.take_in(Timestamp::default(), &Input::Events(vec![event(), event()]));
+            batch.take_in(Timestamp::default(), &Input::Tick);
             batch.decide(&[Effect::Observe { deployment: "web".into() }]);
             assert_eq!(journal.append(&batch).map(|appended| appended.sequence), Ok(turn.unsigned_abs()));
         }

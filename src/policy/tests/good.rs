@@ -345,3 +345,13 @@ fn a_rules_hash_changes_with_what_decides_its_answer_only() {
     assert_ne!(before, hash("eu|us|no", "eu|no"));
     assert_ne!(before, hash("warning: 70", "warning: 75"));
 }
+
+#[test]
+fn storage_has_defaults_and_bounds() {
+    let of = |text: &str| good(&[("selfheal.yaml", &format!("format: 1\n{text}"))]).storage;
+    assert_eq!(of(""), crate::policy::StorageRules::default());
+    let all = of("storage:\n  durability: 100ms\n  journal: { keep: 1d }\n  history: { max_size: 1GiB }\n");
+    assert_eq!(all.durability, crate::policy::Durability::Interval(std::time::Duration::from_millis(100)));
+    assert_eq!(all.journal.age, std::time::Duration::from_secs(86_400));
+    assert_eq!(all.history.size, crate::model::Bytes(1 << 30));
+}

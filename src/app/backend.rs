@@ -1,0 +1,207 @@
+//! The engine as the API and the watcher of the policy folder see it.
+//!
+//! Invariant: nothing is answered as taken before the engine's thread said that it is written down.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::clock;
+use super::effects::Tickets;
+use super::inbox::{Inbox, Refused};
+use super::policies::{LoadFailure, PolicyLoader};
+use crate::api::{Backend, Busy, Ingested, ReloadAnswer};
+use crate::engine::view::DeploymentView;
+use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
+use crate::model::DeploymentId;
+use crate::policy::{Policy, UnknownDeployments};
+use crate::source::ingest;
+
+/// The engine as the API sees it.
+pub struct EngineBackend {
+    pub(super) inbox: Inbox,
+    policy: Mutex<Arc<Policy>>,
+    loader: PolicyLoader,
+    tickets: Tickets,
+    next_ticket: AtomicU64,
+    draining: AtomicBool,
+    reloading: tokio::sync::Mutex<()>,
+    /// Fingerprint of the last text that did not compile, so that it is said once.
+    refused_source: Mutex<Option<u64>>,
+}
+
+impl EngineBackend {
+    pub(super) fn new(inbox: Inbox, policy: Arc<Policy>, loader: PolicyLoader, tickets: Tickets) -> Self {
+        EngineBackend {
+            inbox,
+            policy: Mutex::new(policy),
+            loader,
+            tickets,
+            next_ticket: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+            reloading: tokio::sync::Mutex::new(()),
+            refused_source: Mutex::new(None),
+        }
+    }
+
+    /// From now on no event is taken and no save is loaded.
+    pub(super) fn stop_taking(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn policy_dir(&self) -> &Path {
+        self.loader.dir()
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> Result<Ingested, Busy> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(Busy::Draining);
+        }
+        // asked before a large body is parsed for nothing
+        self.inbox.takes_events().map_err(busy)?;
+        let arrival = clock::wall();
+        let policy = self.policy();
+        let parse = move || {
+            let limits = ingest::Limits::default();
+            let mut parsed = ingest::parse(&body, content_type.as_deref(), arrival, &limits);
+            if policy.unknown_deployments == UnknownDeployments::Reject {
+                parsed.admit(&limits, |event| match policy.deployments.contains_key(&event.deployment) {
+                    true => Ok(()),
+                    false => Err(unknown_deployment(&policy, &event.deployment)),
+                });
+            }
+            parsed
+        };
+        let parsed = tokio::task::spawn_blocking(parse).await.map_err(|_| Busy::Draining)?;
+        let taken = Ingested {
+            accepted: parsed.events.len(),
+            rejected: parsed.errors.len() + parsed.more_errors,
+            errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
+        };
+        if !parsed.events.is_empty() {
+            let stored = self.inbox.events(parsed.events).map_err(busy)?;
+            let stored = stored.await.map_err(|_| Busy::Draining)?;
+            stored.map_err(|why| busy(Refused::Unwritable(why)))?;
+        }
+        Ok(taken)
+    }
+
+    async fn operate(&self, who: String, command: OperatorCommand) -> Result<OperatorAnswer, String> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::SeqCst);
+        let (answer, wait) = oneshot::channel();
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, answer);
+        let taken = self.inbox.operator(Input::Operator(Operator { who, command, ticket }));
+        if let Err(refused) = taken {
+            self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+            return Err(refused.to_string());
+        }
+        wait.await.unwrap_or_else(|_| Err(Refused::Closed.to_string()))
+    }
+
+    /// Reads and compiles the folder. A good policy that differs goes live, a bad one changes nothing.
+    pub async fn reload(self: &Arc<Self>) -> ReloadAnswer {
+        let _one_at_a_time = self.reloading.lock().await;
+        let this = self.clone();
+        let loaded = tokio::task::spawn_blocking(move || this.loader.load()).await;
+        match loaded {
+            Ok(Ok(policy)) => self.take_policy(Arc::new(policy)).await,
+            Ok(Err(failure)) => self.refuse_policy(failure).await,
+            Err(error) => ReloadAnswer::Failed(format!("loading the policy failed: {error}")),
+        }
+    }
+
+    async fn take_policy(&self, policy: Arc<Policy>) -> ReloadAnswer {
+        let before = self.policy();
+        let was_refused = self.refused_source.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
+        let version = policy.version.to_string();
+        if policy.version == before.version && !was_refused {
+            return ReloadAnswer::Unchanged { version };
+        }
+        if policy.server != before.server || policy.data_dir != before.data_dir {
+            tracing::warn!("`server` and `data_dir` change by restart only; the rest of the policy is live now");
+        }
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
+        match self.inbox.operator(Input::PolicyReplaced(policy.clone())) {
+            Ok(handled) => {
+                if handled.await.is_err() {
+                    return ReloadAnswer::Failed(Refused::Closed.to_string());
+                }
+            }
+            Err(refused) => return ReloadAnswer::Failed(refused.to_string()),
+        }
+        tracing::info!(version, rules = policy.rules.len(), playbooks = policy.playbooks.len(), "policy is live");
+        ReloadAnswer::Live { version, warnings: policy.warnings.clone() }
+    }
+
+    async fn refuse_policy(&self, failure: LoadFailure) -> ReloadAnswer {
+        let fingerprint = failure.fingerprint();
+        let before = self.refused_source.lock().unwrap_or_else(PoisonError::into_inner).replace(fingerprint);
+        let diagnostics = failure.diagnostics();
+        if before != Some(fingerprint) {
+            tracing::error!("the policy did not compile; the old one stays live\n{failure}");
+            if let Ok(handled) = self.inbox.operator(Input::PolicyInvalid(diagnostics.clone())) {
+                // an engine that ends meanwhile takes the old policy with it
+                let _ = handled.await;
+            }
+        }
+        ReloadAnswer::Refused(diagnostics)
+    }
+}
+
+fn busy(refused: Refused) -> Busy {
+    match refused {
+        Refused::Full => Busy::Full,
+        Refused::Closed => Busy::Draining,
+        Refused::Recovering => Busy::Recovering,
+        Refused::Unwritable(why) => Busy::Unwritable(why.0),
+    }
+}
+
+fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {
+    let near = policy
+        .deployments
+        .keys()
+        .map(|known| (strsim::damerau_levenshtein(known.as_str(), id.as_str()), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    match near {
+        Some((_, known)) => format!("deployment `{id}` is not listed; did you mean `{known}`?"),
+        None => format!("deployment `{id}` is not listed, and `unknown_deployments` is `reject`"),
+    }
+}
+
+impl Backend for EngineBackend {
+    fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> BoxFuture<'_, Result<Ingested, Busy>> {
+        Box::pin(EngineBackend::ingest(self, body, content_type))
+    }
+
+    fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>> {
+        Box::pin(EngineBackend::operate(self, who, command))
+    }
+
+    fn reload(self: Arc<Self>) -> BoxFuture<'static, ReloadAnswer> {
+        Box::pin(async move { EngineBackend::reload(&self).await })
+    }
+
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>> {
+        Box::pin(async {
+            let answer = self.inbox.query(|engine| engine.detect().deployment_views()).map_err(busy)?;
+            answer.await.map_err(|_| Busy::Draining)
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::SeqCst) && self.inbox.takes_events() != Err(Refused::Recovering)
+    }
+}

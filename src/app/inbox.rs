@@ -1,0 +1,268 @@
+//! The lanes into the engine's thread, each bounded, served in order of urgency: operators, ends of effects, health
+//! and signals, metrics. Only the last two ever refuse because of load.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use smol_str::SmolStr;
+use tokio::sync::oneshot;
+
+use crate::engine::{Engine, Input};
+use crate::model::{Event, EventKind};
+
+/// Events that may wait in each of the two lanes for events. Above it a caller is told to come back (429).
+const MAX_WAITING_EVENTS: usize = 200_000;
+/// Words of operators that may wait.
+const MAX_WAITING_OPERATORS: usize = 1_000;
+/// Items handed out at once: enough to spread the cost of a commit, few enough that timers are not late.
+const MAX_BATCH: usize = 256;
+
+/// Why an input was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("the queue is full; try again in a second")]
+    Full,
+    #[error("selfheal is shutting down")]
+    Closed,
+    #[error("selfheal has not recovered yet; try again in a second")]
+    Recovering,
+    #[error("{0}")]
+    Unwritable(NotStored),
+}
+
+/// The journal does not hold what was handed over: it may be lost, and has to be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("events cannot be written down now: {0}")]
+pub struct NotStored(pub SmolStr);
+
+/// What becomes of an input: on disk, or not.
+pub type Stored = Result<(), NotStored>;
+
+pub(super) type Query = Box<dyn FnOnce(&Engine) + Send>;
+
+pub(super) enum Item {
+    Input(Input),
+    Query(Query),
+}
+
+pub(super) struct Waiting {
+    pub item: Item,
+    pub done: Option<oneshot::Sender<Stored>>,
+}
+
+/// Whether events are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Gate {
+    /// Nothing is taken before recovery has ended.
+    #[default]
+    Recovering,
+    Open,
+    /// The journal takes nothing: only what selfheal itself watches goes on.
+    Unwritable(NotStored),
+    Closed,
+}
+
+#[derive(Default)]
+struct Lanes {
+    operator: VecDeque<Waiting>,
+    ends: VecDeque<Waiting>,
+    urgent: VecDeque<Waiting>,
+    metrics: VecDeque<Waiting>,
+    urgent_events: usize,
+    metric_events: usize,
+    gate: Gate,
+}
+
+/// The lanes into the engine. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Inbox {
+    shared: Arc<(Mutex<Lanes>, Condvar)>,
+}
+
+impl Inbox {
+    pub fn new() -> Self {
+        Inbox::default()
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
+        self.shared.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, lane: impl FnOnce(&mut Lanes) -> Result<(), Refused>) -> Result<(), Refused> {
+        let mut lanes = self.lanes();
+        match &lanes.gate {
+            Gate::Closed => return Err(Refused::Closed),
+            Gate::Recovering => return Err(Refused::Recovering),
+            Gate::Open | Gate::Unwritable(_) => {}
+        }
+        lane(&mut lanes)?;
+        self.shared.1.notify_one();
+        Ok(())
+    }
+
+    /// Takes events from outside. Resolves once their batch is appended, or is known not to be.
+    ///
+    /// # Errors
+    /// The lane is full, the journal takes nothing or the engine is not there; nothing of it was taken.
+    pub fn events(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.push_events(events, |lanes| match &lanes.gate {
+            Gate::Unwritable(why) => Err(Refused::Unwritable(why.clone())),
+            Gate::Recovering | Gate::Open | Gate::Closed => Ok(()),
+        })
+    }
+
+    /// Takes events that selfheal watched itself: also while nothing can be written, so that alerts go on.
+    ///
+    /// # Errors
+    /// The lane is full or the engine is not there; nothing of it was taken.
+    pub fn watched(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.push_events(events, |_| Ok(()))
+    }
+
+    fn push_events(
+        &self,
+        events: Vec<Event>,
+        admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
+    ) -> Result<oneshot::Receiver<Stored>, Refused> {
+        let (done, wait) = oneshot::channel();
+        let (metrics, urgent): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|event| matches!(event.kind, EventKind::Metric { .. }));
+        self.push(|lanes| {
+            admit(lanes)?;
+            if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS
+                || lanes.metric_events + metrics.len() > MAX_WAITING_EVENTS
+            {
+                return Err(Refused::Full);
+            }
+            lanes.urgent_events += urgent.len();
+            lanes.metric_events += metrics.len();
+            // the slower lane carries the answer
+            let (for_urgent, for_metrics) = if metrics.is_empty() { (Some(done), None) } else { (None, Some(done)) };
+            if !urgent.is_empty() || metrics.is_empty() {
+                lanes.urgent.push_back(Waiting { item: Item::Input(Input::Events(urgent)), done: for_urgent });
+            }
+            if !metrics.is_empty() {
+                lanes.metrics.push_back(Waiting { item: Item::Input(Input::Events(metrics)), done: for_metrics });
+            }
+            Ok(())
+        })?;
+        Ok(wait)
+    }
+
+    /// The end of something the engine asked for, or what it learnt from it. Always has room: what is under way is
+    /// bounded by the engine.
+    pub fn end(&self, input: Input) {
+        // when the engine is gone nobody waits for the end
+        let _ = self.push(|lanes| {
+            lanes.ends.push_back(Waiting { item: Item::Input(input), done: None });
+            Ok(())
+        });
+    }
+
+    /// # Errors
+    /// Too many are waiting, or the engine is not there.
+    pub fn operator(&self, input: Input) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.operator_item(Item::Input(input))
+    }
+
+    /// Runs `query` between two inputs, on the engine's thread.
+    ///
+    /// # Errors
+    /// Too many are waiting, or the engine is not there.
+    pub fn query<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Engine) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, Refused> {
+        let (answer, wait) = oneshot::channel();
+        self.operator_item(Item::Query(Box::new(move |engine| {
+            // the asker may have gone away
+            let _ = answer.send(query(engine));
+        })))?;
+        Ok(wait)
+    }
+
+    fn operator_item(&self, item: Item) -> Result<oneshot::Receiver<Stored>, Refused> {
+        let (done, wait) = oneshot::channel();
+        self.push(|lanes| {
+            if lanes.operator.len() >= MAX_WAITING_OPERATORS {
+                return Err(Refused::Full);
+            }
+            lanes.operator.push_back(Waiting { item, done: Some(done) });
+            Ok(())
+        })?;
+        Ok(wait)
+    }
+
+    /// Whether events from outside are taken now.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn takes_events(&self) -> Result<(), Refused> {
+        match &self.lanes().gate {
+            Gate::Open => Ok(()),
+            Gate::Recovering => Err(Refused::Recovering),
+            Gate::Closed => Err(Refused::Closed),
+            Gate::Unwritable(why) => Err(Refused::Unwritable(why.clone())),
+        }
+    }
+
+    /// Recovery has ended, or the journal takes batches again.
+    pub(super) fn open(&self) {
+        self.set(Gate::Open);
+    }
+
+    pub(super) fn unwritable(&self, why: NotStored) {
+        self.set(Gate::Unwritable(why));
+    }
+
+    fn set(&self, gate: Gate) {
+        let mut lanes = self.lanes();
+        if lanes.gate != Gate::Closed {
+            lanes.gate = gate;
+        }
+    }
+
+    /// Lets the engine's thread end after what is waiting now.
+    pub fn close(&self) {
+        self.lanes().gate = Gate::Closed;
+        self.shared.1.notify_one();
+    }
+
+    /// Waits for items, at most `patience`; empty when none came. `None` when closed and drained.
+    pub(super) fn take(&self, patience: Duration) -> Option<Vec<Waiting>> {
+        let lanes = self.lanes();
+        let (mut lanes, _) = self
+            .shared
+            .1
+            .wait_timeout_while(lanes, patience, |lanes| lanes.is_empty() && lanes.gate != Gate::Closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        if lanes.is_empty() && lanes.gate == Gate::Closed {
+            return None;
+        }
+        Some(std::iter::from_fn(|| lanes.next()).take(MAX_BATCH).collect())
+    }
+}
+
+impl Lanes {
+    fn is_empty(&self) -> bool {
+        self.operator.is_empty() && self.ends.is_empty() && self.urgent.is_empty() && self.metrics.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Waiting> {
+        if let Some(waiting) = self.operator.pop_front().or_else(|| self.ends.pop_front()) {
+            return Some(waiting);
+        }
+        let events = |waiting: &Waiting| match &waiting.item {
+            Item::Input(Input::Events(events)) => events.len(),
+            _ => 0,
+        };
+        if let Some(waiting) = self.urgent.pop_front() {
+            self.urgent_events -= events(&waiting);
+            return Some(waiting);
+        }
+        let waiting = self.metrics.pop_front()?;
+        self.metric_events -= events(&waiting);
+        Some(waiting)
+    }
+}
