@@ -14,19 +14,23 @@ pub fn json(value: &Value) {
 
 /// Prints rows under a head: aligned, cut to the terminal's width, without lines in a pipe.
 pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
+    let arrangement = match std::io::stdout().is_terminal() {
+        true => ContentArrangement::Dynamic,
+        false => ContentArrangement::Disabled,
+    };
+    for line in lines(head, rows, arrangement) {
+        anstream::println!("{line}");
+    }
+}
+
+fn lines(head: &[&str], rows: Vec<Vec<String>>, arrangement: ContentArrangement) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head.iter().map(|title| title.to_uppercase()));
-    if std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    } else {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
+    table.set_content_arrangement(arrangement);
     for row in rows {
         table.add_row(row);
     }
-    for line in table.lines() {
-        anstream::println!("{}", line.trim_end());
-    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// Colours a word by what it means; `anstream` strips it where colour is not wanted.
@@ -58,5 +62,19 @@ pub fn time(value: &Value) -> String {
     match text.split_once('T') {
         Some((day, clock)) => format!("{day} {}", clock.get(..8).unwrap_or(clock)),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_takes_no_room_in_a_column() {
+        let rows = vec![vec![tinted("firing"), "one".to_owned()], vec!["plain".to_owned(), "two".to_owned()]];
+        let shown = lines(&["state", "who"], rows, ContentArrangement::Disabled);
+        let plain: Vec<String> = shown.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
+        let columns: Vec<_> = plain.iter().zip(["WHO", "one", "two"]).map(|(line, word)| line.find(word)).collect();
+        assert!(columns[0].is_some() && columns.iter().all(|column| *column == columns[0]), "{plain:#?}");
     }
 }

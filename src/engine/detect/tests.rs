@@ -106,6 +106,7 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         version: "0".into(),
         server: Server { listen: String::new(), external_url: String::new() },
         data_dir: PathBuf::new(),
+        storage: crate::policy::StorageRules::default(),
         adapters: BTreeMap::new(),
         unknown_deployments: UnknownDeployments::Register,
         deployments: deployments.into_iter().map(|own| (own.id.clone(), Arc::new(own))).collect(),

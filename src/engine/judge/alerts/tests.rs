@@ -73,6 +73,7 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         version: "0".into(),
         server: Server { listen: String::new(), external_url: String::new() },
         data_dir: "data".into(),
+        storage: crate::policy::StorageRules::default(),
         adapters: BTreeMap::new(),
         unknown_deployments: UnknownDeployments::Register,
         deployments: BTreeMap::from([(checkout.id.clone(), Arc::new(checkout))]),

@@ -125,6 +125,7 @@ pub fn policy() -> Policy {
         version: "1".into(),
         server: Server { listen: String::new(), external_url: String::new() },
         data_dir: "data".into(),
+        storage: crate::policy::StorageRules::default(),
         adapters: BTreeMap::from([("local".into(), Arc::new(adapter()))]),
         unknown_deployments: UnknownDeployments::Register,
         deployments: deployments.into_iter().map(|entry| (entry.id.clone(), Arc::new(entry))).collect(),
