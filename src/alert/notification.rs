@@ -87,7 +87,26 @@ pub struct Notification {
     pub merged: u32,
     /// After a commit that could not be written: this may repeat an earlier message.
     pub possible_repeat: bool,
+    /// selfheal did not watch for a while since the last message.
+    pub unwatched: Option<Unwatched>,
     pub external_url: String,
+}
+
+/// A span in which selfheal saw nothing: what happened then nobody knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unwatched {
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+impl Unwatched {
+    /// Of several, all of it.
+    pub fn with(self, other: Option<Unwatched>) -> Unwatched {
+        match other {
+            Some(other) => Unwatched { from: self.from.min(other.from), to: self.to.max(other.to) },
+            None => self,
+        }
+    }
 }
 
 impl Notification {
@@ -351,6 +370,7 @@ mod tests {
             news,
             merged: 1,
             possible_repeat: false,
+            unwatched: None,
             external_url: String::new(),
         }
     }

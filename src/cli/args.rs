@@ -50,6 +50,8 @@ pub enum Command {
     Resume(ReasonArgs),
     /// Load the policy folder again
     Reload(ReloadArgs),
+    /// Salvage what is readable of a damaged journal, and say what is lost
+    Repair(RepairArgs),
 }
 
 /// Where the policy is.
@@ -95,9 +97,28 @@ pub struct RunArgs {
     /// Listen beyond loopback although the API asks nobody who they are
     #[arg(long)]
     pub allow_unauthenticated: bool,
+    /// Go on although the journal ends in what this machine's clock calls the future
+    #[arg(long)]
+    pub accept_clock: bool,
     /// Log as text or as JSON lines
     #[arg(long, value_enum, default_value = "text")]
     pub log: LogFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  selfheal repair --policy my-policy\n\nNothing is deleted: damaged files are moved aside. \
+                  Exits 1 when something is lost."
+)]
+pub struct RepairArgs {
+    #[command(flatten)]
+    pub policy: PolicyArgs,
+    /// Data folder, over the file's
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -70,5 +70,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Pause(args) => verbs::pause(args).await,
         Command::Resume(args) => verbs::resume(args).await,
         Command::Reload(args) => verbs::reload(args).await,
+        Command::Repair(args) => todo!("{args:?}"),
     }
 }

@@ -4,7 +4,7 @@
 //! character of an event's text, so that nothing a monitored program says can act on a terminal or a mail reader.
 
 use crate::alert::notification::{
-    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, News, Notification, RemediationFacts, RunFacts,
+    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, News, Notification, RemediationFacts, RunFacts, Unwatched,
 };
 use crate::model::units::format_duration;
 use crate::model::{Severity, Timestamp};
@@ -169,6 +169,12 @@ fn notices(notification: &Notification) -> Vec<String> {
             "Possible repeat: the engine could not write down that it sent this, so you may have seen it before."
                 .to_owned(),
         );
+    }
+    if let Some(Unwatched { from, to }) = notification.unwatched {
+        let span = format_duration(to.since(from));
+        notices.push(format!(
+            "selfheal did not watch for {span}, from {from} to {to}: what happened in between is not known."
+        ));
     }
     if notification.merged > 1 {
         notices.push(format!(

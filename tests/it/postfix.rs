@@ -222,6 +222,7 @@ fn delivery(def: EmailDef) -> Delivery {
         news: Vec::new(),
         merged: 1,
         possible_repeat: false,
+        unwatched: None,
         external_url: "http://127.0.0.1:9494".to_owned(),
     };
     Delivery {

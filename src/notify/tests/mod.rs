@@ -105,6 +105,7 @@ fn notification(alerts: Vec<AlertFacts>) -> Notification {
         news: Vec::new(),
         merged: 1,
         possible_repeat: false,
+        unwatched: None,
         external_url: "http://127.0.0.1:9494".to_owned(),
     }
 }

@@ -1,6 +1,7 @@
 //! What people read.
 
 use super::*;
+use crate::alert::notification::Unwatched;
 use crate::notify::{html, text};
 
 fn plain(notification: &Notification) -> String {
@@ -51,13 +52,21 @@ fn an_end_is_told_for_what_it_is() {
 fn repeats_and_merges_are_said() {
     let mut message = firing();
     message.possible_repeat = true;
+    message.unwatched = Some(Unwatched { from: message.at - Duration::from_secs(600), to: message.at });
     message.merged = 4;
     message.truncated = 23;
     message.alerts[0].change = AlertChangeWord::FiringAgain;
     message.alerts[0].relapse = 2;
     message.alerts[0].without_data = true;
     let text = plain(&message);
-    for said in ["Possible repeat", "4 notifications are merged", "and 23 more alerts", "relapse 2", "without data"] {
+    for said in [
+        "Possible repeat",
+        "did not watch for 10m",
+        "4 notifications are merged",
+        "and 23 more alerts",
+        "relapse 2",
+        "without data",
+    ] {
         assert!(text.contains(said), "{said}: {text}");
     }
 }

@@ -59,6 +59,7 @@ fn with_alerts(notification: &Notification, detail: Detail, shown: usize) -> Val
         payload.insert("news".to_owned(), json!(notification.news));
         payload.insert("merged".to_owned(), json!(notification.merged));
         payload.insert("possibleRepeat".to_owned(), json!(notification.possible_repeat));
+        payload.insert("unwatched".to_owned(), json!(notification.unwatched));
     }
     payload
 }
@@ -147,6 +148,7 @@ pub fn pagerduty(delivery: &Delivery, routing_key: &str) -> Value {
         "text": clean(&plain(&story), MAX_PAGERDUTY_DETAILS),
         "labels": notification.group_labels,
         "possible_repeat": notification.possible_repeat,
+        "unwatched": notification.unwatched,
     });
     payload.insert("custom_details".to_owned(), details);
     let mut event = json!({

@@ -9,7 +9,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::alert::notification::{
-    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, GroupStatus, News, NewsKind, Notification,
+    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, GroupStatus, News, NewsKind, Notification, Unwatched,
 };
 use crate::alert::route::Route;
 use crate::model::{AlertKey, GroupId, Labels, ReceiverName, Severity, Timestamp};
@@ -152,6 +152,8 @@ pub(super) struct Group {
     pub(super) news: Vec<WaitingNews>,
     /// News that gave way since the last message.
     crowded_out: usize,
+    /// Not watched, and not told yet.
+    unwatched: Option<Unwatched>,
 }
 
 /// What a flush came to.
@@ -175,6 +177,14 @@ impl Group {
             members: BTreeMap::new(),
             news: Vec::new(),
             crowded_out: 0,
+            unwatched: None,
+        }
+    }
+
+    /// Nobody watched its alerts for a while: the next message says so, and who knows of a firing one gets one for it.
+    pub(super) fn went_unwatched(&mut self, span: Unwatched) {
+        if !self.is_idle() {
+            self.unwatched = Some(span.with(self.unwatched));
         }
     }
 
@@ -206,7 +216,9 @@ impl Group {
     }
 
     fn may_say(&self) -> bool {
-        self.members.values().any(Member::has_word) || self.news.iter().any(|news| !self.is_held_back(news))
+        self.members.values().any(Member::has_word)
+            || self.news.iter().any(|news| !self.is_held_back(news))
+            || (self.unwatched.is_some() && self.knows_a_firing_one())
     }
 
     /// News of a repair whose alert is held back: both are one message.
@@ -272,7 +284,7 @@ impl Group {
             has_word |= change != AlertChangeWord::Same;
             listed.push(AlertFacts { change, ..member.facts.clone() });
         }
-        if cause == Cause::Repeat {
+        if cause == Cause::Repeat || self.unwatched.is_some() {
             has_word |= !listed.is_empty();
         }
         for news in &news {
@@ -284,6 +296,7 @@ impl Group {
         let left = self.remember(&about);
         self.flushed_at = Some(now);
         self.said_at = Some(now);
+        let unwatched = self.unwatched.take();
         if !has_word {
             return Flushed { notification: None, left };
         }
@@ -304,6 +317,7 @@ impl Group {
             news: self.worded(news),
             merged: 1,
             possible_repeat: false,
+            unwatched,
             external_url: external_url.to_owned(),
         };
         arrange(&mut notification);

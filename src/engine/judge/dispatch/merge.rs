@@ -26,6 +26,7 @@ pub(super) fn merge(earlier: Notification, mut later: Notification) -> Notificat
     };
     later.alerts = all;
     later.possible_repeat |= earlier.possible_repeat;
+    later.unwatched = later.unwatched.map(|span| span.with(earlier.unwatched)).or(earlier.unwatched);
     if earlier.group != later.group {
         later.group_labels = in_common(&earlier.group_labels, &later.group_labels);
     }

@@ -14,11 +14,12 @@ mod merge;
 mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::alerts::{Alert, Alerts};
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
-use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts};
+use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts, Unwatched};
 use crate::engine::input::DeliveryResult;
 use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
@@ -67,6 +68,9 @@ impl Known for Judged<'_> {
     }
 }
 
+/// A shorter time in which nothing was watched is not worth a message (SPEC §2.3 calls a longer one a gap).
+const UNWATCHED_TOLD: Duration = Duration::from_secs(30);
+
 impl Dispatch {
     pub fn new(_start: Timestamp) -> Self {
         Dispatch::default()
@@ -104,9 +108,20 @@ impl Dispatch {
         self.adopt_policy(turn, &Judged { alerts, remedy });
     }
 
-    /// What piled up while nothing was watched is one message.
-    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, _to: Timestamp) {
+    /// What piled up while nothing was watched is one message. Each group says once that nobody watched, where that
+    /// was for long enough to be told.
+    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, to: Timestamp) {
         self.lanes.merge_since(turn, from);
+        if to.since(from) <= UNWATCHED_TOLD {
+            return;
+        }
+        let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+        for key in keys {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.went_unwatched(Unwatched { from, to });
+            }
+            self.arm(turn.now, &key);
+        }
     }
 
     /// Notifications that wait for another try, for their group or for their receiver's rate.

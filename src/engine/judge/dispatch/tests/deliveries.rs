@@ -164,6 +164,25 @@ fn what_piled_up_unwatched_is_one_message() {
 }
 
 #[test]
+fn a_group_says_once_that_nobody_watched() {
+    let mut bench = Bench::new();
+    bench.policy.route.repeat_interval = secs(100_000);
+    bench.fires("HighCpu", "shop", Warning).at(secs(600));
+    assert_eq!(bench.sent().len(), 1);
+    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(600)), at(secs(620))));
+    bench.at(secs(2_000));
+    assert_eq!(bench.sent().len(), 1, "a short stop is not worth a message");
+    bench.at(secs(5_000));
+    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(2_000)), at(secs(5_000))));
+    bench.at(secs(20_000));
+    assert_eq!(bench.sent().len(), 2, "{:?}", bench.sent());
+    let told = bench.last().unwatched.expect("the gap is named");
+    assert_eq!((told.from, told.to), (at(secs(2_000)), at(secs(5_000))));
+    bench.resolves("HighCpu", "shop").at(secs(30_000));
+    assert_eq!((bench.sent().len(), bench.last().unwatched), (3, None), "only once");
+}
+
+#[test]
 fn a_lane_that_is_full_merges_its_newest_and_loses_nothing() {
     let mut bench = Bench::new();
     bench.peer = Box::new(|_| None);
