@@ -1,0 +1,196 @@
+//! Opening a data folder: the newest good snapshot, and the journal after it.
+
+use std::path::{Path, PathBuf};
+
+use super::journal::{Limits, SegmentName, SqliteJournal, segments};
+use super::record::StoredBatch;
+use super::snapshot::{Snapshot, Snapshots};
+use super::{Policies, StoreError};
+use crate::policy::Durability;
+use crate::store::journal::SegmentReader;
+
+/// Of the whole folder.
+const FORMAT: u64 = 1;
+const FORMAT_FILE: &str = "format";
+
+/// How a journal is written.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StoreOptions {
+    pub durability: Durability,
+    pub limits: Limits,
+}
+
+/// A data folder. Whoever opens it holds its lock.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// What a data folder holds.
+pub struct Opened {
+    /// Not decoded yet: a state that does not decode is passed over as a damaged file is.
+    pub snapshots: Candidates,
+    pub policies: Policies,
+    /// What was found wrong and passed over, for people.
+    pub notes: Vec<String>,
+}
+
+/// The snapshots there are, newest first. The last resort is none at all, where the journal still begins at its
+/// beginning.
+pub struct Candidates {
+    files: Snapshots,
+    sequences: Vec<u64>,
+}
+
+impl Candidates {
+    /// The next older one.
+    pub fn next(&mut self, notes: &mut Vec<String>) -> Option<Snapshot> {
+        while let Some(sequence) = self.sequences.pop() {
+            match self.files.read(sequence) {
+                Ok(snapshot) => return Some(snapshot),
+                Err(error) => notes.push(format!("a snapshot is passed over for the one before: {error}")),
+            }
+        }
+        None
+    }
+}
+
+impl Store {
+    pub fn at(dir: &Path) -> Self {
+        Store { dir: dir.to_owned() }
+    }
+
+    pub fn journal_dir(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::of(self.dir.join("snapshot"))
+    }
+
+    /// # Errors
+    /// The folder was written by a later version, or cannot be read.
+    pub fn open(&self) -> Result<Opened, StoreError> {
+        self.check_format()?;
+        let files = self.snapshots();
+        let snapshots = Candidates { sequences: files.sequences()?, files };
+        Ok(Opened { snapshots, policies: Policies::open(&self.dir)?, notes: Vec::new() })
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let path = self.dir.join(FORMAT_FILE);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match text.trim().parse::<u64>() {
+                Ok(FORMAT) => Ok(()),
+                Ok(format) if format > FORMAT => Err(StoreError::Newer { path: self.dir.clone(), format }),
+                _ => Err(StoreError::damaged(&path, "it names no format")),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(&self.dir).map_err(|error| StoreError::io(&self.dir, error))?;
+                std::fs::write(&path, format!("{FORMAT}\n")).map_err(|error| StoreError::io(&path, error))
+            }
+            Err(error) => Err(StoreError::io(&path, error)),
+        }
+    }
+
+    /// The batches after `sequence`, in order.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn tail(&self, sequence: u64) -> Result<Tail, StoreError> {
+        let dir = self.journal_dir();
+        let mut names = segments(&dir).map_err(|error| StoreError::io(&dir, error))?;
+        // a segment ends where the next begins
+        let skip = names.iter().skip(1).take_while(|next| next.first <= sequence + 1).count();
+        names.drain(..skip);
+        names.reverse();
+        Ok(Tail { dir, names, open: None, rows: Vec::new().into_iter(), last: sequence, is_over: false })
+    }
+
+    /// The journal, ready to go on after `last_sequence`. `on_closed` is told of every segment that is complete.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn journal(
+        &self,
+        options: StoreOptions,
+        last_sequence: u64,
+        on_closed: Box<dyn FnMut() + Send>,
+    ) -> Result<SqliteJournal, StoreError> {
+        SqliteJournal::open(self.journal_dir(), options.durability, options.limits, last_sequence, on_closed)
+    }
+}
+
+/// Batches in order, without a hole.
+pub struct Tail {
+    dir: PathBuf,
+    /// Those to come, the next one last.
+    names: Vec<SegmentName>,
+    open: Option<(SegmentReader, PathBuf)>,
+    rows: std::vec::IntoIter<crate::store::journal::Row>,
+    last: u64,
+    /// Nothing comes after an error.
+    is_over: bool,
+}
+
+impl Tail {
+    /// How many batches are to come.
+    ///
+    /// # Errors
+    /// A segment is damaged.
+    pub fn to_come(&self) -> Result<u64, StoreError> {
+        let mut count = 0;
+        for name in &self.names {
+            count += SegmentReader::open(name)?.count_after(self.last)?;
+        }
+        Ok(count)
+    }
+
+    /// The last sequence that was given out.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    fn read(&mut self) -> Result<Option<StoredBatch>, StoreError> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                if row.sequence != self.last + 1 {
+                    return Err(StoreError::Missing {
+                        path: self.dir.clone(),
+                        from: self.last + 1,
+                        to: row.sequence.saturating_sub(1),
+                    });
+                }
+                self.last = row.sequence;
+                let path = self.open.as_ref().map_or(&self.dir, |(_, path)| path);
+                let batch = StoredBatch::from_bytes(row.sequence, &row.body)
+                    .map_err(|error| StoreError::damaged(path, format!("batch {}: {error}", row.sequence)))?;
+                return Ok(Some(batch));
+            }
+            if let Some((reader, _)) = &self.open {
+                let mut rows = Vec::new();
+                reader.read_after(self.last, &mut rows)?;
+                if rows.is_empty() {
+                    self.open = None;
+                }
+                self.rows = rows.into_iter();
+                continue;
+            }
+            let Some(name) = self.names.pop() else { return Ok(None) };
+            self.open = Some((SegmentReader::open(&name)?, name.path));
+        }
+    }
+}
+
+impl Iterator for Tail {
+    type Item = Result<StoredBatch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let next = self.read().transpose();
+        self.is_over = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
