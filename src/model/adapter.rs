@@ -1,16 +1,18 @@
 //! What an adapter says of itself: its verbs and their parameters, and the fields of its targets. Plain data, so
 //! that a policy can be checked against adapters the core does not know.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Map;
 use super::ids::{AdapterName, Verb};
 use super::labels::Selector;
 
 /// What a verb does to a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effectfulness {
     /// Only looks: needs no lease, counts in no budget.
@@ -22,7 +24,7 @@ pub enum Effectfulness {
 }
 
 /// The type of one field, for checking and for saying what was expected.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldKind {
     Text,
@@ -39,14 +41,33 @@ pub enum FieldKind {
     PortRange,
     /// Never shown; `${…}` stays a reference.
     Secret,
+    #[serde(deserialize_with = "lasting_words")]
     OneOf(Vec<&'static str>),
     Object(Vec<FieldSpec>),
     /// Anything at all.
     Any,
 }
 
+/// A name for good, for what is read back from a record. Names of adapter types and of their words are few, and each is
+/// kept once.
+pub fn lasting(name: &str) -> &'static str {
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let lasting: &'static str = name.to_owned().leak();
+    names.insert(lasting);
+    lasting
+}
+
+fn lasting_words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<&'static str>, D::Error> {
+    let words = Vec::<String>::deserialize(deserializer)?;
+    Ok(words.iter().map(|word| lasting(word)).collect())
+}
+
 /// One named field of a target or of a verb's parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FieldSpec {
     pub name: String,
     pub kind: FieldKind,
@@ -66,7 +87,7 @@ impl FieldSpec {
 }
 
 /// One verb of an adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerbSpec {
     pub verb: Verb,
     /// `None`: any parameters are taken (a program's own verb that does not describe them).
@@ -108,7 +129,7 @@ pub struct Allow {
 }
 
 /// What a type of adapter says of itself before it is used.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AdapterSpec {
     /// Keys of the `adapters:` entry.
     pub options: Vec<FieldSpec>,

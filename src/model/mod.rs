@@ -14,7 +14,9 @@ pub mod severity;
 pub mod time;
 pub mod units;
 
-pub use adapter::{AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec};
+pub use adapter::{
+    AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec, lasting,
+};
 pub use deployment::{
     AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
 };

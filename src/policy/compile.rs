@@ -1,6 +1,6 @@
 //! The order in which a policy is put together: what is named first, then what names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,14 +51,25 @@ pub(super) fn compile(
     env: Lookup<'_>,
     file: Lookup<'_>,
 ) -> Result<Policy, Vec<Diagnostic>> {
+    compile_noting_secrets(files, catalog, env, file).map(|(policy, _)| policy)
+}
+
+/// Compiles, and says where secrets stand in the files themselves.
+pub(super) fn compile_noting_secrets(
+    files: &[SourceFile],
+    catalog: &dyn AdapterCatalog,
+    env: Lookup<'_>,
+    file: Lookup<'_>,
+) -> Result<(Policy, BTreeSet<Span>), Vec<Diagnostic>> {
     let reader = Reader::new(files, env, file);
     let read = whole(&reader, catalog);
     let failed = reader.has_errors();
+    let literal_secrets = reader.literal_secrets();
     let mut diagnostics = reader.into_diagnostics();
     match read {
         Some(mut policy) if !failed => {
             policy.warnings = diagnostics;
-            Ok(policy)
+            Ok((policy, literal_secrets))
         }
         _ => {
             if diagnostics.iter().all(|one| one.severity == Level::Warning) {

@@ -99,10 +99,7 @@ pub(super) fn field(texts: &Texts<'_>, kind: &FieldKind, node: &Node) -> Option<
         FieldKind::Duration => reader.duration(node).and_then(|_| text(node)).map(Value::String).and_then(literal),
         FieldKind::Size => reader.size(node).and_then(|_| text(node)).map(Value::String).and_then(literal),
         FieldKind::PortRange => port_range(reader, node).map(Value::String).and_then(literal),
-        FieldKind::Secret => node.scalar().map(|raw| Param::Literal(raw.into())).or_else(|| {
-            reader.wrong_type(node, "a secret such as \"${NAME}\"");
-            None
-        }),
+        FieldKind::Secret => secret(reader, node),
         FieldKind::OneOf(words) => {
             let words: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
             reader.word(node, &words).map(Value::from).and_then(literal)
@@ -136,6 +133,18 @@ pub(super) fn field(texts: &Texts<'_>, kind: &FieldKind, node: &Node) -> Option<
             Texts::Templates(scripts, names) => scripts.param(node, names),
         },
     }
+}
+
+/// As written: a reference stays one, for the edge to resolve.
+fn secret(reader: &Reader<'_>, node: &Node) -> Option<Param> {
+    let Some(raw) = node.scalar() else {
+        reader.wrong_type(node, "a secret such as \"${NAME}\"");
+        return None;
+    };
+    if !raw.contains("${") {
+        reader.note_secret(node.span);
+    }
+    Some(Param::Literal(raw.into()))
 }
 
 fn port_range(reader: &Reader<'_>, node: &Node) -> Option<String> {

@@ -17,6 +17,7 @@ mod links;
 mod playbooks;
 mod reader;
 mod receivers;
+pub mod record;
 mod routes;
 mod rules;
 mod scripts;
@@ -116,7 +117,7 @@ pub enum UnknownDeployments {
 }
 
 /// One file of a policy folder, as read. Paths are relative to the folder, with `/`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SourceFile {
     pub path: String,
     pub text: String,

@@ -21,6 +21,8 @@ pub(super) struct Reader<'a> {
     diagnostics: RefCell<Vec<Diagnostic>>,
     /// Files that are no YAML: what they define is not known, so that nobody is blamed for naming it.
     unreadable: RefCell<BTreeSet<usize>>,
+    /// Where a secret's value stands in a file.
+    literal_secrets: RefCell<BTreeSet<Span>>,
 }
 
 impl<'a> Reader<'a> {
@@ -29,7 +31,24 @@ impl<'a> Reader<'a> {
             std::iter::once(0).chain(file.text.match_indices('\n').map(|(newline, _)| newline + 1)).collect()
         };
         let lines = files.iter().map(starts).collect();
-        Reader { files, env, file, lines, diagnostics: RefCell::default(), unreadable: RefCell::default() }
+        Reader {
+            files,
+            env,
+            file,
+            lines,
+            diagnostics: RefCell::default(),
+            unreadable: RefCell::default(),
+            literal_secrets: RefCell::default(),
+        }
+    }
+
+    /// This value is a secret and stands in the file itself.
+    pub fn note_secret(&self, span: Span) {
+        self.literal_secrets.borrow_mut().insert(span);
+    }
+
+    pub fn literal_secrets(&self) -> BTreeSet<Span> {
+        self.literal_secrets.borrow().clone()
     }
 
     pub fn error(&self, span: Span, code: &str, message: impl Into<String>) {

@@ -2,6 +2,7 @@
 
 mod good;
 mod mistakes;
+mod records;
 mod scripts;
 mod traps;
 

@@ -88,7 +88,10 @@ impl Reader<'_> {
                 Some(path) => SecretSource::File(path.into()),
                 None => SecretSource::Env(inner.to_owned()),
             })),
-            None => self.text(node).map(|text| Secret::new(SecretSource::Literal(text))),
+            None => {
+                self.note_secret(node.span);
+                self.text(node).map(|text| Secret::new(SecretSource::Literal(text)))
+            }
         }
     }
 

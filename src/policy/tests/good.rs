@@ -155,7 +155,7 @@ steps:
   - { action: scale, with: { replicas: "{{ fact('replicas') + 1 }}", memory: 1GiB } }
 "#;
 
-fn full() -> Vec<(&'static str, &'static str)> {
+pub(super) fn full() -> Vec<(&'static str, &'static str)> {
     vec![
         ("deployments/more.yaml", DEPLOYMENTS),
         ("playbooks/all.yaml", PLAYBOOKS),

@@ -66,7 +66,9 @@ fn a_closed_segment_is_told_and_stands_alone() {
     let store = Store::at(dir.path());
     let closed = Arc::new(AtomicUsize::new(0));
     let counter = closed.clone();
-    let told = Box::new(move || drop(counter.fetch_add(1, Ordering::SeqCst)));
+    let told = Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
     let mut journal = store.journal(options(1), 0, told).expect("writable");
     append(&mut journal, 1..=3);
     assert_eq!(closed.load(Ordering::SeqCst), 2);
