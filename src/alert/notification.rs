@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use crate::model::{DeploymentId, GroupId, Labels, PlaybookName, ReceiverName, RunId, Severity, Timestamp};
 
 /// The kinds of word a receiver may ask for (`send:`), in order of urgency within a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NewsKind {
     Firing,
@@ -63,7 +63,7 @@ impl NewsKind {
 }
 
 /// Everything one message says. Built by the engine at the flush, never changed afterwards.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct Notification {
     pub receiver: ReceiverName,
     pub group: GroupId,
@@ -93,7 +93,7 @@ pub struct Notification {
 }
 
 /// A span in which selfheal saw nothing: what happened then nobody knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct Unwatched {
     pub from: Timestamp,
     pub to: Timestamp,
@@ -203,7 +203,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupStatus {
     Firing,
@@ -219,7 +219,7 @@ impl GroupStatus {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FlushReason {
     /// The group's first message.
@@ -235,7 +235,7 @@ pub enum FlushReason {
 }
 
 /// One alert inside a message.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct AlertFacts {
     pub id: SmolStr,
     pub alert: String,
@@ -259,7 +259,7 @@ pub struct AlertFacts {
     pub remediation: Option<RemediationFacts>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertStatus {
     Firing,
@@ -270,7 +270,7 @@ pub enum AlertStatus {
     Moved,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertChangeWord {
     New,
@@ -281,7 +281,7 @@ pub enum AlertChangeWord {
 }
 
 /// Where the repair of an alert stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct RemediationFacts {
     /// `idle working waiting resting exhausted stopped`, as the API says it.
     pub state: SmolStr,
@@ -291,7 +291,7 @@ pub struct RemediationFacts {
 }
 
 /// One run, in a sentence's worth.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct RunFacts {
     pub run: RunId,
     pub playbook: PlaybookName,
@@ -306,7 +306,7 @@ pub struct RunFacts {
 }
 
 /// One piece of word about a remediation.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct News {
     pub kind: NewsKind,
     pub at: Timestamp,

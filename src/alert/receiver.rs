@@ -20,6 +20,42 @@ pub struct Receiver {
     pub max_age: Duration,
 }
 
+/// For `#[serde(with)]`: a receiver belongs to the live policy, and is saved by its name. What is read back is one of that
+/// name that nothing reaches, in place of which the policy's is put, where it still has one.
+pub mod by_name {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Receiver;
+    use crate::model::ReceiverName;
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(receiver: &Arc<Receiver>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(receiver.name.as_str())
+    }
+
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Receiver>, D::Error> {
+        ReceiverName::deserialize(deserializer).map(|name| Arc::new(Receiver::unreached(name)))
+    }
+}
+
+impl Receiver {
+    /// One without notifiers.
+    pub fn unreached(name: ReceiverName) -> Self {
+        Receiver {
+            name,
+            notifiers: Vec::new(),
+            send: NewsKind::DEFAULT.into(),
+            rate: NotifyRate { count: 1, window: Duration::ZERO },
+            max_age: Duration::ZERO,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotifyRate {
     pub count: u32,

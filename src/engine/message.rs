@@ -23,7 +23,7 @@ pub enum ToJudge {
 }
 
 /// What a rule says about one scope now.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RuleAnswer {
     pub key: AlertKey,
     pub at: Timestamp,
@@ -34,14 +34,14 @@ pub struct RuleAnswer {
     pub evidence: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LevelAnswer {
     pub when: Truth,
     /// `clear_when`, or the contrary of `when` where there is none.
     pub clear: Truth,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct DeploymentHealth {
     pub deployment: DeploymentId,
     pub at: Timestamp,
@@ -70,7 +70,7 @@ pub enum ToDetect {
 }
 
 /// Who asks; comes back in the reply.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum AskId {
     /// The texts (summary, then annotations) of an alert.
     AlertTexts(AlertKey),
@@ -83,7 +83,7 @@ pub enum AskId {
 }
 
 /// Which condition is watched for whom. One run watches at most one thing at a time.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum WatchId {
     /// `verify` of a run.
     Verify(RunId),
@@ -92,7 +92,7 @@ pub enum WatchId {
 }
 
 /// The scope and names a question is answered in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Context {
     pub deployment: Option<DeploymentId>,
     /// The alert the question is about.

@@ -94,9 +94,9 @@ impl Engine {
                 self.judge.replace_policy(now, policy.clone(), &mut to_detect, effects);
                 self.detect.replace_policy(now, policy, &mut to_judge, effects);
             }
-            Input::Resumed { from, to, .. } => {
+            Input::Resumed { from, to, because } => {
                 self.detect.resumed(from, to, &mut to_judge);
-                self.judge.resumed(from, to, &mut to_detect, effects);
+                self.judge.resumed(from, to, because, &mut to_detect, effects);
             }
             Input::Tick => {}
             Input::ClockMoved { offset_ms } => self.detect.clock_moved(offset_ms),

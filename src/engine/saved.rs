@@ -6,13 +6,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::detect::{self, Detect};
+use super::judge::{self, Judge};
 use super::{Effect, Engine};
+use crate::model::Timestamp;
 use crate::policy::Policy;
 
 /// Which decisions this engine makes of the same inputs: it grows with every change that makes others.
 pub const ENGINE_VERSION: u32 = 1;
+
+/// Gives a kept policy by its version.
+pub type PolicyOf<'a> = dyn FnMut(&str) -> Option<Arc<Policy>> + 'a;
 
 /// Why bytes are no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,31 +32,71 @@ pub enum RestoreError {
     PolicyMissing(SmolStr),
 }
 
+/// The state of both halves, with the version of the live policy.
+#[derive(Serialize)]
+struct Saving<'a> {
+    engine_version: u32,
+    now: Timestamp,
+    policy: &'a str,
+    detect: detect::saved::Saving<'a>,
+    judge: judge::saved::Saving<'a>,
+}
+
+#[derive(Deserialize)]
+struct Saved {
+    now: Timestamp,
+    policy: SmolStr,
+    detect: detect::saved::Saved,
+    judge: judge::saved::Saved,
+}
+
+/// What is read first: the rest may have another form.
+#[derive(Deserialize)]
+struct Head {
+    engine_version: u32,
+}
+
 impl Engine {
     pub fn save(&self) -> Vec<u8> {
-        todo!()
+        let saving = Saving {
+            engine_version: ENGINE_VERSION,
+            now: self.now,
+            policy: &self.policy.version,
+            detect: self.detect.saving(),
+            judge: self.judge.saving(),
+        };
+        rmp_serde::to_vec_named(&saving).expect("plain data always has a binary form")
     }
 
     /// `policy_of` gives a kept policy by its version.
     ///
     /// # Errors
     /// The bytes are no state of this version, or name a policy that is not kept.
-    pub fn restore(
-        bytes: &[u8],
-        policy_of: &mut dyn FnMut(&str) -> Option<Arc<Policy>>,
-    ) -> Result<Engine, RestoreError> {
-        let _ = (bytes, policy_of);
-        todo!()
+    pub fn restore(bytes: &[u8], policy_of: &mut PolicyOf<'_>) -> Result<Engine, RestoreError> {
+        let damaged = |error: rmp_serde::decode::Error| RestoreError::Damaged(error.to_string());
+        let Head { engine_version } = rmp_serde::from_slice(bytes).map_err(damaged)?;
+        if engine_version > ENGINE_VERSION {
+            return Err(RestoreError::Version(engine_version));
+        }
+        let Saved { now, policy, detect, judge } = rmp_serde::from_slice(bytes).map_err(damaged)?;
+        let policy = policy_of(&policy).ok_or(RestoreError::PolicyMissing(policy))?;
+        let judge = Judge::restored(judge, policy.clone(), policy_of)?;
+        let detect = Detect::restored(detect, policy.clone(), |id| judge.watched_condition(id))?;
+        Ok(Engine { now, policy, detect, judge })
     }
 
     /// The policies the state needs to be restored: the live one and those that runs are pinned to.
     pub fn policy_versions(&self) -> BTreeSet<SmolStr> {
-        todo!()
+        let mut versions = self.judge.policy_versions();
+        versions.insert(self.policy.version.clone());
+        versions
     }
 
     /// What is decided and has not ended, to be released again after a restart: what should run at the edges, whole;
     /// delivery attempts and probes under way, under their ids; everything there is to show. Never a step.
     pub fn outstanding(&self) -> Vec<Effect> {
-        todo!()
+        let mut effects = self.detect.outstanding();
+        effects.extend(self.judge.outstanding(self.now));
+        effects
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::model::Timestamp;
 
 /// A set of deadlines, at most one per key.
@@ -9,6 +11,22 @@ use crate::model::Timestamp;
 pub struct Timers<K: Ord + Clone> {
     due: BTreeSet<(Timestamp, K)>,
     at: BTreeMap<K, Timestamp>,
+}
+
+impl<K: Ord + Clone + Serialize> Serialize for Timers<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.due)
+    }
+}
+
+impl<'de, K: Ord + Clone + Deserialize<'de>> Deserialize<'de> for Timers<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut timers = Timers::default();
+        for (at, key) in Vec::<(Timestamp, K)>::deserialize(deserializer)? {
+            timers.set(key, at);
+        }
+        Ok(timers)
+    }
 }
 
 impl<K: Ord + Clone> Default for Timers<K> {

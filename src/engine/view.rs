@@ -23,7 +23,7 @@ pub enum Change {
     Audit(AuditEntry),
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct AlertView {
     pub id: SmolStr,
     pub alert: String,
@@ -47,7 +47,7 @@ pub struct AlertView {
     pub remediation: Option<RemediationFacts>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertStateWord {
     Pending,
@@ -57,7 +57,7 @@ pub enum AlertStateWord {
     Ended,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct RunView {
     pub id: RunId,
     pub playbook: PlaybookName,
@@ -79,14 +79,14 @@ pub struct RunView {
     pub policy: SmolStr,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RefusalView {
     pub guard: SmolStr,
     pub figures: String,
     pub may_pass: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct StepView {
     pub id: String,
     /// The verb, or `wait assert check notify signal`.
@@ -105,7 +105,7 @@ pub struct StepView {
     pub seconds: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct DeploymentView {
     pub id: DeploymentId,
     pub labels: Labels,
@@ -123,7 +123,7 @@ pub struct DeploymentView {
     pub last_event_at: Option<Timestamp>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct CheckView {
     pub name: String,
     pub replica: Option<u32>,
@@ -134,7 +134,7 @@ pub struct CheckView {
     pub at: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct DeliveryView {
     pub id: DeliveryId,
     pub receiver: ReceiverName,
@@ -150,7 +150,7 @@ pub struct DeliveryView {
 }
 
 /// The engine as a whole.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct EngineView {
     pub policy_version: SmolStr,
     pub policy_loaded_at: Timestamp,
@@ -162,14 +162,14 @@ pub struct EngineView {
     pub guard_mode: SmolStr,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct PauseView {
     pub by: String,
     pub reason: String,
     pub since: Timestamp,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 pub struct AuditEntry {
     pub at: Timestamp,
     pub who: String,

@@ -34,7 +34,7 @@ pub struct Deployment {
 }
 
 /// How many replicas must be healthy for the deployment to be.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 pub enum HealthyWhen {
     #[default]
     All,

@@ -37,7 +37,7 @@ pub enum GuardMode {
 }
 
 /// `3/1h`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rate {
     pub count: u32,
     pub window: Duration,

@@ -28,6 +28,48 @@ pub struct Playbook {
     pub hash: u64,
 }
 
+/// For `#[serde(with)]`: a playbook belongs to a policy, and what is pinned to one is saved by its name. What is read back
+/// is an empty playbook of that name, in place of which the policy's is put.
+pub mod by_name {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Playbook;
+    use crate::model::PlaybookName;
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(playbook: &Arc<Playbook>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(playbook.name.as_str())
+    }
+
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Playbook>, D::Error> {
+        PlaybookName::deserialize(deserializer).map(|name| Arc::new(Playbook::empty(name)))
+    }
+}
+
+impl Playbook {
+    /// One that does nothing.
+    pub fn empty(name: PlaybookName) -> Self {
+        Playbook {
+            name,
+            source: SourceRef { file: "".into(), line: 1, column: 1 },
+            description: String::new(),
+            mode: PlaybookMode::default(),
+            inputs: Vec::new(),
+            steps: Vec::new(),
+            on_failure: OnFailure::default(),
+            rescue: Vec::new(),
+            finally: Vec::new(),
+            verify: Verify { until: None, hold: Duration::ZERO, within: Duration::ZERO },
+            hash: 0,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum PlaybookMode {
     #[default]
@@ -36,7 +78,7 @@ pub enum PlaybookMode {
     Observe,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum OnFailure {
     #[default]
     Stop,

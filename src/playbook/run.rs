@@ -16,7 +16,7 @@ use super::{OnFailure, Playbook, Retry, Step};
 use crate::model::ids::fingerprint;
 
 /// The parts of a playbook that hold steps, in the order a run goes through them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Section {
     Steps,
     /// The index is that of the step that is undone.
@@ -52,7 +52,7 @@ impl Section {
 }
 
 /// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum At {
     Step(Section, usize),
     Verify,
@@ -60,7 +60,7 @@ pub enum At {
 }
 
 /// What a run achieved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     Cured,
     /// There was nothing to verify.
@@ -88,7 +88,7 @@ impl Verdict {
 }
 
 /// How a step ended, as far as the next one is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum StepResult {
     Done,
     /// Its `if` is false.
@@ -101,7 +101,7 @@ pub enum StepResult {
 }
 
 /// What may come between the steps of a run. Ordered: a later one outweighs an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum Interrupt {
     /// The symptom is gone.
     SymptomGone,
@@ -114,7 +114,7 @@ pub enum Interrupt {
 }
 
 /// What the verification came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verified {
     /// Clear for `hold`, in time.
     Clear,
@@ -125,7 +125,7 @@ pub enum Verified {
 }
 
 /// What a run's playbook looks like from here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Shape {
     pub steps: usize,
     /// For each of the steps: whether it can be undone.
@@ -154,7 +154,7 @@ impl Shape {
 }
 
 /// A run's way through its playbook.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Course {
     shape: Shape,
     at: At,

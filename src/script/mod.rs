@@ -28,7 +28,7 @@ pub use template::{Param, Template};
 use smol_str::SmolStr;
 
 /// What a condition came to. Unknown is *no data*, never false.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Truth {
     True,
     False,

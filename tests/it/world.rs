@@ -1,8 +1,9 @@
 //! A simulated world around the real engine: virtual time, deployments with gauges and checks, adapters and
 //! receivers that answer as told. Everything that happens is a line of the transcript.
 //!
-//! Two things are held all the time, whatever the story: never two acting calls at once on one deployment, and a
-//! fence that never goes back.
+//! Three things are held all the time, whatever the story: never two acting calls at once on one deployment, a fence that
+//! never goes back, and a state that can be saved: after every input the engine is replaced by one restored from its
+//! bytes, so that every story is told by restored engines.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -155,6 +156,8 @@ pub struct World {
     runs: BTreeMap<String, RunView>,
     next_sample: Timestamp,
     next_observe: Timestamp,
+    /// Those the state may name.
+    policies: BTreeMap<String, Arc<Policy>>,
     /// Whether gauges and checks are sampled.
     pub sampling: bool,
 }
@@ -165,7 +168,7 @@ impl World {
     }
 
     pub fn with_policy(policy: Arc<Policy>) -> World {
-        let (engine, effects) = Engine::new(START, policy);
+        let (engine, effects) = Engine::new(START, policy.clone());
         let mut world = World {
             engine,
             now: START,
@@ -188,6 +191,7 @@ impl World {
             runs: BTreeMap::new(),
             next_sample: START + SAMPLE_EVERY,
             next_observe: START + OBSERVE_EVERY,
+            policies: BTreeMap::from([(policy.version.to_string(), policy)]),
             sampling: true,
         };
         world.perform(effects);
@@ -281,8 +285,20 @@ impl World {
 
     pub fn input(&mut self, input: Input) {
         let mut effects = Vec::new();
+        if let Input::PolicyReplaced(policy) = &input {
+            self.policies.insert(policy.version.to_string(), policy.clone());
+        }
         self.engine.handle(self.now, input, &mut effects);
+        self.restore();
         self.perform(effects);
+    }
+
+    /// Goes on with an engine made of the saved state.
+    fn restore(&mut self) {
+        let saved = self.engine.save();
+        let restored = Engine::restore(&saved, &mut |version| self.policies.get(version).cloned());
+        self.engine = restored.unwrap_or_else(|error| panic!("the state at {} is not restored: {error}", self.now));
+        assert!(self.engine.save() == saved, "a restored state is another one at {}", self.now);
     }
 
     /// Lets time pass, instant by instant.

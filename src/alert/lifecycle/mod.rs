@@ -17,7 +17,7 @@ pub use track::{Seen, Sight, Timing, Track};
 use crate::model::{Severity, Timestamp};
 
 /// What no data does to a firing level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum OnNoData {
     Keep,
     /// Counts as clear.
@@ -25,7 +25,7 @@ pub enum OnNoData {
 }
 
 /// What a rule says about its alerts' lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Terms {
     pub levels: BTreeMap<Severity, Timing>,
     pub cooldown: Duration,
@@ -41,7 +41,7 @@ impl Terms {
 }
 
 /// From a first firing until resolved and cooled down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Episode {
     /// When the condition first held.
     pub started_at: Timestamp,
@@ -52,7 +52,7 @@ pub struct Episode {
 }
 
 /// Where the alert as a whole stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Stage {
     /// Nothing to remember.
     Quiet,
@@ -75,7 +75,7 @@ pub enum Stage {
 }
 
 /// What happened to the alert, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Move {
     /// Pending.
     Began,
@@ -94,7 +94,7 @@ pub enum Move {
 }
 
 /// One alert's life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Life {
     tracks: BTreeMap<Severity, Track>,
     stage: Stage,

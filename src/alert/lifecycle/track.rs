@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 use crate::script::Truth;
 
 /// What a level's two conditions say: `when`, and `clear_when` or the contrary of `when`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Sight {
     pub when: Truth,
     pub clear: Truth,
@@ -40,7 +40,7 @@ impl Sight {
 }
 
 /// What a sight means to a level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Seen {
     /// `when` is true, on data.
     Holds,
@@ -54,14 +54,14 @@ pub enum Seen {
 }
 
 /// How long a level counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     pub for_: Duration,
     pub keep_firing_for: Duration,
 }
 
 /// Where a level stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Track {
     Off,
     /// Holds since then, for less than `for`.

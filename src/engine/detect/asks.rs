@@ -12,9 +12,9 @@ use crate::script::{Condition, Param, Truth, Vars};
 
 /// A condition under watch.
 pub(super) struct Watching {
-    watch: Watch,
+    pub watch: Watch,
     /// What judge was last told.
-    said: Option<Truth>,
+    pub said: Option<Truth>,
 }
 
 impl Watching {

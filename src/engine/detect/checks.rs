@@ -20,7 +20,7 @@ pub(super) const MAX_CHECKS: usize = 128;
 pub(super) const MAX_REPLICAS: usize = 1024;
 
 /// One raw verdict as it came.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Verdict {
     pub at: Timestamp,
     pub status: CheckStatus,
@@ -30,7 +30,7 @@ pub(super) struct Verdict {
 }
 
 /// How a check is smoothed. Of one that is only heard of, every verdict counts at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct Smoothing {
     failures: u32,
     successes: u32,
@@ -64,7 +64,7 @@ impl Smoothing {
 }
 
 /// A run of equal verdicts, and what it has turned the smoothed one to.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Run {
     pub health: Health,
     pub status: Option<CheckStatus>,
@@ -84,7 +84,7 @@ impl Run {
 }
 
 /// One check at one replica.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Place {
     /// When the replica's incarnation began, or it was first seen.
     since: Timestamp,
@@ -136,7 +136,7 @@ pub(super) struct PlaceReading<'a> {
 }
 
 /// One check of a deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct CheckState {
     smoothing: Smoothing,
     /// In the policy, or only heard of by events.
@@ -213,7 +213,7 @@ fn together(parts: impl Iterator<Item = Health>, healthy_when: HealthyWhen) -> H
 }
 
 /// All checks of one deployment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Checks {
     by_name: BTreeMap<CheckName, CheckState>,
     healthy_when: HealthyWhen,

@@ -21,12 +21,12 @@ const FACT_PREFIX: &str = "fact_";
 impl Detect {
     /// Takes in one event, at its own time but never later than now.
     pub(super) fn take(&mut self, now: Timestamp, event: Event, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) {
+        let at = self.placed(&event).min(now);
         let id = event.deployment;
         if !self.know(now, &id, dirty, out) {
             self.refused.deployments += 1;
             return;
         }
-        let at = event.time.min(now);
         let Some(subject) = self.subjects.get_mut(&id) else { return };
         subject.last_event_at = subject.last_event_at.max(Some(at));
         if subject.listed.is_none() {
@@ -59,6 +59,16 @@ impl Detect {
                     self.watch_idleness(now, &id);
                     self.tell_health(now, &id, out);
                 }
+            }
+        }
+    }
+
+    /// The event's own time on the engine's clock. What the engine says itself is on it already.
+    fn placed(&self, event: &Event) -> Timestamp {
+        match event.origin {
+            Origin::Run { .. } => event.time,
+            Origin::External | Origin::Watched => {
+                Timestamp::from_millis(event.time.as_millis().saturating_sub(self.offset_ms))
             }
         }
     }

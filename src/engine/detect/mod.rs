@@ -10,6 +10,7 @@ mod evidence;
 mod intake;
 mod plan;
 mod reload;
+pub(super) mod saved;
 mod scopes;
 mod series;
 mod signals;
@@ -48,10 +49,12 @@ pub struct Detect {
     /// As last sent to the edges.
     desired: Option<Arc<Desired>>,
     refused: Refused,
+    /// The wall clock, by which events say when, is so far ahead of the engine's time.
+    offset_ms: i64,
 }
 
 /// Input that found no room or no deployment, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Refused {
     /// About deployments that are not listed, where the policy rejects them or there are too many already.
     pub deployments: u64,
@@ -61,7 +64,7 @@ pub struct Refused {
 }
 
 /// What falls due.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 enum Due {
     /// A verdict goes stale.
     Stale(DeploymentId),
@@ -106,6 +109,7 @@ impl Detect {
             timers: Timers::default(),
             desired: None,
             refused: Refused::default(),
+            offset_ms: 0,
         }
     }
 
@@ -194,8 +198,7 @@ impl Detect {
 
     /// Events say when by the wall clock, which is so far ahead of the engine's time now.
     pub fn clock_moved(&mut self, offset_ms: i64) {
-        let _ = offset_ms;
-        todo!()
+        self.offset_ms = offset_ms;
     }
 
     pub fn message(
@@ -317,23 +320,28 @@ impl Detect {
 
     /// Says what should run at the edges, where that is something else than before.
     fn send_desired(&mut self, effects: &mut Vec<Effect>) {
+        let desired = self.desired_now();
+        let same = |(new, old): (&DesiredDeployment, &DesiredDeployment)| {
+            new.deployment == old.deployment && new.adapter == old.adapter && new.replicas == old.replicas
+        };
+        let unchanged = self.desired.as_ref().is_some_and(|sent| {
+            sent.deployments.len() == desired.deployments.len()
+                && desired.deployments.iter().zip(&sent.deployments).all(same)
+        });
+        if !unchanged {
+            let desired = Arc::new(desired);
+            self.desired = Some(desired.clone());
+            effects.push(Effect::Desired(desired));
+        }
+    }
+
+    fn desired_now(&self) -> Desired {
         let deployments = self.policy.deployments.iter().map(|(id, deployment)| DesiredDeployment {
             deployment: deployment.clone(),
             adapter: deployment.adapter.as_ref().and_then(|name| self.policy.adapters.get(name).cloned()),
             replicas: self.subjects.get(id).map(|subject| subject.observed.replicas.clone()).unwrap_or_default(),
         });
-        let deployments: Vec<_> = deployments.collect();
-        let same = |(new, old): (&DesiredDeployment, &DesiredDeployment)| {
-            new.deployment == old.deployment && new.adapter == old.adapter && new.replicas == old.replicas
-        };
-        let unchanged = self.desired.as_ref().is_some_and(|sent| {
-            sent.deployments.len() == deployments.len() && deployments.iter().zip(&sent.deployments).all(same)
-        });
-        if !unchanged {
-            let desired = Arc::new(Desired { deployments });
-            self.desired = Some(desired.clone());
-            effects.push(Effect::Desired(desired));
-        }
+        Desired { deployments: deployments.collect() }
     }
 
     fn forget(&mut self, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {

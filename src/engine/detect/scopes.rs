@@ -30,7 +30,7 @@ pub(super) struct RuleState {
 }
 
 /// One scope of a rule.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Scope {
     pub members: BTreeSet<DeploymentId>,
     /// As the rule's scripts see them: the alert's labels but for `severity`.
@@ -42,7 +42,7 @@ pub(super) struct Scope {
 }
 
 /// The last answer given about a scope that is not quiet.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Said {
     pub levels: Vec<LevelAnswer>,
     pub value: Option<f64>,
@@ -71,6 +71,18 @@ impl RuleState {
         if state.rule.per.is_empty() {
             // the fleet is there even while nobody is in it
             state.open(Labels::default(), None);
+        }
+        state
+    }
+
+    /// As saved; which deployment is in which scope follows from the scopes.
+    pub fn restored(rule: Arc<Rule>, since: Timestamp, scopes: Vec<(Labels, Scope)>) -> Self {
+        let mut state = RuleState::new(rule, since);
+        state.scopes = scopes.into_iter().collect();
+        for (labels, scope) in &state.scopes {
+            for member in &scope.members {
+                state.of.entry(member.clone()).or_default().insert(labels.clone());
+            }
         }
         state
     }

@@ -11,7 +11,7 @@ pub(super) const MAX_SIGNALS: usize = 1024;
 /// Names of signals of one deployment.
 pub(super) const MAX_NAMES: usize = 256;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Signal {
     pub at: Timestamp,
     pub fields: Map,
@@ -20,7 +20,7 @@ pub(super) struct Signal {
 }
 
 /// The signals of one deployment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Signals {
     by_name: BTreeMap<SignalName, VecDeque<Signal>>,
     refused: u64,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::checks::Checks;
 use super::series::{Series, SeriesStore};
 use super::signals::Signals;
@@ -38,7 +40,7 @@ pub(super) struct Subject {
 }
 
 /// What its adapter last saw.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Observed {
     pub facts: Facts,
     /// Of the last good observation.
@@ -48,7 +50,70 @@ pub(super) struct Observed {
     pub error: Option<String>,
 }
 
+/// What is saved of one; see [`Subject`].
+#[derive(Serialize)]
+pub(super) struct SavingSubject<'a> {
+    known_since: Timestamp,
+    last_event_at: Option<Timestamp>,
+    series: &'a SeriesStore,
+    checks: &'a Checks,
+    signals: &'a Signals,
+    observed: &'a Observed,
+    told_health: &'a Option<DeploymentHealth>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct SavedSubject {
+    known_since: Timestamp,
+    last_event_at: Option<Timestamp>,
+    series: SeriesStore,
+    checks: Checks,
+    signals: Signals,
+    observed: Observed,
+    told_health: Option<DeploymentHealth>,
+}
+
 impl Subject {
+    pub fn saving(&self) -> SavingSubject<'_> {
+        SavingSubject {
+            known_since: self.known_since,
+            last_event_at: self.last_event_at,
+            series: &self.series,
+            checks: &self.checks,
+            signals: &self.signals,
+            observed: &self.observed,
+            told_health: &self.told_health,
+        }
+    }
+
+    /// As saved under this very policy.
+    pub fn restored(id: DeploymentId, saved: SavedSubject, policy: &Policy) -> Self {
+        let SavedSubject { known_since, last_event_at, series, checks, signals, observed, told_health } = saved;
+        let (listed, labels) = Subject::listing(&id, policy);
+        let settings = policy.settings_for(Some(&id));
+        Subject {
+            id,
+            listed,
+            labels,
+            settings,
+            known_since,
+            last_event_at,
+            series,
+            checks,
+            signals,
+            observed,
+            told_health,
+        }
+    }
+
+    /// What a policy lists it as, with its labels.
+    fn listing(id: &DeploymentId, policy: &Policy) -> (Option<Arc<Deployment>>, Labels) {
+        let listed = policy.deployments.get(id).cloned();
+        let labels = listed.as_ref().map(|deployment| deployment.labels.clone()).unwrap_or_default();
+        let labels = labels.with_label("deployment", id.as_str());
+        (listed, labels)
+    }
+
     pub fn new(id: &DeploymentId, policy: &Policy, now: Timestamp) -> Self {
         let mut subject = Subject {
             id: id.clone(),
@@ -69,10 +134,9 @@ impl Subject {
 
     /// Takes over what a policy says of it; whether that is something else than before.
     pub fn follow(&mut self, policy: &Policy, now: Timestamp) -> bool {
-        let listed = policy.deployments.get(&self.id).cloned();
+        let (listed, labels) = Subject::listing(&self.id, policy);
         let changed = listed != self.listed;
-        let labels = listed.as_ref().map(|deployment| deployment.labels.clone()).unwrap_or_default();
-        self.labels = labels.with_label("deployment", self.id.as_str());
+        self.labels = labels;
         self.settings = policy.settings_for(Some(&self.id));
         if let Some(deployment) = &listed {
             self.checks.configure(&deployment.checks, deployment.healthy_when, &self.observed.replicas, now);

@@ -7,13 +7,14 @@
 pub mod alerts;
 pub mod dispatch;
 pub mod remedy;
+pub(in crate::engine) mod saved;
 pub mod turn;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::input::Input;
+use super::input::{Gap, Input, OperatorCommand};
 use super::message::{AskId, ToDetect, ToJudge};
 use crate::model::{DeploymentId, Timestamp};
 use crate::policy::Policy;
@@ -98,8 +99,23 @@ impl Judge {
             Input::DeliveryEnded { id, attempt, result } => self.dispatch.ended(&mut turn, &id, attempt, result),
             Input::StepEnded(end) => self.remedy.step_ended(&mut turn, &self.alerts, end),
             Input::Probed { attempt, .. } => self.remedy.probed(&mut turn, &self.alerts, &attempt),
-            Input::Operator(operator) => self.remedy.operator(&mut turn, &self.alerts, operator),
-            Input::Storage(_) | Input::Diverged { .. } => todo!(),
+            Input::Operator(operator) => {
+                let resumes = matches!(operator.command, OperatorCommand::Resume { .. });
+                self.remedy.operator(&mut turn, &self.alerts, operator);
+                if resumes {
+                    // whoever lets automation go on has seen why it was paused
+                    self.alerts.divergence_seen(&mut turn);
+                }
+            }
+            Input::Storage(storage) => {
+                self.remedy.storage(&mut turn, &self.alerts, &storage);
+                self.dispatch.storage(&storage);
+                self.alerts.storage(&mut turn, &storage);
+            }
+            Input::Diverged { why } => {
+                self.remedy.diverged(&mut turn, &why);
+                self.alerts.diverged(&mut turn, &why);
+            }
             Input::Draining => self.remedy.draining(&mut turn),
             Input::Events(_)
             | Input::Observed { .. }
@@ -138,10 +154,17 @@ impl Judge {
         self.settle(turn, out);
     }
 
-    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
+    pub fn resumed(
+        &mut self,
+        from: Timestamp,
+        to: Timestamp,
+        because: Gap,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut turn = Turn::new(to, self.policy.clone(), effects);
         self.alerts.resumed(&mut turn, from, to);
-        self.remedy.resumed(&mut turn, from, to);
+        self.remedy.resumed(&mut turn, &self.alerts, from, to, because);
         self.dispatch.resumed(&mut turn, from, to);
         self.settle(turn, out);
     }

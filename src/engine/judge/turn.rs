@@ -49,7 +49,7 @@ pub struct AlertChange {
     pub kind: AlertChangeKind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum AlertChangeKind {
     /// Firing for the first time in an episode.
     Fired,

@@ -18,6 +18,8 @@ pub struct Situation {
     pub paused: Option<String>,
     /// The engine is shutting down.
     pub draining: bool,
+    /// Why nothing can be written down: what would be done might be forgotten.
+    pub unwritable: Option<String>,
     /// `None`: asked for by hand.
     pub ladder: Option<LadderSituation>,
     /// Since the start, or since the last time in which nothing was watched.
@@ -57,7 +59,7 @@ pub struct Grace {
 }
 
 /// Why a deployment counts as out for those that depend on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Outage {
     Unhealthy,
     InRun(RunId),
@@ -78,12 +80,16 @@ pub struct Group {
 }
 
 /// A guard's "no", with its figures.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     Pause {
         who: String,
     },
     Draining,
+    /// Nothing can be written down.
+    Storage {
+        why: String,
+    },
     Observe(Observed),
     Stale {
         age: Duration,
@@ -141,14 +147,14 @@ pub enum Refusal {
 }
 
 /// Which switch says that nothing is done for real.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Observed {
     Engine,
     Playbook,
 }
 
 /// Why a target is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum NotThere {
     /// The alert's scope names no deployment.
     NoDeployment,
@@ -156,7 +162,7 @@ pub enum NotThere {
     NoAdapter(DeploymentId),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum GroupTrouble {
     TooManyAtOnce {
         in_run: u32,
@@ -183,6 +189,7 @@ impl Refusal {
         match self {
             Refusal::Pause { .. } => "pause",
             Refusal::Draining => "draining",
+            Refusal::Storage { .. } => "storage",
             Refusal::Observe(_) => "observe",
             Refusal::Stale { .. } => "stale",
             Refusal::StartGrace { .. } => "start_grace",
@@ -230,6 +237,7 @@ impl fmt::Display for Refusal {
         match self {
             Refusal::Pause { who } => write!(f, "paused {who}"),
             Refusal::Draining => f.write_str("selfheal is shutting down"),
+            Refusal::Storage { why } => write!(f, "what is done cannot be written down: {why}"),
             Refusal::Observe(Observed::Engine) => f.write_str("guards.mode is observe: nothing is done for real"),
             Refusal::Observe(Observed::Playbook) => {
                 f.write_str("the playbook's mode is observe: nothing is done for real")
@@ -318,6 +326,9 @@ pub fn ask(guards: &Guards, situation: &Situation) -> Vec<Refusal> {
     }
     if situation.draining {
         refusals.push(Refusal::Draining);
+    }
+    if let Some(why) = &situation.unwritable {
+        refusals.push(Refusal::Storage { why: why.clone() });
     }
     if let Some(ladder) = &situation.ladder {
         ask_about_time(guards, situation, ladder, &mut refusals);

@@ -40,6 +40,7 @@ fn fine() -> Situation {
         now: now(),
         paused: None,
         draining: false,
+        unwritable: None,
         ladder: Some(LadderSituation { evidence: Some(now()), fired_at: now() - secs(10) }),
         watching_since: now() - secs(600),
         running: 0,
@@ -74,6 +75,7 @@ fn all_are_asked_in_their_order() {
     let everything = Situation {
         paused: Some("by ana".into()),
         draining: true,
+        unwritable: Some("disk full".to_owned()),
         ladder: Some(LadderSituation { evidence: Some(now() - secs(500)), fired_at: now() }),
         watching_since: now() - secs(1),
         running: 5,
@@ -92,6 +94,7 @@ fn all_are_asked_in_their_order() {
         [
             "pause",
             "draining",
+            "storage",
             "stale",
             "start_grace",
             "act_after",

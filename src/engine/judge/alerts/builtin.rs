@@ -1,5 +1,5 @@
 //! The alerts the engine raises about itself: a rule that fails, a firing alert without data, a policy that does not
-//! compile. They are told like any other and never repaired, as no ladder names them.
+//! compile, a journal that takes nothing, a recovery that came to something else. They are told like any other and never repaired, as no ladder names them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::entry::Entry;
 use super::{Alert, Alerts, Due};
 use crate::alert::lifecycle::Sight;
+use crate::engine::input::Storage;
 use crate::engine::judge::turn::Turn;
 use crate::model::{AlertKey, Labels, RuleName, Severity, Timestamp};
 use crate::policy::Diagnostic;
@@ -20,13 +21,16 @@ const ERROR_STANDS: Duration = Duration::from_secs(60);
 const RULE_ERROR: &str = "RuleError";
 const NO_DATA: &str = "NoData";
 const POLICY_INVALID: &str = "PolicyInvalid";
+const STORAGE_FAILED: &str = "StorageFailed";
+const DIVERGENCE: &str = "Divergence";
 /// Which rule a built-in alert is about.
 const RULE_LABEL: &str = "rule";
 
 /// Scripts that fail now, by rule and scope.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Troubles(BTreeMap<AlertKey, Trouble>);
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Trouble {
     in_a_row: u32,
     since: Timestamp,
@@ -139,10 +143,40 @@ impl Alerts {
         }
     }
 
+    /// Raises or ends `StorageFailed`.
+    pub fn storage(&mut self, turn: &mut Turn<'_>, storage: &Storage) {
+        match storage {
+            Storage::Failing { why } => {
+                let summary = format!(
+                    "selfheal cannot write down what happens: {why}. Events are refused and nothing is repaired until it can"
+                );
+                self.raise_as(turn, own(STORAGE_FAILED), Severity::Critical, summary);
+            }
+            Storage::Working => self.clear(turn, &own(STORAGE_FAILED)),
+        }
+    }
+
+    /// Raises `Divergence`; it stands until a person has seen it.
+    pub fn diverged(&mut self, turn: &mut Turn<'_>, why: &str) {
+        let summary = format!(
+            "recovery came to other decisions than the journal has, and automation is paused; `selfheal resume` ends both: \
+             {why}"
+        );
+        self.raise_as(turn, own(DIVERGENCE), Severity::Critical, summary);
+    }
+
+    pub fn divergence_seen(&mut self, turn: &mut Turn<'_>) {
+        self.clear(turn, &own(DIVERGENCE));
+    }
+
     fn raise(&mut self, turn: &mut Turn<'_>, key: AlertKey, summary: String) {
+        self.raise_as(turn, key, Severity::Warning, summary);
+    }
+
+    fn raise_as(&mut self, turn: &mut Turn<'_>, key: AlertKey, severity: Severity, summary: String) {
         let mut entry = match self.entries.remove(&key) {
             Some(entry) => entry,
-            None => Entry::built_in(&turn.policy, key, Severity::Warning, turn.now),
+            None => Entry::built_in(&turn.policy, key, severity, turn.now),
         };
         entry.alert.summary = summary;
         entry.alert.evidence = turn.now;
@@ -158,11 +192,17 @@ impl Alerts {
 }
 
 fn see(entry: &mut Entry, now: Timestamp, when: Truth, clear: Truth) -> Vec<crate::alert::lifecycle::Move> {
-    entry.life.see(now, [(Severity::Warning, &Sight { when, clear })], &entry.terms)
+    let severity = entry.terms.levels.keys().next().copied().unwrap_or_default();
+    entry.life.see(now, [(severity, &Sight { when, clear })], &entry.terms)
+}
+
+/// A built-in alert about the whole of selfheal.
+fn own(name: &str) -> AlertKey {
+    AlertKey { rule: name.into(), scope: Labels::default() }
 }
 
 fn policy_invalid() -> AlertKey {
-    AlertKey { rule: POLICY_INVALID.into(), scope: Labels::default() }
+    own(POLICY_INVALID)
 }
 
 fn rule_error(rule: &RuleName) -> AlertKey {

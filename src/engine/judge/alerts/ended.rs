@@ -12,13 +12,18 @@ const KEPT: usize = 1_000;
 const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The newest of each key, the oldest dropped first.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Ended {
     entries: BTreeMap<AlertKey, Entry>,
     order: VecDeque<AlertKey>,
 }
 
 impl Ended {
+    /// Oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.order.iter().filter_map(|key| self.entries.get(key))
+    }
+
     pub(super) fn add(&mut self, entry: Entry) {
         let key = entry.alert.key.clone();
         if self.entries.insert(key.clone(), entry).is_some() {

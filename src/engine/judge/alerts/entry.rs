@@ -19,7 +19,7 @@ use crate::script::Truth;
 pub(super) const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// Whose alert it is, and so who hears of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Kind {
     Live,
     /// For views and `explain` only.
@@ -38,7 +38,7 @@ impl Kind {
 }
 
 /// Changes that wait for the alert's texts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Unsaid {
     /// Nothing was asked.
     #[default]
@@ -67,7 +67,7 @@ impl Unsaid {
 }
 
 /// One alert.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Entry {
     /// Always as `life` says.
     pub(super) alert: Alert,

@@ -28,7 +28,7 @@ use ended::Ended;
 use entry::{Entry, Kind, Unsaid};
 
 /// All alerts that are not quiet, and those that ended last.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Alerts {
     entries: BTreeMap<AlertKey, Entry>,
     ended: Ended,
@@ -37,7 +37,7 @@ pub struct Alerts {
 }
 
 /// What a timer is for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 enum Due {
     /// Its life moves, or its newest figures may be shown.
     Alert(AlertKey),
@@ -46,7 +46,7 @@ enum Due {
 }
 
 /// One alert as the other parts read it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Alert {
     pub key: AlertKey,
     /// `alertname`, `severity`, scope, the deployment's and the rule's labels.
@@ -249,6 +249,13 @@ impl Alerts {
 
     /// Shows the alert if what is seen of it changed, and sets its timer. Figures alone are shown at most every
     /// [`entry::FIGURES_EVERY`].
+    /// Everything that is known, for whoever knows nothing yet.
+    pub(super) fn show_all(&self, turn: &mut Turn<'_>) {
+        for entry in self.ended.iter().chain(self.entries.values()) {
+            turn.show(Change::Alert(Box::new(entry.view())));
+        }
+    }
+
     fn show(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
         let Some(entry) = self.entries.get_mut(key) else { return };
         if let Some(view) = entry.view_if_changed(turn.now) {

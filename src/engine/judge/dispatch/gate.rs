@@ -9,19 +9,22 @@ use crate::alert::notification::{FlushReason, Notification};
 use crate::alert::receiver::{NotifyRate, Receiver};
 use crate::engine::timers::Timers;
 use crate::model::{ReceiverName, Timestamp};
+use crate::policy::Policy;
 
 /// When notifications of more groups wait for one receiver, they become one: a storm is one message to read.
 const MAX_WAITING_GROUPS: usize = 20;
 
 /// All receivers' gates.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Gates {
     gates: BTreeMap<ReceiverName, Gate>,
     timers: Timers<ReceiverName>,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Gate {
     /// As last seen: one that is gone still has to be named with what waited for it.
+    #[serde(with = "crate::alert::receiver::by_name")]
     receiver: Arc<Receiver>,
     /// When the last notifications passed, at most the rate's count.
     passed: VecDeque<Timestamp>,
@@ -77,6 +80,15 @@ impl Gate {
 }
 
 impl Gates {
+    /// Takes the receivers from the policy. One that is gone has still to be named with what waited for it.
+    pub(super) fn relink(&mut self, policy: &Policy) {
+        for (name, gate) in &mut self.gates {
+            if let Some(receiver) = policy.receivers.get(name) {
+                gate.receiver = receiver.clone();
+            }
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.timers.next_deadline()
     }

@@ -24,14 +24,14 @@ const MAX_NEWS: usize = 100;
 const MIN_REPEAT: Duration = Duration::from_secs(1);
 
 /// A group is one receiver's: another receiver at the same place of the tree shares nothing with it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub(super) struct GroupKey {
     pub(super) id: GroupId,
     pub(super) receiver: ReceiverName,
 }
 
 /// A route's durations, as of now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Pace {
     pub(super) group_wait: Duration,
     pub(super) group_interval: Duration,
@@ -59,7 +59,7 @@ impl Pace {
 }
 
 /// Why "firing" is not said yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Hold {
     /// A ladder works on it (`wait_for_repair`).
     Repair { until: Timestamp },
@@ -76,7 +76,7 @@ impl Hold {
 }
 
 /// One alert, as this receiver knows it and as it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Member {
     /// As last known; an alert that ended is asked about no more.
     pub(super) facts: AlertFacts,
@@ -115,7 +115,7 @@ impl Member {
 }
 
 /// News that waits for its group's next message.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct WaitingNews {
     pub(super) news: News,
     pub(super) about: Option<AlertKey>,
@@ -134,7 +134,7 @@ pub(super) enum Cause {
 }
 
 /// A group of one receiver.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Group {
     pub(super) labels: Labels,
     /// Its place in the routing tree; `None` for a playbook's own messages.

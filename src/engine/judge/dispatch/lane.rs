@@ -32,7 +32,7 @@ const MAX_QUEUE: usize = 100;
 /// Resolution of the jitter.
 const JITTER_STEPS: u64 = 1_000;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 struct LaneKey {
     group: GroupKey,
     /// `email-1`, `webhook-2`: stable while the receiver's list of that kind is.
@@ -40,6 +40,7 @@ struct LaneKey {
 }
 
 /// One notification for one notifier.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Parcel {
     id: DeliveryId,
     notification: Arc<Notification>,
@@ -49,13 +50,14 @@ struct Parcel {
 }
 
 /// What the first in the queue does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Head {
     UnderWay,
     /// Its next attempt has a timer.
     Waiting,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Lane {
     head: Head,
     /// Never empty.
@@ -71,7 +73,7 @@ enum End {
 }
 
 /// All lanes with something in them.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Lanes {
     lanes: BTreeMap<LaneKey, Lane>,
     of: BTreeMap<DeliveryId, LaneKey>,
@@ -158,13 +160,7 @@ impl Lanes {
         let Some(parcel) = lane.queue.front_mut() else { return };
         lane.head = Head::UnderWay;
         parcel.attempts += 1;
-        turn.effects.push(Effect::Deliver(Box::new(Delivery {
-            id: parcel.id.clone(),
-            attempt: parcel.attempts,
-            receiver: key.group.receiver.clone(),
-            notifier: notifier.clone(),
-            notification: parcel.notification.clone(),
-        })));
+        turn.effects.push(parcel.delivery(key, notifier));
     }
 
     /// An attempt ended. One that is not under way (any more) changes nothing.
@@ -244,6 +240,28 @@ impl Lanes {
         }
     }
 
+    /// Every notification that has not ended says from now on that it may be a repeat.
+    pub(super) fn mark_possible_repeats(&mut self) {
+        for parcel in self.lanes.values_mut().flat_map(|lane| &mut lane.queue) {
+            Arc::make_mut(&mut parcel.notification).possible_repeat = true;
+        }
+    }
+
+    /// Whether an attempt under way has arrived died with the process: the same attempt goes out once more.
+    pub(super) fn release_again(&self, turn: &mut Turn<'_>) {
+        let policy = turn.policy.clone();
+        for (key, lane) in &self.lanes {
+            for parcel in &lane.queue {
+                parcel.show(turn, key, None);
+            }
+            let receiver = policy.receivers.get(&key.group.receiver);
+            let notifier = receiver.and_then(|receiver| notifiers(receiver).find(|(name, _)| *name == key.notifier));
+            if let (Head::UnderWay, Some(parcel), Some((_, notifier))) = (lane.head, lane.queue.front(), notifier) {
+                turn.effects.push(parcel.delivery(key, notifier));
+            }
+        }
+    }
+
     /// What piled up in a stretch that nobody watched is one message per lane.
     pub(super) fn merge_since(&mut self, turn: &mut Turn<'_>, from: Timestamp) {
         for (key, lane) in &mut self.lanes {
@@ -272,6 +290,17 @@ impl Parcel {
         let flush = format_smolstr!("{}.{}", notification.thread_started.as_millis(), notification.flush);
         let id = DeliveryId::new(format!("{}/{}/{notifier}/{flush}", group.id, group.receiver));
         Parcel { id, notification, created_at, attempts: 0, error: None }
+    }
+
+    /// The attempt under way.
+    fn delivery(&self, key: &LaneKey, notifier: &Notifier) -> Effect {
+        Effect::Deliver(Box::new(Delivery {
+            id: self.id.clone(),
+            attempt: self.attempts,
+            receiver: key.group.receiver.clone(),
+            notifier: notifier.clone(),
+            notification: self.notification.clone(),
+        }))
     }
 
     fn show(&self, turn: &mut Turn<'_>, key: &LaneKey, end: Option<&End>) {

@@ -20,15 +20,16 @@ use super::alerts::{Alert, Alerts};
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
 use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts, Unwatched};
-use crate::engine::input::DeliveryResult;
+use crate::engine::input::{DeliveryResult, Storage};
 use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
+use crate::policy::Policy;
 use gate::Gates;
 use group::{Cause, Group, GroupKey, Pace, WaitingNews};
 use lane::Lanes;
 
 /// Groups and deliveries.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Dispatch {
     groups: BTreeMap<GroupKey, Group>,
     /// The groups an alert is a member of.
@@ -38,6 +39,8 @@ pub struct Dispatch {
     timers: Timers<GroupKey>,
     gates: Gates,
     lanes: Lanes,
+    /// Nothing can be written down: what is said may be said again by the next life.
+    unwritable: bool,
 }
 
 /// What the parts before this one know.
@@ -124,6 +127,24 @@ impl Dispatch {
         }
     }
 
+    /// While nothing can be written down, everything said is marked: the next life may say it again.
+    pub fn storage(&mut self, storage: &Storage) {
+        self.unwritable = matches!(storage, Storage::Failing { .. });
+        if self.unwritable {
+            self.lanes.mark_possible_repeats();
+        }
+    }
+
+    /// Attempts under way go out once more, under their ids, and everything is shown.
+    pub(super) fn release_again(&self, turn: &mut Turn<'_>) {
+        self.lanes.release_again(turn);
+    }
+
+    /// Receivers as the live policy has them.
+    pub(super) fn relink(&mut self, policy: &Policy) {
+        self.gates.relink(policy);
+    }
+
     /// Notifications that wait for another try, for their group or for their receiver's rate.
     pub fn waiting(&self) -> usize {
         let groups = self.groups.values().filter(|group| group.is_waiting()).count();
@@ -171,7 +192,8 @@ impl Dispatch {
             self.forget_membership(alert, key);
         }
         match (receiver, flushed.notification) {
-            (Some(receiver), Some(notification)) => {
+            (Some(receiver), Some(mut notification)) => {
+                notification.possible_repeat |= self.unwritable;
                 if let Some(passed) = self.gates.offer(turn.now, receiver, notification) {
                     self.lanes.send(turn, receiver, passed);
                 }

@@ -2,7 +2,7 @@
 //! nobody knows.
 
 use super::guards::resolve;
-use super::state::{Call, Doing, Refresh, Run};
+use super::state::{Call, Doing, Lost, Refresh, Run};
 use super::steps::StepOver;
 use super::{Remedy, STEP_MARGIN, Timer};
 use crate::engine::effect::{Attempt, Effect, StepCall};
@@ -40,6 +40,13 @@ impl Rendered {
             }
         }
         Ok(rendered)
+    }
+}
+
+impl Call {
+    /// The verb that is called now: the step's own, or the one that fetches new credentials for it.
+    fn own_or_refresh(&self) -> Verb {
+        if self.refresh == Refresh::UnderWay { Verb::new(REFRESH_AUTH) } else { self.verb.clone() }
     }
 }
 
@@ -86,6 +93,7 @@ impl Remedy {
             tries: 0,
             attempts: 0,
             refresh: Refresh::Unneeded,
+            lost: Lost::No,
             last_failure: String::new(),
         };
         self.call_again(turn, alerts, id, call);
@@ -107,6 +115,9 @@ impl Remedy {
     /// Releases one try of the step's own verb.
     pub(super) fn call_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, mut call: Call) {
         let Some((_, name, _)) = self.step_at(id) else { return };
+        if call.lost == Lost::Stopped {
+            return self.call_same_again(turn, alerts, id, call);
+        }
         call.tries += 1;
         call.attempts += 1;
         call.id = StepAttemptId::of(id, name.as_str(), call.attempts);
@@ -355,6 +366,55 @@ impl Remedy {
         Remedy::look_at(turn, &call.target);
         run.doing = Doing::Settling(call);
         self.show(turn, id);
+    }
+
+    /// selfheal stopped while the call was under way: it may have happened or not. What only looks is done again.
+    pub(super) fn call_lost(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let Doing::Calling(mut call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        call.lost = Lost::Stopped;
+        if call.acting {
+            run.last_act_ended = Some(turn.now);
+            return self.call_unknown(turn, alerts, id, call, "selfheal stopped while it was under way".to_owned());
+        }
+        run.doing = Doing::Pausing(call);
+        self.ask_retry(turn, alerts, id);
+    }
+
+    /// Whether a call whose end nobody reports may be made again: its adapter declares that the same key twice is the
+    /// same as once.
+    pub(super) fn may_repeat(&self, turn: &Turn<'_>, id: &RunId) -> bool {
+        let Some(Doing::Settling(call)) = self.runs.get(id).map(|run| &run.doing) else { return false };
+        let verb = call.own_or_refresh();
+        call.lost == Lost::Stopped
+            && resolve(&turn.policy, &call.target, &verb).is_ok_and(|resolved| resolved.spec.idempotent)
+    }
+
+    /// Makes a lost call again, if the symptom is still there.
+    pub(super) fn repeat_lost(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let Doing::Settling(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        run.why.push(format!(
+            "{} was made again under the same key: selfheal had stopped while it was under way",
+            call.id
+        ));
+        self.timers.clear(&Timer::Step(id.clone()));
+        if let Some(run) = self.runs.get_mut(id) {
+            run.doing = Doing::Pausing(call);
+        }
+        self.ask_retry(turn, alerts, id);
+    }
+
+    /// The very same attempt: its id, and so its key, stays.
+    fn call_same_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, mut call: Call) {
+        call.lost = Lost::No;
+        if let Some(record) = self.runs.get_mut(id).and_then(Run::open_step) {
+            record.outcome = "running".into();
+            record.message = None;
+        }
+        let verb = call.own_or_refresh();
+        let params = if call.refresh == Refresh::UnderWay { Map::new() } else { call.params.clone() };
+        self.release(turn, alerts, id, call, verb, params);
     }
 
     /// No end has come from the edge although it should have by now.

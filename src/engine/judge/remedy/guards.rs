@@ -95,7 +95,10 @@ impl Remedy {
                 Err(Refusal::Pause { who: format!("by {} since {}: {}", pause.by, pause.since, pause.reason) })
             }
             None if self.draining => Err(Refusal::Draining),
-            None => Ok(()),
+            None => match &self.unwritable {
+                Some(why) => Err(Refusal::Storage { why: why.clone() }),
+                None => Ok(()),
+            },
         }
     }
 
@@ -118,6 +121,7 @@ impl Remedy {
                 _ => None,
             },
             draining: self.draining,
+            unwritable: self.unwritable.clone(),
             ladder: ladder.map(|ladder| LadderSituation { evidence, fired_at: ladder.fired_at }),
             watching_since: self.watching_since,
             running: u32::try_from(running).unwrap_or(u32::MAX),

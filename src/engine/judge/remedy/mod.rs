@@ -17,6 +17,7 @@ mod inputs;
 mod interrupts;
 mod ladders;
 mod operate;
+mod saved;
 mod start;
 mod state;
 mod steps;
@@ -33,7 +34,7 @@ use std::time::Duration;
 use super::alerts::Alerts;
 use super::turn::{AlertChange, AlertChangeKind, Turn};
 use crate::alert::notification::RemediationFacts;
-use crate::engine::input::{Operator, StepEnd};
+use crate::engine::input::{Gap, Operator, StepEnd, Storage};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{PauseView, RunView};
@@ -66,7 +67,7 @@ const MAX_DEPTH: u8 = 5;
 const CHAIN_WINDOW: Duration = Duration::from_secs(600);
 
 /// At the same instant they fire in this order: what ends well comes before what runs out.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 enum Timer {
     /// The condition has been clear for `hold`.
     Hold(RunId),
@@ -84,12 +85,16 @@ enum Timer {
 }
 
 /// Ladders and runs.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Remedy {
     watching_since: Timestamp,
     policy_loaded_at: Timestamp,
+    #[serde(with = "crate::policy::diagnostic::in_full")]
     policy_errors: Vec<Diagnostic>,
     paused: Option<PauseView>,
     draining: bool,
+    /// Why nothing can be written down, while nothing can.
+    unwritable: Option<String>,
     runs: BTreeMap<RunId, Run>,
     ladders: BTreeMap<AlertKey, LadderState>,
     ladders_begun: u64,
@@ -109,6 +114,7 @@ impl Remedy {
             policy_errors: Vec::new(),
             paused: None,
             draining: false,
+            unwritable: None,
             runs: BTreeMap::new(),
             ladders: BTreeMap::new(),
             ladders_begun: 0,
@@ -196,6 +202,10 @@ impl Remedy {
         let waits = |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment);
         let runs: Vec<_> = self.runs.values().filter(|run| waits(run)).map(|run| run.id.clone()).collect();
         for run in runs {
+            if self.may_repeat(turn, &run) {
+                self.repeat_lost(turn, alerts, &run);
+                continue;
+            }
             self.not_settled(turn, alerts, &run, "looked at since, but whether it happened could not be told");
         }
         self.calm(turn, alerts);
@@ -221,8 +231,9 @@ impl Remedy {
         self.show_engine(turn);
     }
 
-    /// What is under way gets the time back in which nothing was watched, and ladders wait for `start_grace` again.
-    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, to: Timestamp) {
+    /// What is under way gets the time back in which nothing was watched, and ladders wait for `start_grace` again. Where
+    /// selfheal itself was not there, nobody will report the end of a call that was under way.
+    pub fn resumed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, from: Timestamp, to: Timestamp, because: Gap) {
         self.watching_since = to.max(self.watching_since);
         let gap = to.since(from);
         let mut moved = Timers::default();
@@ -232,6 +243,35 @@ impl Remedy {
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
         self.timers = moved;
+        if because == Gap::Stopped {
+            self.draining = false;
+            let calling = |run: &Run| matches!(run.doing, Doing::Calling(_));
+            let lost: Vec<_> = self.runs.values().filter(|run| calling(run)).map(|run| run.id.clone()).collect();
+            for run in lost {
+                self.call_lost(turn, alerts, &run);
+            }
+            self.stirred = true;
+            self.calm(turn, alerts);
+        }
+    }
+
+    /// Whether what is done can be written down.
+    pub fn storage(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, storage: &Storage) {
+        self.unwritable = match storage {
+            Storage::Working => None,
+            Storage::Failing { why } => Some(why.clone()),
+        };
+        self.stirred = true;
+        self.calm(turn, alerts);
+    }
+
+    /// Recovery came to other decisions than the journal has: nothing acts until a person says so.
+    pub fn diverged(&mut self, turn: &mut Turn<'_>, why: &str) {
+        self.pause(
+            turn,
+            "selfheal".to_owned(),
+            format!("recovery came to other decisions than the journal has: {why}"),
+        );
     }
 
     /// No new acting step begins; steps under way may end.

@@ -74,7 +74,7 @@ impl Remedy {
     }
 
     /// Stops all automatic action. A second pause keeps the first's instant, and its own owner and reason.
-    fn pause(&mut self, turn: &mut Turn<'_>, who: String, reason: String) {
+    pub(super) fn pause(&mut self, turn: &mut Turn<'_>, who: String, reason: String) {
         Remedy::audit(turn, &who, format!("paused all automatic action: {reason}"));
         Remedy::tell_switch(turn, format!("{who} paused all automatic action: {reason}"));
         let since = self.paused.as_ref().map_or(turn.now, |pause| pause.since);

@@ -8,7 +8,9 @@ use smol_str::SmolStr;
 
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::StepView;
-use crate::model::{AlertKey, DeploymentId, Facts, Map, RunId, Severity, StepAttemptId, StepId, Timestamp, Verb};
+use crate::model::{
+    AlertKey, DeploymentId, Facts, Map, RunId, Severity, StepAttemptId, StepId, Timestamp, Verb, lasting,
+};
 use crate::playbook::Playbook;
 use crate::playbook::guard::{Observed, Refusal};
 use crate::playbook::run::{Course, Shape, Verdict};
@@ -18,8 +20,10 @@ use crate::script::Truth;
 const MAX_COUNTED: usize = 1_000;
 
 /// One execution of a playbook. Its playbook and inputs are pinned when it begins.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Run {
     pub id: RunId,
+    #[serde(with = "crate::playbook::by_name")]
     pub playbook: Arc<Playbook>,
     pub deployment: DeploymentId,
     pub cause: Cause,
@@ -42,6 +46,7 @@ pub(super) struct Run {
     pub observed: Option<Observed>,
     pub refusal: Option<Refusal>,
     /// Guards people were told of, by name.
+    #[serde(deserialize_with = "guard_names")]
     pub told: BTreeSet<&'static str>,
     /// Why it went the way it did, in order.
     pub why: Vec<String>,
@@ -50,20 +55,27 @@ pub(super) struct Run {
     pub depth: u8,
 }
 
+/// Names of guards, as the build has them.
+fn guard_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<&'static str>, D::Error> {
+    let names = <Vec<String> as serde::Deserialize>::deserialize(deserializer)?;
+    Ok(names.iter().map(|name| lasting(name)).collect())
+}
+
 /// The step that failed first: `failed.id` and `failed.message` in `rescue`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Failed {
     pub id: String,
     pub message: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Cause {
     Alert(AlertKey),
     Operator { who: String, reason: String },
 }
 
 /// What a run is at.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) enum Doing {
     /// Not begun: holds no lease and counts nowhere.
     Waiting(Waiting),
@@ -85,7 +97,7 @@ pub(super) enum Doing {
     Ended(Verdict),
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Waiting {
     /// Detect's answer is on its way.
     pub asked: bool,
@@ -94,6 +106,7 @@ pub(super) struct Waiting {
 }
 
 /// Which questions went out for a step, in this order.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Asking {
     pub step: StepId,
     pub has_if: bool,
@@ -101,6 +114,7 @@ pub(super) struct Asking {
     pub what: AskedFor,
 }
 
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) enum AskedFor {
     Begin,
     /// The symptom only: the parameters stay as they were.
@@ -110,7 +124,7 @@ pub(super) enum AskedFor {
 }
 
 /// One verb on its way, with all its tries.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Call {
     pub id: StepAttemptId,
     pub target: DeploymentId,
@@ -125,12 +139,13 @@ pub(super) struct Call {
     /// All calls made so far, which numbers the attempts.
     pub attempts: u32,
     pub refresh: Refresh,
+    pub lost: Lost,
     /// Why the last try failed.
     pub last_failure: String,
 }
 
 /// What has been done about refused credentials. Once per step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Refresh {
     Unneeded,
     /// The call under way is the `refresh_auth`.
@@ -138,7 +153,15 @@ pub(super) enum Refresh {
     Done,
 }
 
-#[derive(Clone, Debug)]
+/// Whether selfheal stopped while the call was under way, so that nobody reports its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Lost {
+    No,
+    /// The deployment is looked at; then the same call is made again where the adapter says that it may be.
+    Stopped,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Verifying {
     pub truth: Truth,
 }
@@ -182,6 +205,7 @@ impl Run {
 }
 
 /// Where the repair of one alert stands.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct LadderState {
     /// Which (key, nth) ladder this is: a new episode has a new one.
     pub nth: u64,
@@ -195,6 +219,7 @@ pub(super) struct LadderState {
     /// Of the present firing.
     pub fired_at: Timestamp,
     /// Guards people were told of in this episode, by name.
+    #[serde(deserialize_with = "guard_names")]
     pub told: BTreeSet<&'static str>,
     /// A higher level's own ladder takes over when the run under way has ended.
     pub rise: Option<Severity>,
@@ -202,7 +227,7 @@ pub(super) struct LadderState {
     pub over: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Stand {
     /// Its timer begins the next rung.
     Due,
@@ -215,7 +240,7 @@ pub(super) enum Stand {
     Stopped,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Rest {
     /// The alert is not firing.
     Clear,
@@ -226,7 +251,7 @@ pub(super) enum Rest {
 }
 
 /// What the guards need to know of one deployment.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Place {
     /// Runs there were on it.
     pub runs: u64,
@@ -243,7 +268,7 @@ pub(super) struct Place {
 }
 
 /// The last run that acted on a deployment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct LastRun {
     pub run: RunId,
     /// The alert and its nth ladder.
@@ -253,6 +278,7 @@ pub(super) struct LastRun {
 }
 
 /// All deployments of which anything is known.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Places {
     by_id: BTreeMap<DeploymentId, Place>,
     next_fence: u64,

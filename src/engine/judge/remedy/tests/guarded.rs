@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::bench::{Bench, action, deployment, key, playbook, policy, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
+use crate::engine::Gap;
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::model::{FailureClass, Health, Severity};
 use crate::playbook::guard::GuardMode;
@@ -76,7 +77,7 @@ fn a_start_and_a_gap_hold_ladders_back_for_start_grace() {
     let from = bench.now;
     bench.now = bench.now + secs(1000);
     let to = bench.now;
-    bench.turn(|remedy, turn, _| remedy.resumed(turn, from, to));
+    bench.turn(|remedy, turn, alerts| remedy.resumed(turn, alerts, from, to, Gap::Blind));
     bench.down("db");
     bench.pass(secs(60));
     assert_eq!(bench.refused_by("db-1"), Some("start_grace"), "again after a gap");

@@ -1,0 +1,155 @@
+//! The detecting half as bytes and back.
+//!
+//! What belongs to the policy (rules, deployments, settings, what is read) is taken from it again; what was heard, seen
+//! and said is saved.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::asks::Watching;
+use super::evidence::World;
+use super::plan::Plan;
+use super::scopes::{RuleState, Scope};
+use super::subject::{SavedSubject, SavingSubject, Subject};
+use super::{Detect, Due, Refused};
+use crate::engine::effect::{Desired, Effect};
+use crate::engine::message::{Context, Watch, WatchId, Watched};
+use crate::engine::saved::RestoreError;
+use crate::engine::timers::Timers;
+use crate::engine::view::Change;
+use crate::model::{DeploymentId, Labels, RuleName, Severity, Timestamp};
+use crate::policy::Policy;
+use crate::script::{Condition, Truth};
+
+#[derive(Serialize)]
+pub(in crate::engine) struct Saving<'a> {
+    now: Timestamp,
+    offset_ms: i64,
+    watched_since: Timestamp,
+    gaps: &'a VecDeque<(Timestamp, Timestamp)>,
+    firing: &'a BTreeMap<RuleName, BTreeSet<Labels>>,
+    subjects: Vec<(&'a DeploymentId, SavingSubject<'a>)>,
+    rules: Vec<(&'a RuleName, SavingRule<'a>)>,
+    watches: Vec<(&'a WatchId, SavingWatch<'a>)>,
+    timers: &'a Timers<Due>,
+    refused: Refused,
+}
+
+#[derive(Deserialize)]
+pub(in crate::engine) struct Saved {
+    now: Timestamp,
+    offset_ms: i64,
+    watched_since: Timestamp,
+    gaps: VecDeque<(Timestamp, Timestamp)>,
+    firing: BTreeMap<RuleName, BTreeSet<Labels>>,
+    subjects: Vec<(DeploymentId, SavedSubject)>,
+    rules: Vec<(RuleName, SavedRule)>,
+    watches: Vec<(WatchId, SavedWatch)>,
+    timers: Timers<Due>,
+    refused: Refused,
+}
+
+#[derive(Serialize)]
+struct SavingRule<'a> {
+    since: Timestamp,
+    scopes: Vec<(&'a Labels, &'a Scope)>,
+}
+
+#[derive(Deserialize)]
+struct SavedRule {
+    since: Timestamp,
+    scopes: Vec<(Labels, Scope)>,
+}
+
+/// A run's own condition is taken from its playbook; what is watched of a rule is named.
+#[derive(Serialize)]
+struct SavingWatch<'a> {
+    context: &'a Context,
+    clear: Option<(&'a RuleName, Severity)>,
+    said: &'a Option<Truth>,
+}
+
+#[derive(Deserialize)]
+struct SavedWatch {
+    context: Context,
+    clear: Option<(RuleName, Severity)>,
+    said: Option<Truth>,
+}
+
+impl Detect {
+    pub(in crate::engine) fn saving(&self) -> Saving<'_> {
+        Saving {
+            now: self.now,
+            offset_ms: self.offset_ms,
+            watched_since: self.world.watched_since,
+            gaps: &self.world.gaps,
+            firing: &self.world.firing,
+            subjects: self.subjects.iter().map(|(id, subject)| (id, subject.saving())).collect(),
+            rules: self.rules.iter().map(|(rule, state)| (rule, saving_rule(state))).collect(),
+            watches: self.watches.iter().map(|(id, watching)| (id, saving_watch(watching))).collect(),
+            timers: &self.timers,
+            refused: self.refused,
+        }
+    }
+
+    /// `condition_of` gives the condition that a run waits for.
+    ///
+    /// # Errors
+    /// The state does not fit the policy it was saved under.
+    pub(in crate::engine) fn restored(
+        saved: Saved,
+        policy: Arc<Policy>,
+        condition_of: impl Fn(&WatchId) -> Option<Condition>,
+    ) -> Result<Self, RestoreError> {
+        let damaged = |what: String| RestoreError::Damaged(what);
+        let mut detect = Detect::new(saved.now, policy.clone());
+        detect.offset_ms = saved.offset_ms;
+        detect.world = World {
+            watched_since: saved.watched_since,
+            gaps: saved.gaps,
+            firing: saved.firing,
+            plan: Plan::of(&policy),
+        };
+        detect.subjects =
+            saved.subjects.into_iter().map(|(id, saved)| (id.clone(), Subject::restored(id, saved, &policy))).collect();
+        for (name, SavedRule { since, scopes }) in saved.rules {
+            let rule = policy.rules.get(&name).ok_or_else(|| damaged(format!("its policy has no rule {name}")))?;
+            detect.rules.insert(name, RuleState::restored(rule.clone(), since, scopes));
+        }
+        for (id, SavedWatch { context, clear, said }) in saved.watches {
+            let what = match clear {
+                Some((rule, severity)) => Watched::Clear { rule, severity },
+                None => {
+                    Watched::Condition(condition_of(&id).ok_or_else(|| damaged(format!("nobody waits for {id:?}")))?)
+                }
+            };
+            detect.watches.insert(id.clone(), Watching { watch: Watch { id, context, what }, said });
+        }
+        detect.timers = saved.timers;
+        detect.refused = saved.refused;
+        // as it was sent last: it is sent again only when it is something else
+        detect.desired = Some(Arc::new(detect.desired_now()));
+        Ok(detect)
+    }
+
+    /// What should run at the edges, whole, and every deployment.
+    pub(in crate::engine) fn outstanding(&self) -> Vec<Effect> {
+        let desired: Option<Arc<Desired>> = self.desired.clone();
+        let views = self.deployment_views().into_iter().map(|view| Effect::Show(Change::Deployment(Box::new(view))));
+        desired.map(Effect::Desired).into_iter().chain(views).collect()
+    }
+}
+
+fn saving_rule(state: &RuleState) -> SavingRule<'_> {
+    SavingRule { since: state.since, scopes: state.scopes.iter().collect() }
+}
+
+fn saving_watch(watching: &Watching) -> SavingWatch<'_> {
+    let clear = match &watching.watch.what {
+        Watched::Condition(_) => None,
+        Watched::Clear { rule, severity } => Some((rule, *severity)),
+    };
+    SavingWatch { context: &watching.watch.context, clear, said: &watching.said }
+}

@@ -1,0 +1,75 @@
+//! The judging half as bytes and back.
+//!
+//! What belongs to a policy is saved by name: a run's playbook is taken from the policy the run is pinned to, a
+//! receiver from the live one.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::Judge;
+use super::alerts::Alerts;
+use super::dispatch::Dispatch;
+use super::remedy::Remedy;
+use super::turn::Turn;
+use crate::engine::effect::Effect;
+use crate::engine::message::WatchId;
+use crate::engine::saved::{PolicyOf, RestoreError};
+use crate::model::Timestamp;
+use crate::policy::Policy;
+use crate::script::Condition;
+
+#[derive(Serialize)]
+pub(in crate::engine) struct Saving<'a> {
+    alerts: &'a Alerts,
+    remedy: &'a Remedy,
+    dispatch: &'a Dispatch,
+}
+
+#[derive(Deserialize)]
+pub(in crate::engine) struct Saved {
+    alerts: Alerts,
+    remedy: Remedy,
+    dispatch: Dispatch,
+}
+
+impl Judge {
+    pub(in crate::engine) fn saving(&self) -> Saving<'_> {
+        Saving { alerts: &self.alerts, remedy: &self.remedy, dispatch: &self.dispatch }
+    }
+
+    /// # Errors
+    /// A run that has not ended is pinned to a policy that is not kept.
+    pub(in crate::engine) fn restored(
+        saved: Saved,
+        live: Arc<Policy>,
+        policy_of: &mut PolicyOf<'_>,
+    ) -> Result<Self, RestoreError> {
+        let Saved { alerts, mut remedy, mut dispatch } = saved;
+        remedy.relink(policy_of)?;
+        dispatch.relink(&live);
+        Ok(Judge { policy: live, alerts, remedy, dispatch })
+    }
+
+    /// Of the policies that runs are pinned to and still need.
+    pub(in crate::engine) fn policy_versions(&self) -> BTreeSet<SmolStr> {
+        self.remedy.policy_versions()
+    }
+
+    /// The condition a run waits for, as its own playbook has it.
+    pub(in crate::engine) fn watched_condition(&self, id: &WatchId) -> Option<Condition> {
+        self.remedy.watched_condition(id)
+    }
+
+    /// Delivery attempts and probes under way, and everything there is to show.
+    pub(in crate::engine) fn outstanding(&self, now: Timestamp) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut turn = Turn::new(now, self.policy.clone(), &mut effects);
+        self.alerts.show_all(&mut turn);
+        self.remedy.show_all(&mut turn);
+        self.dispatch.release_again(&mut turn);
+        effects
+    }
+}
