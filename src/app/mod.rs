@@ -4,6 +4,7 @@ pub mod clock;
 pub mod demo;
 pub mod driver;
 pub mod effects;
+mod history;
 mod observers;
 pub mod policies;
 pub mod shipped;
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adapter::{Adapters, AdaptersConfig, Catalog};
 use crate::api::model::ReadModel;
-use crate::api::{Api, Backend, Busy, Ingested, ReloadAnswer};
+use crate::api::{Api, Backend, Busy, HistoryPage, HistoryQuery, Ingested, NoHistory, ReloadAnswer};
 use crate::engine::view::DeploymentView;
 use crate::engine::{Engine, Input, Operator, OperatorAnswer, OperatorCommand};
 use crate::model::{DeploymentId, ResolveSecret};
@@ -30,7 +31,8 @@ use crate::notify::{Notifiers, NotifiersConfig};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::source::checks::Checks;
 use crate::source::ingest;
-use crate::store::journal::MemoryJournal;
+use crate::store::history::History;
+use crate::store::journal::{Journal, MemoryJournal};
 use crate::store::secrets::PolicySecrets;
 use clock::Clock;
 use driver::{Driver, Inbox, Refused};
@@ -75,6 +77,7 @@ pub struct Running {
     edges: tokio::task::JoinHandle<()>,
     api: tokio::task::JoinHandle<()>,
     stop_api: watch::Sender<bool>,
+    history: Arc<History>,
     _lock: File,
 }
 
@@ -130,12 +133,21 @@ impl Running {
             }
             .run(effects),
         );
-        let mut releaser = Releaser { model: model.clone(), tickets: tickets.clone(), to_edges };
+        let journal = MemoryJournal::default();
+        let history = Arc::new(history::open(&data_dir, clock.now(), journal.last_sequence()));
+        let mut releaser = Releaser {
+            model: model.clone(),
+            history: history.clone(),
+            sequence: journal.last_sequence(),
+            now: now.clone(),
+            tickets: tickets.clone(),
+            to_edges,
+        };
         let (engine, first) = Engine::new(clock.now(), policy.clone());
         let driver = Driver {
             inbox: inbox.clone(),
             clock,
-            journal: Box::new(MemoryJournal::default()),
+            journal: Box::new(journal),
             release: Box::new(move |effects| releaser.release(effects)),
         };
         let engine_thread =
@@ -151,13 +163,14 @@ impl Running {
             draining: AtomicBool::new(false),
             reloading: tokio::sync::Mutex::new(()),
             refused_source: Mutex::new(None),
+            history: history::Lookup::new(history.clone()),
         });
         let (stop_api, stopped) = watch::channel(false);
         let api = tokio::spawn(Api::new(backend.clone(), model).serve(listener, stopped));
         if options.watch {
             policies::reload_on_save(backend.clone());
         }
-        Ok(Running { address, backend, under_way, engine_thread, edges, api, stop_api, _lock: lock })
+        Ok(Running { address, backend, under_way, engine_thread, edges, api, stop_api, history, _lock: lock })
     }
 
     /// Stops in order: no new events, no new acting steps; steps and deliveries under way get a grace period.
@@ -188,6 +201,7 @@ impl Running {
         self.backend.inbox.close();
         let _ = tokio::task::spawn_blocking(move || self.engine_thread.join()).await;
         self.edges.abort();
+        history::close(self.history).await;
         let _ = self.api.await;
         Drained { steps_cut, deliveries_cut, notifications_waiting: waiting.saturating_sub(deliveries_cut) }
     }
@@ -257,6 +271,7 @@ pub struct EngineBackend {
     reloading: tokio::sync::Mutex<()>,
     /// Fingerprint of the last text that did not compile, so that it is said once.
     refused_source: Mutex<Option<u64>>,
+    history: history::Lookup,
 }
 
 impl EngineBackend {
@@ -394,6 +409,10 @@ impl Backend for EngineBackend {
             let answer = self.inbox.query(|engine| engine.detect().deployment_views()).map_err(busy)?;
             answer.await.map_err(|_| Busy::Draining)
         })
+    }
+
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {
+        Box::pin(self.history.read(query))
     }
 
     fn is_ready(&self) -> bool {

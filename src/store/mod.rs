@@ -3,6 +3,7 @@
 //! Invariant: nothing is released before the journal has taken the batch it was decided in; a secret's value is read
 //! when it is used and kept nowhere.
 
+pub mod history;
 pub mod journal;
 pub mod secrets;
 
