@@ -4,6 +4,7 @@
 //! document that says what to do.
 
 mod events;
+mod history;
 pub mod model;
 mod operate;
 mod problem;
@@ -24,6 +25,7 @@ use crate::engine::view::DeploymentView;
 use crate::engine::{OperatorAnswer, OperatorCommand};
 use crate::policy::Diagnostic;
 use events::Pace;
+pub use history::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
 use model::ReadModel;
 
 /// A request's head and body must have come, and its answer gone, within this.
@@ -40,6 +42,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Every deployment with its newest values, as of now.
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>>;
+
+    /// What happened, newest first.
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>>;
 
     /// Whether events are accepted.
     fn is_ready(&self) -> bool;
@@ -121,6 +126,7 @@ impl Api {
             .route("/api/v1/deployments/{id}", get(reads::deployment))
             .route("/api/v1/deliveries", get(reads::deliveries))
             .route("/api/v1/audit", get(reads::audit))
+            .route("/api/v1/history", get(history::history))
             .route("/api/v1/status", get(reads::status))
             .route("/api/v1/pause", post(operate::pause))
             .route("/api/v1/resume", post(operate::resume))

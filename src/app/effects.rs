@@ -18,6 +18,7 @@ use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, Ste
 use crate::model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
 use crate::notify::Notify;
 use crate::source::checks::Checks;
+use crate::store::history::History;
 
 /// Engine time, for edges that need it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -35,15 +36,24 @@ pub struct UnderWay {
 /// Splits a batch of effects: views and answers are taken over at once, the rest goes to the edges' task.
 pub struct Releaser {
     pub model: Arc<ReadModel>,
+    pub history: Arc<History>,
+    /// Batches released so far.
+    pub sequence: u64,
+    pub now: Now,
     pub tickets: Tickets,
     pub to_edges: mpsc::UnboundedSender<Effect>,
 }
 
 impl Releaser {
     pub fn release(&mut self, effects: Vec<Effect>) {
+        self.sequence += 1;
+        let mut changes = Vec::new();
         for effect in effects {
             match effect {
-                Effect::Show(change) => self.model.take(change),
+                Effect::Show(change) => {
+                    changes.push(change.clone());
+                    self.model.take(change);
+                }
                 Effect::Answer { ticket, answer } => {
                     let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
                     if let Some(waiting) = waiting {
@@ -55,6 +65,7 @@ impl Releaser {
                 effect => drop(self.to_edges.send(effect)),
             }
         }
+        self.history.take(self.sequence, (self.now)(), changes);
     }
 }
 

@@ -1,8 +1,12 @@
 //! What can be typed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::model::Timestamp;
+use crate::model::units::parse_duration;
 
 /// Alerting that repairs: rules over metrics and health events, playbooks that repair, and proof that it helped.
 #[derive(Debug, Parser)]
@@ -42,6 +46,8 @@ pub enum Command {
     Alerts(ListArgs),
     /// List runs, or show one with its steps
     Runs(RunsArgs),
+    /// Look up what happened: alerts, runs, deliveries, the audit, policies
+    History(HistoryArgs),
     /// Run a playbook on a deployment by hand, under every guard
     Trigger(TriggerArgs),
     /// Stop all automatic action; alerting goes on
@@ -244,6 +250,88 @@ pub struct RunsArgs {
     /// Only on this deployment
     #[arg(long)]
     pub deployment: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HistoryKind {
+    Alerts,
+    Runs,
+    Deliveries,
+    Audit,
+    Policies,
+    /// Where history itself misses something
+    Gaps,
+}
+
+impl HistoryKind {
+    /// As the API says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            HistoryKind::Alerts => "alerts",
+            HistoryKind::Runs => "runs",
+            HistoryKind::Deliveries => "deliveries",
+            HistoryKind::Audit => "audit",
+            HistoryKind::Policies => "policies",
+            HistoryKind::Gaps => "gaps",
+        }
+    }
+}
+
+/// A point in time as people say it: how long ago, or when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+fn when(text: &str) -> Result<When, String> {
+    if let Ok(span) = parse_duration(text) {
+        return Ok(When::Ago(span));
+    }
+    text.parse().map(When::At).map_err(|_| {
+        format!("`{text}` is neither how long ago, such as 1h or 7d, nor an RFC 3339 time such as 2026-11-23T20:00:00Z")
+    })
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal history --since 1d                    the alerts of the last day\n  \
+                  selfheal history runs --state not_cured --since 7d\n  \
+                  selfheal history alerts --alert 1f0c3a5b7d9e2468   one alert with every move and why\n  \
+                  selfheal history audit --json\n\n\
+                  Newest first. --since and --until take how long ago (30m, 7d) or an RFC 3339 time.")]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// What to look up
+    #[arg(value_enum, default_value = "alerts")]
+    pub kind: HistoryKind,
+    /// What had not ended before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<When>,
+    /// What began before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<When>,
+    /// Only of this deployment (alerts, runs)
+    #[arg(long)]
+    pub deployment: Option<String>,
+    /// Only of this rule (alerts, runs)
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// An alert's state, a run's verdict, a delivery's state
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only of the alert with this id (alerts, runs); its episodes are shown with every move
+    #[arg(long, value_name = "ID")]
+    pub alert: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
+    pub limit: u16,
+    /// Go on where the page before ended
+    #[arg(long)]
+    pub cursor: Option<String>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod client;
+mod history;
 mod init;
 mod output;
 mod run;
@@ -66,6 +67,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
         Command::Runs(args) => verbs::runs(args).await,
+        Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
         Command::Pause(args) => verbs::pause(args).await,
         Command::Resume(args) => verbs::resume(args).await,

@@ -37,9 +37,8 @@ fn lines(head: &[&str], rows: Vec<Vec<String>>, arrangement: ContentArrangement)
 pub fn tinted(word: &str) -> String {
     let colour = match word {
         "firing" | "unhealthy" | "not_cured" | "failed" | "undelivered" | "critical" | "error" => AnsiColor::Red,
-        "pending" | "running" | "verifying" | "waiting" | "unknown" | "inconclusive" | "refused" | "warning" => {
-            AnsiColor::Yellow
-        }
+        "pending" | "running" | "verifying" | "waiting" | "unknown" | "lost" | "inconclusive" | "refused"
+        | "warning" => AnsiColor::Yellow,
         "resolved" | "healthy" | "cured" | "done" | "delivered" => AnsiColor::Green,
         _ => return word.to_owned(),
     };

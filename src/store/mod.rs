@@ -4,6 +4,7 @@
 //! is named and never silently passed over; a secret's value is read when it is used and kept nowhere.
 
 pub mod fold;
+pub mod history;
 pub mod journal;
 pub mod policies;
 pub mod record;

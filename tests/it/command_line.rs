@@ -53,7 +53,7 @@ fn terminate(child: &Child) {
 fn a_wrong_command_line_is_64_and_help_shows_examples() {
     assert_eq!(selfheal(&["frobnicate"]).status.code(), Some(64));
     assert_eq!(selfheal(&["send"]).status.code(), Some(64));
-    for verb in ["run", "demo", "init", "check", "send", "status", "alerts", "runs", "trigger", "pause"] {
+    for verb in ["run", "demo", "init", "check", "send", "status", "alerts", "runs", "history", "trigger", "pause"] {
         let help = selfheal(&[verb, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{verb}");
         assert!(text(&help.stdout).contains("Example"), "{verb} --help shows no example");

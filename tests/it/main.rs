@@ -3,6 +3,7 @@
 mod command_line;
 mod examples;
 mod harness;
+mod history;
 mod ingest;
 mod layers;
 mod loop_closes;
