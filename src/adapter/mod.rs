@@ -5,7 +5,7 @@
 
 pub mod auth;
 pub mod catalog;
-mod durable;
+pub mod durable;
 mod exec;
 mod given;
 mod http;

@@ -11,14 +11,18 @@ use tokio::sync::oneshot;
 
 use super::clock;
 use super::effects::Tickets;
+use super::history::Lookup;
 use super::inbox::{Inbox, Refused};
 use super::policies::{LoadFailure, PolicyLoader};
-use crate::api::{Backend, Busy, Ingested, ReloadAnswer};
+use super::recovery::SharedShelf;
+use crate::api::{Backend, Busy, HistoryPage, HistoryQuery, Ingested, NoHistory, ReloadAnswer};
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
 use crate::model::DeploymentId;
+use crate::policy::record::{Answers, PolicyRecord, Recorded};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::source::ingest;
+use crate::store::history::History;
 
 /// The engine as the API sees it.
 pub struct EngineBackend {
@@ -31,10 +35,26 @@ pub struct EngineBackend {
     reloading: tokio::sync::Mutex<()>,
     /// Fingerprint of the last text that did not compile, so that it is said once.
     refused_source: Mutex<Option<u64>>,
+    history: Lookup,
+    /// `None` until recovery has ended: nothing is reloaded before.
+    keeping: Mutex<Option<Keeping>>,
+}
+
+/// Where policies are kept, and what the journal has.
+pub(super) struct Keeping {
+    pub shelf: SharedShelf,
+    /// The newest batch, as far as it is known here: a policy is named by a later one.
+    pub sequence: Arc<AtomicU64>,
 }
 
 impl EngineBackend {
-    pub(super) fn new(inbox: Inbox, policy: Arc<Policy>, loader: PolicyLoader, tickets: Tickets) -> Self {
+    pub(super) fn new(
+        inbox: Inbox,
+        policy: Arc<Policy>,
+        loader: PolicyLoader,
+        tickets: Tickets,
+        history: Arc<History>,
+    ) -> Self {
         EngineBackend {
             inbox,
             policy: Mutex::new(policy),
@@ -44,7 +64,23 @@ impl EngineBackend {
             draining: AtomicBool::new(false),
             reloading: tokio::sync::Mutex::new(()),
             refused_source: Mutex::new(None),
+            history: Lookup::new(history),
+            keeping: Mutex::new(None),
         }
+    }
+
+    /// Recovery has ended: policies are kept here from now on.
+    pub(super) fn keep_in(&self, keeping: Keeping) {
+        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeping);
+    }
+
+    /// Keeps a policy before a batch names it.
+    fn keep(&self, recorded: &PolicyRecord, answers: &Answers, policy: &Arc<Policy>) -> Result<(), String> {
+        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Keeping { shelf, sequence }) = keeping.as_ref() else { return Err(Refused::Recovering.to_string()) };
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = sequence.load(Ordering::SeqCst) + 1;
+        shelf.keep(recorded, answers, policy, next).map_err(|error| format!("{error:#}"))
     }
 
     /// From now on no event is taken and no save is loaded.
@@ -115,13 +151,15 @@ impl EngineBackend {
         let this = self.clone();
         let loaded = tokio::task::spawn_blocking(move || this.loader.load()).await;
         match loaded {
-            Ok(Ok(policy)) => self.take_policy(Arc::new(policy)).await,
+            Ok(Ok(recorded)) => self.take_policy(recorded).await,
             Ok(Err(failure)) => self.refuse_policy(failure).await,
             Err(error) => ReloadAnswer::Failed(format!("loading the policy failed: {error}")),
         }
     }
 
-    async fn take_policy(&self, policy: Arc<Policy>) -> ReloadAnswer {
+    async fn take_policy(&self, recorded: Recorded) -> ReloadAnswer {
+        let Recorded { policy, record, answers } = recorded;
+        let policy = Arc::new(policy);
         let before = self.policy();
         let was_refused = self.refused_source.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
         let version = policy.version.to_string();
@@ -130,6 +168,9 @@ impl EngineBackend {
         }
         if policy.server != before.server || policy.data_dir != before.data_dir {
             tracing::warn!("`server` and `data_dir` change by restart only; the rest of the policy is live now");
+        }
+        if let Err(why) = self.keep(&record, &answers, &policy) {
+            return ReloadAnswer::Failed(why);
         }
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy.clone();
         match self.inbox.operator(Input::PolicyReplaced(policy.clone())) {
@@ -199,6 +240,10 @@ impl Backend for EngineBackend {
             let answer = self.inbox.query(|engine| engine.detect().deployment_views()).map_err(busy)?;
             answer.await.map_err(|_| Busy::Draining)
         })
+    }
+
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {
+        Box::pin(self.history.read(query))
     }
 
     fn is_ready(&self) -> bool {

@@ -30,8 +30,18 @@ const RETRY: Duration = Duration::from_secs(1);
 /// operators' words, which are few, are always kept.
 const MAX_UNWRITTEN: usize = 32 * 1024 * 1024;
 
-/// Called on the engine's thread with what a batch decided, in order, and the batch's sequence.
-pub type Release = Box<dyn FnMut(u64, Vec<Effect>) + Send>;
+/// What a batch decided, in order.
+pub struct Decisions {
+    /// Of the batch.
+    pub sequence: u64,
+    pub at: Timestamp,
+    pub effects: Vec<Effect>,
+    /// It shows everything there is, not only what changed.
+    pub is_whole: bool,
+}
+
+/// Called on the engine's thread.
+pub type Release = Box<dyn FnMut(Decisions) + Send>;
 
 /// What the engine's thread runs until the inbox is closed.
 pub struct Driver {
@@ -57,6 +67,7 @@ struct Turn {
     effects: Vec<Effect>,
     done: Vec<oneshot::Sender<Stored>>,
     queries: Vec<Query>,
+    is_whole: bool,
 }
 
 /// Whether the journal takes batches.
@@ -91,13 +102,15 @@ struct Life {
 }
 
 impl Driver {
-    /// Runs `engine` on this thread until the inbox is closed and empty. Gives it back for a last snapshot, unless
+    /// Runs `engine` on this thread until the inbox is closed and empty; `ready` hears that events are taken. Gives it back for a last snapshot, unless
     /// some of what it knows could not be written.
-    pub fn run(self, engine: Engine, opening: Opening) -> Option<Engine> {
+    pub fn run(self, engine: Engine, opening: Opening, ready: oneshot::Sender<()>) -> Option<Engine> {
         let now = self.clock.now();
         let mut life =
             Life { driver: self, engine, writing: Writing::Works, last_look: now, last_append: now, told_offset_ms: 0 };
         life.open(opening);
+        // whoever started it may have gone away
+        let _ = ready.send(());
         loop {
             let patience = life.patience();
             let Some(taken) = life.driver.inbox.take(patience) else { break };
@@ -115,6 +128,7 @@ impl Life {
         let now = self.driver.clock.now();
         let mut turn = Turn::new(Batch::begin(now));
         turn.effects = opening.effects;
+        turn.is_whole = true;
         for input in opening.inputs {
             turn.batch.take_in(now, &input);
             if !(opening.is_first && matches!(input, Input::PolicyReplaced(_))) {
@@ -238,10 +252,10 @@ impl Life {
         match std::mem::replace(&mut self.writing, Writing::Works) {
             Writing::Works if turn.batch.is_empty() => {
                 let sequence = self.driver.journal.last_sequence();
-                self.let_out(sequence, turn.effects, turn.done, turn.queries);
+                self.let_out(sequence, turn);
             }
             Writing::Works => match self.append(&turn.batch) {
-                Ok(sequence) => self.let_out(sequence, turn.effects, turn.done, turn.queries),
+                Ok(sequence) => self.let_out(sequence, turn),
                 Err(error) => self.begin_failing(error, turn),
             },
             Writing::Fails(unwritten) => self.go_on_failing(unwritten, turn),
@@ -288,14 +302,9 @@ impl Life {
         }
     }
 
-    fn let_out(
-        &mut self,
-        sequence: u64,
-        effects: Vec<Effect>,
-        done: Vec<oneshot::Sender<Stored>>,
-        queries: Vec<Query>,
-    ) {
-        (self.driver.release)(sequence, effects);
+    fn let_out(&mut self, sequence: u64, turn: Turn) {
+        let Turn { batch, effects, done, queries, is_whole } = turn;
+        (self.driver.release)(Decisions { sequence, at: batch.at(), effects, is_whole });
         for query in queries {
             query(&self.engine);
         }
@@ -341,7 +350,7 @@ impl Life {
 
     /// What waits goes on waiting. What looks or speaks is let out, what acts is held.
     fn keep(&mut self, mut unwritten: Unwritten, turn: Turn) {
-        let Turn { effects, done, queries, .. } = turn;
+        let Turn { batch, effects, done, queries, is_whole } = turn;
         let mut free = Vec::new();
         for effect in effects {
             match effect {
@@ -360,7 +369,8 @@ impl Life {
                 effect => free.push(effect),
             }
         }
-        (self.driver.release)(self.driver.journal.last_sequence() + 1, free);
+        let sequence = self.driver.journal.last_sequence() + 1;
+        (self.driver.release)(Decisions { sequence, at: batch.at(), effects: free, is_whole });
         for query in queries {
             query(&self.engine);
         }
@@ -378,9 +388,8 @@ impl Life {
             dropped_inputs = unwritten.dropped,
             "the journal takes batches again"
         );
-        let Turn { effects, done, queries, .. } = turn;
-        let effects = unwritten.held.into_iter().chain(effects).collect();
-        self.let_out(sequence, effects, done, queries);
+        let effects = unwritten.held.into_iter().chain(turn.effects).collect();
+        self.let_out(sequence, Turn { effects, ..turn });
         self.driver.inbox.open();
         let mut turn = Turn::new(Batch::begin(now));
         let input = Input::Storage(Storage::Working);
@@ -406,6 +415,6 @@ impl Life {
 
 impl Turn {
     fn new(batch: Batch) -> Self {
-        Turn { batch, effects: Vec::new(), done: Vec::new(), queries: Vec::new() }
+        Turn { batch, effects: Vec::new(), done: Vec::new(), queries: Vec::new(), is_whole: false }
     }
 }

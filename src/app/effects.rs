@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify as Signal, mpsc, oneshot};
 
+use super::driver::Decisions;
 use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
 use crate::adapter::Adapters;
@@ -37,16 +38,13 @@ pub struct UnderWay {
 pub struct Releaser {
     pub model: Arc<ReadModel>,
     pub history: Arc<History>,
-    /// Batches released so far.
-    pub sequence: u64,
-    pub now: Now,
     pub tickets: Tickets,
     pub to_edges: mpsc::UnboundedSender<Effect>,
 }
 
 impl Releaser {
-    pub fn release(&mut self, effects: Vec<Effect>) {
-        self.sequence += 1;
+    pub fn release(&mut self, decisions: Decisions) {
+        let Decisions { sequence, at, effects, is_whole } = decisions;
         let mut changes = Vec::new();
         for effect in effects {
             match effect {
@@ -65,7 +63,11 @@ impl Releaser {
                 effect => drop(self.to_edges.send(effect)),
             }
         }
-        self.history.take(self.sequence, (self.now)(), changes);
+        if is_whole {
+            self.history.take_whole(sequence, at, changes);
+        } else {
+            self.history.take(sequence, at, changes);
+        }
     }
 }
 

@@ -5,39 +5,47 @@ pub mod clock;
 pub mod demo;
 pub mod driver;
 pub mod effects;
+mod history;
 pub mod inbox;
 mod observers;
 pub mod policies;
-
+pub mod recovery;
 pub mod shipped;
 pub mod sinks;
+mod snapshotter;
 
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adapter::{Adapters, AdaptersConfig, Catalog};
 use crate::api::Api;
 use crate::api::model::ReadModel;
-use crate::engine::{Engine, Input};
+use crate::engine::{Effect, Engine, Input};
 use crate::model::ResolveSecret;
 use crate::notify::{Notifiers, NotifiersConfig};
+use crate::policy::{self, record::Recorded};
 use crate::source::checks::Checks;
-use crate::store::journal::MemoryJournal;
+use crate::store::history::History;
+use crate::store::recovery::Candidates;
 use crate::store::secrets::PolicySecrets;
+use crate::store::{Opened, Store, StoreOptions};
 pub use backend::EngineBackend;
+use backend::Keeping;
 use clock::Clock;
-use driver::{Driver, Opening};
+use driver::Driver;
 use effects::{Edges, Now, Releaser, Tickets, UnderWay};
 use inbox::Inbox;
 use observers::Observers;
 use policies::PolicyLoader;
+use recovery::{Recovered, SharedShelf, Shelf};
+use snapshotter::Snapshotter;
 
 /// How long a drain waits for running steps and deliveries.
 const DRAIN_GRACE: Duration = Duration::from_secs(25);
@@ -55,6 +63,8 @@ pub struct Options {
     pub allow_unauthenticated: bool,
     /// Watch the policy folder and reload on save.
     pub watch: bool,
+    /// Go on although the journal ends in what the machine's clock calls the future.
+    pub accept_clock: bool,
 }
 
 /// What a drain came to, for the last line of the log.
@@ -76,7 +86,41 @@ pub struct Running {
     edges: tokio::task::JoinHandle<()>,
     api: tokio::task::JoinHandle<()>,
     stop_api: watch::Sender<bool>,
+    history: Arc<History>,
+    snapshotter: Snapshotter,
+    store: Store,
+    /// Of the newest batch.
+    sequence: Arc<AtomicU64>,
     _lock: File,
+}
+
+/// What was known before the start.
+struct Memory {
+    store: Store,
+    snapshots: Candidates,
+    shelf: SharedShelf,
+    history: Arc<History>,
+}
+
+impl Memory {
+    /// Brings back the engine, and to the history what it missed.
+    async fn recover(mut self) -> anyhow::Result<Option<Recovered>> {
+        let recovering = move || {
+            let mut tell = |sequence, at, effects: &[Effect]| {
+                let shown = |effect: &Effect| match effect {
+                    Effect::Show(change) => Some(change.clone()),
+                    _ => None,
+                };
+                self.history.take(sequence, at, effects.iter().filter_map(shown).collect());
+            };
+            recovery::recover(&self.store, &mut self.snapshots, &self.shelf, &mut tell)
+        };
+        let recovered = tokio::task::spawn_blocking(recovering).await.context("recovery failed")??;
+        if let Some(Recovered { sequence, at, batches, events, .. }) = &recovered {
+            tracing::info!(sequence, last_known = %at, batches, events, "recovered");
+        }
+        Ok(recovered)
+    }
 }
 
 impl Running {
@@ -88,29 +132,59 @@ impl Running {
     pub async fn start(options: Options) -> anyhow::Result<Running> {
         let policy_dir = std::path::absolute(&options.policy_dir)?;
         let loader = PolicyLoader::new(policy_dir.clone(), Catalog::new(policy_dir.clone()));
-        let policy = Arc::new(loader.load().map_err(|failure| anyhow::anyhow!("{failure}"))?);
-        let data_dir = options.data_dir.clone().unwrap_or_else(|| policy_dir.join(&policy.data_dir));
-        let data_dir = std::path::absolute(&data_dir)?;
+        let loaded = loader.load();
+        let said = loaded.as_ref().ok().map(|loaded| loaded.policy.data_dir.clone());
+        let data_dir = data_dir(&policy_dir, options.data_dir.as_deref(), said)?;
         let lock = lock_data_dir(&data_dir)?;
-        let listen = options.listen.clone().unwrap_or_else(|| policy.server.listen.clone());
+        let store = Store::at(&data_dir);
+        let Opened { snapshots, policies } = store.open()?;
+        let mut shelf = Shelf::new(policies, &data_dir);
+        let last_sequence = store.last_sequence()?;
+        let folder = loaded.map(|Recorded { policy, record, answers }| (Arc::new(policy), record, answers));
+        if let Ok((policy, record, answers)) = &folder {
+            shelf.keep(record, answers, policy, last_sequence + 1)?;
+        }
+        let folder = folder.map(|(policy, _, _)| policy);
+        let shelf = Arc::new(Mutex::new(shelf));
+        let clock = Clock::start();
+        let history = Arc::new(history::open(&data_dir, clock.now(), last_sequence));
+        let memory = Memory { store: store.clone(), snapshots, shelf: shelf.clone(), history: history.clone() };
+
+        // it answers as soon as it knows where; what it knew before is read next, or first where the folder is broken
+        let (recovered, standing, early) = match &folder {
+            Ok(policy) => (None, policy.clone(), Some(memory)),
+            Err(failure) => match memory.recover().await? {
+                None => bail!("{failure}"),
+                Some(recovered) => {
+                    let standing = recovered.engine.policy().clone();
+                    (Some(recovered), standing, None)
+                }
+            },
+        };
+        let listen = options.listen.clone().unwrap_or_else(|| standing.server.listen.clone());
         let listener = bind(&listen, options.allow_unauthenticated).await?;
         let address = listener.local_addr()?;
-
-        // from here on it answers: what it knew before is read next
         let inbox = Inbox::new();
         let model = Arc::new(ReadModel::default());
         let tickets = Tickets::default();
-        let backend = Arc::new(EngineBackend::new(inbox.clone(), policy.clone(), loader, tickets.clone()));
+        let backend =
+            Arc::new(EngineBackend::new(inbox.clone(), standing.clone(), loader, tickets.clone(), history.clone()));
         let (stop_api, stopped) = watch::channel(false);
         let api = tokio::spawn(Api::new(backend.clone(), model.clone()).serve(listener, stopped));
+        let recovered = match early {
+            Some(memory) => memory.recover().await?,
+            None => recovered,
+        };
+        if let Some(recovered) = &recovered {
+            clock.go_on_after(recovered.at, options.accept_clock)?;
+        }
 
-        let clock = Clock::start();
+        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
+        let wall: Now = Arc::new(clock::wall);
         let now: Now = {
             let clock = clock.clone();
             Arc::new(move || clock.now())
         };
-        let wall: Now = Arc::new(clock::wall);
-        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
         let adapters = Arc::new(Adapters::new(AdaptersConfig {
             policy_dir: policy_dir.clone(),
             data_dir: data_dir.clone(),
@@ -137,21 +211,46 @@ impl Running {
             }
             .run(effects),
         );
-        let mut releaser = Releaser { model, tickets, to_edges };
-        let (engine, effects) = Engine::new(clock.now(), policy.clone());
-        let opening = Opening { inputs: vec![Input::PolicyReplaced(policy)], effects, is_first: true };
+
+        let keep = standing.storage;
+        let snapshotter = Snapshotter::start(store.clone(), shelf.clone(), &data_dir, keep.journal)?;
+        let journal_options = StoreOptions { durability: keep.durability, ..StoreOptions::default() };
+        let journal = store.journal(journal_options, last_sequence, snapshotter.waker())?;
+        let sequence = Arc::new(AtomicU64::new(last_sequence));
+        backend.keep_in(Keeping { shelf, sequence: sequence.clone() });
+        let (engine, opening) = recovery::opening(recovered, folder, clock.now())?;
+        let mut releaser = Releaser { model, history: history.clone(), tickets, to_edges };
+        let written = sequence.clone();
         let driver = Driver {
             inbox,
             clock,
-            journal: Box::new(MemoryJournal::default()),
-            release: Box::new(move |_, effects| releaser.release(effects)),
+            journal: Box::new(journal),
+            release: Box::new(move |decisions| {
+                written.store(decisions.sequence, Ordering::SeqCst);
+                releaser.release(decisions);
+            }),
         };
+        let (ready, is_ready) = oneshot::channel();
         let engine_thread =
-            std::thread::Builder::new().name("engine".to_owned()).spawn(move || driver.run(engine, opening))?;
+            std::thread::Builder::new().name("engine".to_owned()).spawn(move || driver.run(engine, opening, ready))?;
+        is_ready.await.context("the engine's thread ended at its start")?;
         if options.watch {
             policies::reload_on_save(backend.clone());
         }
-        Ok(Running { address, backend, under_way, engine_thread, edges, api, stop_api, _lock: lock })
+        Ok(Running {
+            address,
+            backend,
+            under_way,
+            engine_thread,
+            edges,
+            api,
+            stop_api,
+            history,
+            snapshotter,
+            store,
+            sequence,
+            _lock: lock,
+        })
     }
 
     /// Stops in order: no new events, no new acting steps; steps and deliveries under way get a grace period.
@@ -180,8 +279,22 @@ impl Running {
         // a receiver that is gone has stopped already
         let _ = self.stop_api.send(true);
         self.backend.inbox.close();
-        let _ = tokio::task::spawn_blocking(move || self.engine_thread.join()).await;
+        let Running { engine_thread, snapshotter, store, sequence, .. } = self;
+        let ended = tokio::task::spawn_blocking(move || {
+            let engine = engine_thread.join().ok().flatten();
+            snapshotter.stop();
+            // the next start, of this version or a later one, has nothing to fold
+            let sequence = sequence.load(Ordering::SeqCst);
+            if let Some(engine) = engine
+                && let Err(error) = snapshotter::publish(&store, &engine, sequence, engine.now())
+            {
+                tracing::error!(error = format!("{error:#}"), "the last snapshot could not be made");
+            }
+        });
+        // what went wrong there is logged there
+        let _ = ended.await;
         self.edges.abort();
+        history::close(self.history).await;
         let _ = self.api.await;
         Drained { steps_cut, deliveries_cut, notifications_waiting: waiting.saturating_sub(deliveries_cut) }
     }
@@ -214,8 +327,29 @@ async fn bind(listen: &str, allow_unauthenticated: bool) -> anyhow::Result<tokio
     Ok(listener)
 }
 
+/// What is asked for is meant as seen from here, what the policy says as seen from its folder.
+fn data_dir(policy_dir: &Path, asked: Option<&Path>, said: Option<PathBuf>) -> std::io::Result<PathBuf> {
+    match asked {
+        Some(asked) => std::path::absolute(asked),
+        None => std::path::absolute(policy_dir.join(said.unwrap_or_else(|| PathBuf::from(policy::DATA_DIR)))),
+    }
+}
+
+/// The data folder that `run` would use. A policy that does not compile is taken to have the usual one.
+///
+/// # Errors
+/// There is no current folder.
+pub fn data_dir_of(policy_dir: &Path, asked: Option<&Path>) -> std::io::Result<PathBuf> {
+    let policy_dir = std::path::absolute(policy_dir)?;
+    let loader = PolicyLoader::new(policy_dir.clone(), Catalog::new(policy_dir.clone()));
+    data_dir(&policy_dir, asked, loader.load().ok().map(|loaded| loaded.policy.data_dir))
+}
+
 /// Two engines on one data folder would both act: the second is refused.
-fn lock_data_dir(data_dir: &Path) -> anyhow::Result<File> {
+///
+/// # Errors
+/// Another selfheal has it, or it cannot be written.
+pub fn lock_data_dir(data_dir: &Path) -> anyhow::Result<File> {
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("cannot create the data folder {}", data_dir.display()))?;
     let path = data_dir.join("lock");

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use super::EngineBackend;
 use crate::adapter::Catalog;
 use crate::model::fingerprint;
-use crate::policy::{self, Diagnostic, Level, Policy, diagnostic};
+use crate::policy::record::{Recorded, compile_recording};
+use crate::policy::{Diagnostic, Level, diagnostic};
 use crate::reload::PolicyFolder;
 
 /// Loads one policy folder.
@@ -74,14 +75,14 @@ impl PolicyLoader {
     ///
     /// # Errors
     /// A file cannot be read, or every mistake of every file.
-    pub fn load(&self) -> Result<Policy, LoadFailure> {
+    pub fn load(&self) -> Result<Recorded, LoadFailure> {
         let files = self.folder.read().map_err(|error| LoadFailure::Unreadable(error.to_string()))?;
         let env = |name: &str| std::env::var(name).ok();
         let file = |path: &str| {
             let text = std::fs::read_to_string(self.dir.join(path)).ok()?;
             Some(text.strip_suffix('\n').map(str::to_owned).unwrap_or(text))
         };
-        policy::compile(&files, &self.catalog, &env, &file).map_err(LoadFailure::Mistakes)
+        compile_recording(&files, &self.catalog, &env, &file).map_err(LoadFailure::Mistakes)
     }
 }
 

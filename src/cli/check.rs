@@ -8,13 +8,14 @@ use super::args::CheckArgs;
 use super::{exit, output};
 use crate::adapter::Catalog;
 use crate::app::policies::PolicyLoader;
+use crate::policy::record::Recorded;
 use crate::policy::{Level, diagnostic};
 
 pub fn check(args: &CheckArgs) -> anyhow::Result<u8> {
     let dir = std::path::absolute(&args.policy.policy)?;
     let loaded = PolicyLoader::new(dir.clone(), Catalog::new(dir)).load();
     let (diagnostics, summary) = match &loaded {
-        Ok(policy) => (
+        Ok(Recorded { policy, .. }) => (
             policy.warnings.clone(),
             format!(
                 "{} rules, {} playbooks, {} deployments, {} receivers",

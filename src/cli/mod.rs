@@ -8,6 +8,7 @@ mod client;
 mod history;
 mod init;
 mod output;
+mod repair;
 mod run;
 mod verbs;
 
@@ -72,6 +73,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Pause(args) => verbs::pause(args).await,
         Command::Resume(args) => verbs::resume(args).await,
         Command::Reload(args) => verbs::reload(args).await,
-        Command::Repair(args) => todo!("{args:?}"),
+        Command::Repair(args) => repair::repair(&args),
     }
 }

@@ -42,6 +42,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
         data_dir: args.data_dir,
         allow_unauthenticated: args.allow_unauthenticated,
         watch: true,
+        accept_clock: args.accept_clock,
     })
     .await?;
     tracing::info!(address = %running.address, "ready");

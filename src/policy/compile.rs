@@ -21,7 +21,7 @@ use super::scripts::Scripts;
 use super::steps::Surroundings;
 use super::storage;
 use super::yaml::{Kind, Node, Span, parse};
-use super::{CONFIGURATION, Policy, SourceFile, UnknownDeployments};
+use super::{CONFIGURATION, DATA_DIR, Policy, SourceFile, UnknownDeployments};
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
@@ -43,7 +43,6 @@ const NOT_BUILT: [&str; 10] = [
     "secrets",
     "mute_time_intervals",
 ];
-const DATA_DIR: &str = "data";
 
 pub(super) fn compile(
     files: &[SourceFile],

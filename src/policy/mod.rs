@@ -51,6 +51,8 @@ use crate::rule::Rule;
 
 /// The file every policy has.
 const CONFIGURATION: &str = "selfheal.yaml";
+/// Where state is kept, without `data_dir:`.
+pub const DATA_DIR: &str = "data";
 
 /// Everything that is hot-reloaded.
 pub struct Policy {

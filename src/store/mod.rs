@@ -10,6 +10,7 @@ pub mod policies;
 pub mod record;
 pub mod recovery;
 pub mod repair;
+pub mod retention;
 pub mod secrets;
 pub mod snapshot;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use journal::{Appended, Batch, Journal, JournalError, MemoryJournal, SqliteJournal};
 pub use policies::Policies;
+pub use record::StoredBatch;
 pub use recovery::{Opened, Store, StoreOptions};
 pub use secrets::PolicySecrets;
 

@@ -39,20 +39,30 @@ impl Policies {
         }
         connection
             .execute_batch(&format!(
-                "CREATE TABLE IF NOT EXISTS policy (version TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID; \
+                "CREATE TABLE IF NOT EXISTS policy (version TEXT PRIMARY KEY, body BLOB NOT NULL, named INTEGER NOT NULL) WITHOUT ROWID; \
                  PRAGMA user_version = {FORMAT};"
             ))
             .map_err(damaged)?;
         Ok(Policies { connection, path })
     }
 
-    /// Keeps a policy's record.
+    /// Keeps a policy's record, for a batch not before `sequence` to name.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn put(&self, version: &str, record: &[u8]) -> Result<(), StoreError> {
-        let put = "INSERT OR IGNORE INTO policy (version, body) VALUES (?1, ?2)";
-        self.connection.execute(put, params![version, record]).map(drop).map_err(|error| self.error(error))
+    pub fn put(&self, version: &str, record: &[u8], sequence: u64) -> Result<(), StoreError> {
+        let put = "INSERT INTO policy (version, body, named) VALUES (?1, ?2, ?3) \
+                   ON CONFLICT (version) DO UPDATE SET named = max(named, excluded.named)";
+        let put = self.connection.execute(put, params![version, record, sequence.cast_signed()]);
+        put.map(drop).map_err(|error| self.error(error))
+    }
+
+    /// The versions that a batch at or after `sequence` may name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn named_since(&self, sequence: u64) -> Result<BTreeSet<String>, StoreError> {
+        self.select("SELECT version FROM policy WHERE named >= ?1", sequence)
     }
 
     /// # Errors
@@ -65,9 +75,13 @@ impl Policies {
     /// # Errors
     /// The file cannot be read.
     pub fn versions(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.named_since(0)
+    }
+
+    fn select(&self, query: &str, sequence: u64) -> Result<BTreeSet<String>, StoreError> {
         let read = || {
-            let mut statement = self.connection.prepare("SELECT version FROM policy")?;
-            let versions = statement.query_map([], |row| row.get(0))?;
+            let mut statement = self.connection.prepare_cached(query)?;
+            let versions = statement.query_map([sequence.cast_signed()], |row| row.get(0))?;
             versions.collect::<Result<BTreeSet<String>, rusqlite::Error>>()
         };
         read().map_err(|error| self.error(error))

@@ -31,8 +31,6 @@ pub struct Opened {
     /// Not decoded yet: a state that does not decode is passed over as a damaged file is.
     pub snapshots: Candidates,
     pub policies: Policies,
-    /// What was found wrong and passed over, for people.
-    pub notes: Vec<String>,
 }
 
 /// The snapshots there are, newest first. The last resort is none at all, where the journal still begins at its
@@ -72,9 +70,16 @@ impl Store {
     /// The folder was written by a later version, or cannot be read.
     pub fn open(&self) -> Result<Opened, StoreError> {
         self.check_format()?;
+        Ok(Opened { snapshots: self.snapshot_candidates()?, policies: Policies::open(&self.dir)? })
+    }
+
+    /// The snapshots there are, newest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn snapshot_candidates(&self) -> Result<Candidates, StoreError> {
         let files = self.snapshots();
-        let snapshots = Candidates { sequences: files.sequences()?, files };
-        Ok(Opened { snapshots, policies: Policies::open(&self.dir)?, notes: Vec::new() })
+        Ok(Candidates { sequences: files.sequences()?, files })
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
@@ -91,6 +96,31 @@ impl Store {
             }
             Err(error) => Err(StoreError::io(&path, error)),
         }
+    }
+
+    /// The newest batch there is, in the journal or in a snapshot; 0 where there is none.
+    ///
+    /// # Errors
+    /// A file is damaged or cannot be read.
+    pub fn last_sequence(&self) -> Result<u64, StoreError> {
+        let snapshot = self.snapshots().sequences()?.last().copied().unwrap_or(0);
+        let dir = self.journal_dir();
+        let newest = segments(&dir).map_err(|error| StoreError::io(&dir, error))?.pop();
+        let journal = match newest {
+            Some(name) => SegmentReader::open(&name)?.last()?.unwrap_or(name.first - 1),
+            None => 0,
+        };
+        Ok(snapshot.max(journal))
+    }
+
+    /// The last sequence of the segments that are complete: all but the newest.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn complete_until(&self) -> Result<u64, StoreError> {
+        let dir = self.journal_dir();
+        let newest = segments(&dir).map_err(|error| StoreError::io(&dir, error))?.pop();
+        Ok(newest.map_or(0, |newest| newest.first - 1))
     }
 
     /// The batches after `sequence`, in order.

@@ -44,6 +44,7 @@ pub fn options(policy_dir: PathBuf) -> Options {
         data_dir: None,
         allow_unauthenticated: false,
         watch: true,
+        accept_clock: false,
     }
 }
 

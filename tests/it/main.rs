@@ -1,10 +1,12 @@
 //! All integration tests in one binary: one link, one place to look.
 
 mod command_line;
+mod crash;
 mod examples;
 mod harness;
 mod history;
 mod ingest;
+mod journal_reader;
 mod layers;
 mod loop_closes;
 mod postfix;

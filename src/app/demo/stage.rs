@@ -102,6 +102,7 @@ impl Stage {
             data_dir: None,
             allow_unauthenticated: false,
             watch: true,
+            accept_clock: false,
         })
         .await?;
         let reader = Reader { http: reqwest::Client::new(), url: format!("http://{}", running.address) };

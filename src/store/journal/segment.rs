@@ -140,6 +140,22 @@ impl SegmentReader {
         }
     }
 
+    /// # Errors
+    /// The file is damaged.
+    pub fn last(&self) -> Result<Option<u64>, StoreError> {
+        last(&self.connection).map_err(|error| StoreError::damaged(&self.path, error))
+    }
+
+    /// When its newest batch was committed.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub fn end(&self) -> Result<Option<Timestamp>, StoreError> {
+        let end: rusqlite::Result<Option<i64>> =
+            self.connection.query_row("SELECT max(at) FROM batch", [], |row| row.get(0));
+        end.map(|end| end.map(Timestamp::from_millis)).map_err(|error| StoreError::damaged(&self.path, error))
+    }
+
     /// How many rows come after `sequence`.
     ///
     /// # Errors

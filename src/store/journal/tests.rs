@@ -185,9 +185,10 @@ fn the_newest_snapshot_counts_and_a_damaged_one_is_passed_over() {
     let length = newest.metadata().expect("there").len();
     std::fs::File::options().write(true).open(&newest).and_then(|file| file.set_len(length / 2)).expect("cut");
     let mut opened = store.open().expect("it opens");
-    assert_eq!(opened.snapshots.next(&mut opened.notes), Some(snapshot(5)));
-    assert!(opened.notes[0].contains("passed over"), "{:?}", opened.notes);
-    assert_eq!(opened.snapshots.next(&mut opened.notes), None);
+    let mut notes = Vec::new();
+    assert_eq!(opened.snapshots.next(&mut notes), Some(snapshot(5)));
+    assert!(notes[0].contains("passed over"), "{notes:?}");
+    assert_eq!(opened.snapshots.next(&mut notes), None);
     // what an abrupt end left behind is no snapshot
     std::fs::write(dir.path().join("snapshot/unfinished"), "half").expect("written");
     assert_eq!(Snapshots::of(dir.path().join("snapshot")).sequences(), Ok(vec![5, 9]));
@@ -197,10 +198,11 @@ fn the_newest_snapshot_counts_and_a_damaged_one_is_passed_over() {
 fn a_policy_is_kept_as_long_as_it_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let policies = Store::at(dir.path()).open().expect("it opens").policies;
-    policies.put("a", b"first").expect("written");
-    policies.put("b", b"second").expect("written");
-    policies.put("a", b"first again").expect("written");
+    policies.put("a", b"first", 1).expect("written");
+    policies.put("b", b"second", 4).expect("written");
+    policies.put("a", b"first again", 3).expect("written");
     assert_eq!(policies.get("a"), Ok(Some(b"first".to_vec())));
+    assert_eq!(policies.named_since(4), Ok(["b".to_owned()].into()));
     policies.retain(&["b".to_owned()].into()).expect("written");
     assert_eq!((policies.get("a"), policies.versions()), (Ok(None), Ok(["b".to_owned()].into())));
 }

@@ -1,0 +1,259 @@
+//! From a data folder to an engine that goes on where the last one ended: the newest good snapshot, and the journal after
+//! it through the same `handle`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context;
+
+use super::driver::Opening;
+use super::policies::LoadFailure;
+use crate::adapter::durable::write_private;
+use crate::engine::{Effect, Engine, Gap, Input};
+use crate::model::Timestamp;
+use crate::policy::Policy;
+use crate::policy::record::{Answers, PolicyRecord};
+use crate::store::fold::{self, Divergence};
+use crate::store::recovery::Candidates;
+use crate::store::{Policies, Store, StoredBatch};
+
+/// How often a long recovery says how far it is.
+const TELL_EVERY: u64 = 20_000;
+/// Where what was filled into a policy is kept: it may hold secrets.
+const ANSWERS: &str = "secrets/policies";
+
+/// The policies that a data folder keeps, compiled when they are needed.
+pub struct Shelf {
+    policies: Policies,
+    answers: std::path::PathBuf,
+    compiled: BTreeMap<String, Arc<Policy>>,
+}
+
+/// Cheap to clone; the live engine, the snapshotter and the API share it.
+pub type SharedShelf = Arc<Mutex<Shelf>>;
+
+impl Shelf {
+    pub fn new(policies: Policies, data_dir: &Path) -> Self {
+        Shelf { policies, answers: data_dir.join(ANSWERS), compiled: BTreeMap::new() }
+    }
+
+    /// Keeps a policy. To be called before a batch names it, which will not be before `sequence`.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(
+        &mut self,
+        record: &PolicyRecord,
+        answers: &Answers,
+        policy: &Arc<Policy>,
+        sequence: u64,
+    ) -> anyhow::Result<()> {
+        let version = record.version.as_str();
+        write_private(&self.answers.join(version), &answers.to_bytes())
+            .with_context(|| format!("cannot keep what was filled into the policy {version}"))?;
+        self.policies.put(version, &record.to_bytes(), sequence)?;
+        self.compiled.insert(version.to_owned(), policy.clone());
+        Ok(())
+    }
+
+    /// The policy of this version, if it is kept and still compiles.
+    pub fn policy(&mut self, version: &str) -> Option<Arc<Policy>> {
+        if let Some(known) = self.compiled.get(version) {
+            return Some(known.clone());
+        }
+        match self.compile(version) {
+            Ok(policy) => {
+                let policy = Arc::new(policy);
+                self.compiled.insert(version.to_owned(), policy.clone());
+                Some(policy)
+            }
+            Err(error) => {
+                tracing::error!(version, error = format!("{error:#}"), "a kept policy cannot be used");
+                None
+            }
+        }
+    }
+
+    fn compile(&self, version: &str) -> anyhow::Result<Policy> {
+        let record = self.policies.get(version)?.context("it is not kept")?;
+        let answers = std::fs::read(self.answers.join(version)).context("what was filled into it is not kept")?;
+        Ok(PolicyRecord::from_bytes(&record)?.compile(&Answers::from_bytes(&answers)?)?)
+    }
+
+    /// # Errors
+    /// What is kept cannot be read.
+    pub fn named_since(&self, sequence: u64) -> anyhow::Result<BTreeSet<String>> {
+        Ok(self.policies.named_since(sequence)?)
+    }
+
+    /// Forgets every policy but these.
+    ///
+    /// # Errors
+    /// Something cannot be removed.
+    pub fn retain(&mut self, needed: &BTreeSet<String>) -> anyhow::Result<()> {
+        let kept = self.policies.versions()?;
+        self.policies.retain(needed)?;
+        for version in kept.difference(needed) {
+            let answers = self.answers.join(version);
+            if answers.exists() {
+                std::fs::remove_file(&answers).with_context(|| format!("cannot remove {}", answers.display()))?;
+            }
+        }
+        self.compiled.retain(|version, _| needed.contains(version));
+        Ok(())
+    }
+}
+
+/// A policy by its version, for folding.
+pub fn policy_of(shelf: &SharedShelf) -> impl FnMut(&str) -> Option<Arc<Policy>> + use<> {
+    let shelf = shelf.clone();
+    move |version| shelf.lock().unwrap_or_else(PoisonError::into_inner).policy(version)
+}
+
+/// What the folder holds, brought back.
+pub struct Recovered {
+    pub engine: Engine,
+    /// The last batch that is in it.
+    pub sequence: u64,
+    /// The last instant that is known.
+    pub at: Timestamp,
+    pub divergence: Option<Divergence>,
+    /// How much was folded.
+    pub batches: u64,
+    pub events: u64,
+}
+
+/// Hears of each batch that is folded: its sequence, its instant and what was decided on it.
+pub type OnBatch<'a> = dyn FnMut(u64, Timestamp, &[Effect]) + 'a;
+
+/// Brings back the engine as the journal ends. `None`: there was none.
+///
+/// # Errors
+/// Something is damaged or missing; the message says what can be done.
+pub fn recover(
+    store: &Store,
+    snapshots: &mut Candidates,
+    shelf: &SharedShelf,
+    on_batch: &mut OnBatch<'_>,
+) -> anyhow::Result<Option<Recovered>> {
+    recover_telling(store, snapshots, shelf, u64::MAX, on_batch)
+}
+
+/// As it was after the batch `until`.
+///
+/// # Errors
+/// Something is damaged or missing; the message says what can be done.
+pub fn recover_until(
+    store: &Store,
+    snapshots: &mut Candidates,
+    shelf: &SharedShelf,
+    until: u64,
+) -> anyhow::Result<Option<Recovered>> {
+    recover_telling(store, snapshots, shelf, until, &mut |_, _, _| {})
+}
+
+fn recover_telling(
+    store: &Store,
+    snapshots: &mut Candidates,
+    shelf: &SharedShelf,
+    until: u64,
+    on_batch: &mut OnBatch<'_>,
+) -> anyhow::Result<Option<Recovered>> {
+    let mut policy_of = policy_of(shelf);
+    let mut notes = Vec::new();
+    let mut base = None;
+    while let Some(snapshot) = snapshots.next(&mut notes) {
+        match Engine::restore(&snapshot.state, &mut policy_of) {
+            Ok(engine) => {
+                base = Some((engine, snapshot));
+                break;
+            }
+            Err(error) => {
+                notes.push(format!("the snapshot after batch {} is passed over: {error}", snapshot.sequence));
+            }
+        }
+    }
+    for note in notes {
+        tracing::error!("{note}");
+    }
+    let after = base.as_ref().map_or(0, |(_, snapshot)| snapshot.sequence);
+    let mut tail = store.tail(after)?;
+    let to_come = tail.to_come()?;
+    let mut recovered = base.map(|(engine, snapshot)| Recovered {
+        engine,
+        sequence: snapshot.sequence,
+        at: snapshot.at,
+        divergence: None,
+        batches: 0,
+        events: 0,
+    });
+    let mut effects = Vec::new();
+    while recovered.as_ref().is_none_or(|recovered| recovered.sequence < until) {
+        let Some(batch) = tail.next().transpose()? else { break };
+        let taken = take(recovered, batch, &mut policy_of, &mut effects)?;
+        on_batch(taken.sequence, taken.at, &effects);
+        recovered = Some(taken);
+        if let Some(recovered) = recovered.as_ref().filter(|recovered| recovered.batches.is_multiple_of(TELL_EVERY)) {
+            tracing::info!(batches = recovered.batches, of = to_come, events = recovered.events, "recovering");
+        }
+    }
+    Ok(recovered)
+}
+
+fn take(
+    recovered: Option<Recovered>,
+    mut batch: StoredBatch,
+    policy_of: &mut fold::PolicyOf<'_>,
+    effects: &mut Vec<Effect>,
+) -> anyhow::Result<Recovered> {
+    effects.clear();
+    let events = batch.events() as u64;
+    let (sequence, at) = (batch.sequence, batch.end());
+    let mut recovered = match recovered {
+        Some(recovered) => recovered,
+        None => {
+            let (engine, first) = fold::begin(&mut batch, policy_of)?;
+            effects.extend(first);
+            Recovered { engine, sequence: 0, at, divergence: None, batches: 0, events: 0 }
+        }
+    };
+    if let Some(divergence) = fold::fold(&mut recovered.engine, batch, policy_of, effects)? {
+        // the first is the cause of those that follow
+        recovered.divergence.get_or_insert(divergence);
+    }
+    recovered.sequence = sequence;
+    recovered.at = recovered.at.max(at);
+    recovered.batches += 1;
+    recovered.events += events;
+    Ok(recovered)
+}
+
+/// How the life begins: with what was known, and the folder's policy, or its mistakes, as one more input.
+///
+/// # Errors
+/// Nothing was known, and the folder has mistakes.
+pub fn opening(
+    recovered: Option<Recovered>,
+    folder: Result<Arc<Policy>, LoadFailure>,
+    now: Timestamp,
+) -> anyhow::Result<(Engine, Opening)> {
+    let Some(Recovered { engine, at, divergence, .. }) = recovered else {
+        let policy = folder.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let (engine, effects) = Engine::new(now, policy.clone());
+        return Ok((engine, Opening { inputs: vec![Input::PolicyReplaced(policy)], effects, is_first: true }));
+    };
+    let mut inputs = vec![Input::Resumed { from: at, to: now, because: Gap::Stopped }];
+    inputs.push(match folder {
+        Ok(policy) => Input::PolicyReplaced(policy),
+        Err(failure) => {
+            tracing::error!("the policy folder does not compile; what was live before goes on\n{failure}");
+            Input::PolicyInvalid(failure.diagnostics())
+        }
+    });
+    if let Some(divergence) = divergence {
+        tracing::error!(%divergence, "recovery came to other decisions than the journal has; automation is paused");
+        inputs.push(Input::Diverged { why: divergence.to_string() });
+    }
+    Ok((engine, Opening { inputs, effects: Vec::new(), is_first: false }))
+}
