@@ -15,6 +15,7 @@ use super::library::library_of;
 use super::lower::{self, Type};
 use super::machine::Machine;
 use super::parse::{Parsed, Unreadable, problem, read};
+use super::reference::Script;
 use super::scan::{Kind, Places};
 use super::suggest::near;
 use crate::model::Map;
@@ -63,8 +64,19 @@ pub struct Condition {
     compiled: Arc<Compiled>,
 }
 
+/// How a condition is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By the small machine.
+    Compiled,
+    /// It has something that only Rhai can run.
+    Rhai,
+}
+
 struct Compiled {
     source: String,
+    /// Set where only Rhai can run it.
+    script: Option<Script>,
     code: Code,
     locals: usize,
     /// The policy's functions, shared by all conditions, and the script's own.
@@ -110,6 +122,10 @@ impl Condition {
         &self.compiled.reads
     }
 
+    pub fn way(&self) -> Way {
+        if self.compiled.script.is_some() { Way::Rhai } else { Way::Compiled }
+    }
+
     /// Whether every read is in [`Condition::reads`]; if not, it is evaluated on every event of its scope. A read whose
     /// arguments are settings is in there as the policy has them, but counts as not static: a deployment may override
     /// them.
@@ -149,6 +165,9 @@ impl Condition {
 
     fn run(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Data, String> {
         let compiled = &self.compiled;
+        if let Some(script) = &compiled.script {
+            return script.run(&compiled.reads, vars, evidence);
+        }
         Machine::new(vars, evidence, &compiled.shared, &compiled.own).run(&compiled.code, compiled.locals)
     }
 }
@@ -174,10 +193,11 @@ fn lower_all(
 ) -> (Compiled, Vec<ScriptProblem>) {
     let mut known = host.known();
     let first_own = host.functions.len();
-    for (index, definition) in parsed.functions.iter().enumerate() {
+    for (index, definition) in parsed.named_functions().enumerate() {
         known.insert((definition.name.to_string(), definition.params.len()), first_own + index);
     }
     let body = lower::condition(parsed, names, &known);
+    let mut beyond = body.beyond;
     let mut problems = body.problems;
     check_answer(parsed, expect, body.gives, &mut problems);
 
@@ -185,15 +205,23 @@ fn lower_all(
     let mut reads_are_static = body.reads_are_static;
     let mut calls = body.calls;
     let mut own = Vec::new();
-    for definition in &parsed.functions {
+    for definition in parsed.named_functions() {
         let function = lower::function(parsed, definition, &known);
+        beyond |= function.beyond;
         problems.extend(function.problems);
         add_reads(&mut reads, &function.reads);
         reads_are_static &= function.reads_are_static;
         calls.extend(function.calls);
         own.push(Function { name: definition.name.clone(), locals: function.locals, body: function.code });
     }
+    if beyond {
+        let within = lower::closures(parsed, &known);
+        add_reads(&mut reads, &within.reads);
+        reads_are_static &= within.reads_are_static;
+        calls.extend(within.calls);
+    }
     for shared in host.reachable(&calls) {
+        beyond |= shared.beyond;
         add_reads(&mut reads, &shared.reads);
         reads_are_static &= shared.reads_are_static;
     }
@@ -206,8 +234,9 @@ fn lower_all(
     };
     let hash = fnv(fnv(host.hash, source.as_bytes()), if expect == Expect::Bool { b"bool" } else { b"number" });
     let source = source.to_owned();
+    let script = if beyond { host.reference.script(&source) } else { None };
     let compiled =
-        Compiled { source, code: body.code, locals: body.locals, shared, own, reads, reads_are_static, hash };
+        Compiled { source, script, code: body.code, locals: body.locals, shared, own, reads, reads_are_static, hash };
     (compiled, problems)
 }
 

@@ -13,6 +13,7 @@ use super::functions::{PLAIN, signature_of};
 use super::library::library_of;
 use super::lower::{self, Known, Lowered};
 use super::parse::{Parsed, parse};
+use super::reference::Reference;
 
 /// What a script may use at most. Each keeps one bad file from holding up the rest of the engine.
 pub(super) mod limits {
@@ -46,7 +47,7 @@ pub(super) mod limits {
 }
 
 /// The only function that sets limits of the Rhai engine.
-fn limit(engine: &mut Engine) {
+pub(super) fn limit(engine: &mut Engine) {
     engine.set_max_expr_depths(limits::EXPRESSION_DEPTH, limits::EXPRESSION_DEPTH);
     engine.set_max_operations(limits::OPERATIONS);
     engine.set_max_call_levels(limits::CALLS);
@@ -58,15 +59,14 @@ fn limit(engine: &mut Engine) {
     engine.set_max_modules(0);
 }
 
-/// Rhai without packages: it only parses here, and runs nothing.
+/// Rhai without packages: it only parses here. What it runs itself is the [`Reference`]'s.
 fn parser() -> Engine {
     let mut engine = Engine::new_raw();
     limit(&mut engine);
     // The default optimiser would fold `last("x") && true` to `last("x")`.
     engine.set_optimization_level(OptimizationLevel::None);
     engine.set_fast_operators(false);
-    engine.set_allow_anonymous_fn(false);
-    for symbol in ["eval", "import", "export", "try", "catch"] {
+    for symbol in ["eval", "import", "export"] {
         engine.disable_symbol(symbol);
     }
     engine
@@ -79,6 +79,7 @@ pub(super) struct Shared {
     pub reads: Vec<Read>,
     pub reads_are_static: bool,
     pub calls: BTreeSet<usize>,
+    pub beyond: bool,
 }
 
 /// Compiles conditions: the rule language plus a policy's own functions (`rules/**/*.rhai`).
@@ -89,6 +90,7 @@ pub struct ScriptHost {
     pub(super) shared: BTreeMap<(String, usize), Shared>,
     /// Of the functions' texts.
     pub(super) hash: u64,
+    pub(super) reference: Arc<Reference>,
 }
 
 impl ScriptHost {
@@ -110,7 +112,7 @@ impl ScriptHost {
         let mut known: Known = Known::new();
         for (file, parsed) in &files {
             problems.extend(check_outline(parsed).into_iter().map(|problem| ((*file).clone(), problem)));
-            for definition in &parsed.functions {
+            for definition in parsed.named_functions() {
                 let index = known.len();
                 let key = (definition.name.to_string(), definition.params.len());
                 if known.insert(key, index).is_some() {
@@ -129,8 +131,10 @@ impl ScriptHost {
 
         let mut lowered: BTreeMap<usize, Lowered> = BTreeMap::new();
         for (file, parsed) in &files {
-            for definition in &parsed.functions {
-                let body = lower::function(parsed, definition, &known);
+            let within = lower::closures(parsed, &known);
+            for definition in parsed.named_functions() {
+                let mut body = lower::function(parsed, definition, &known);
+                body.take_in(&within);
                 problems.extend(body.problems.iter().map(|problem| ((*file).clone(), problem.clone())));
                 if let Some(index) = known.get(&(definition.name.to_string(), definition.params.len())) {
                     lowered.insert(*index, body);
@@ -157,13 +161,20 @@ impl ScriptHost {
             let Some(body) = lowered.remove(&index) else { continue };
             let function = Function { name: SmolStr::new(&name), locals: body.locals, body: body.code };
             functions.insert(index, function);
-            let facts = Shared { index, reads: body.reads, reads_are_static: body.reads_are_static, calls: body.calls };
+            let facts = Shared {
+                index,
+                reads: body.reads,
+                reads_are_static: body.reads_are_static,
+                calls: body.calls,
+                beyond: body.beyond,
+            };
             shared.insert((name, params), facts);
         }
         let mut sorted: Vec<&(String, String)> = texts.iter().collect();
         sorted.sort();
         let hash = sorted.iter().fold(FNV_START, |hash, (_, text)| fnv(fnv(hash, text.as_bytes()), &[0]));
-        ScriptHost { engine, functions: Arc::new(functions.into_values().collect()), shared, hash }
+        let reference = Arc::new(Reference::new(texts.iter().map(|(_, text)| text.as_str())));
+        ScriptHost { engine, functions: Arc::new(functions.into_values().collect()), shared, hash, reference }
     }
 
     pub(super) fn known(&self) -> Known {
@@ -201,7 +212,7 @@ fn check_outline(parsed: &Parsed) -> Vec<ScriptProblem> {
         let message = "a .rhai file holds functions only; this statement would never run".to_owned();
         problems.push(at(parsed, statement.position(), "only-functions", message));
     }
-    for definition in &parsed.functions {
+    for definition in parsed.named_functions() {
         let name = definition.name.as_str();
         if signature_of(name).is_some() || library_of(name).is_some() || PLAIN.iter().any(|(plain, _)| *plain == name) {
             let message = format!("`{name}` is a function of the language; give this one another name");

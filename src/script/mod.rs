@@ -15,12 +15,13 @@ mod library;
 mod lower;
 mod machine;
 mod parse;
+mod reference;
 mod scan;
 mod suggest;
 pub mod template;
 mod traps;
 
-pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem};
+pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
 pub use evidence::{Evidence, Func, Read, Reading, Vars};
 pub use host::ScriptHost;
 pub use template::{Param, Template};

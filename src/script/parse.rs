@@ -29,6 +29,20 @@ pub(super) struct Parsed {
     pub functions: Vec<Definition>,
 }
 
+/// How Rhai begins the name of a closure's function.
+const CLOSURE: &str = "anon$";
+
+impl Parsed {
+    /// The functions that somebody named.
+    pub fn named_functions(&self) -> impl Iterator<Item = &Definition> {
+        self.functions.iter().filter(|definition| !definition.name.starts_with(CLOSURE))
+    }
+
+    pub fn closures(&self) -> impl Iterator<Item = &Definition> {
+        self.functions.iter().filter(|definition| definition.name.starts_with(CLOSURE))
+    }
+}
+
 /// What was found out about a text that Rhai could not read.
 pub(super) struct Unreadable {
     pub problems: Vec<ScriptProblem>,

@@ -91,7 +91,7 @@ fn of_name(places: &Places, index: usize) -> Option<Trap> {
             let lower = text.to_ascii_lowercase();
             trap(span, format!("`{text}` is written {lower} in Rhai"), format!("write {lower} here"), Some(lower))
         }
-        "eval" | "import" | "export" | "try" | "catch" if text == text.to_ascii_lowercase() => {
+        "eval" | "import" | "export" if text == text.to_ascii_lowercase() => {
             let message = format!("`{text}` is not available in conditions");
             trap(span, message, "a condition only reads evidence and decides; write it without", None)
         }

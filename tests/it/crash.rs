@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use selfheal::app::sinks::{SmtpSink, WebhookSink};
 use serde_json::{Value, json};
@@ -181,13 +181,17 @@ async fn get(port: u16, path: &str) -> Value {
 }
 
 async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
+    let looking = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        assert!(Instant::now() < deadline, "{what} did not come within {DEADLINE:?}");
-        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    match tokio::time::timeout(DEADLINE, looking).await {
+        Ok(found) => found,
+        Err(_) => panic!("{what} did not come within {DEADLINE:?}"),
     }
 }
 

@@ -23,6 +23,11 @@ pub struct Bench {
 
 /// `@SMTP_PORT@` and `@WEBHOOK_URL@` in the files are the sinks'.
 pub async fn start(files: &[(&str, &str)]) -> Bench {
+    start_with(files, |_| {}).await
+}
+
+/// With other options than usual.
+pub async fn start_with(files: &[(&str, &str)], change: impl FnOnce(&mut Options)) -> Bench {
     let smtp = SmtpSink::start().await.expect("the mail sink starts");
     let webhook = WebhookSink::start().await.expect("the webhook sink starts");
     let dir = TempDir::new().expect("a temporary folder");
@@ -31,9 +36,9 @@ pub async fn start(files: &[(&str, &str)]) -> Bench {
             text.replace("@SMTP_PORT@", &smtp.address().port().to_string()).replace("@WEBHOOK_URL@", &webhook.url());
         write(&dir, path, &text);
     }
-    let running = Running::start(options(dir.path().to_owned()))
-        .await
-        .unwrap_or_else(|error| panic!("the engine does not start: {error:#}"));
+    let mut options = options(dir.path().to_owned());
+    change(&mut options);
+    let running = Running::start(options).await.unwrap_or_else(|error| panic!("the engine does not start: {error:#}"));
     Bench { dir, running, smtp, webhook, http: reqwest::Client::new() }
 }
 

@@ -13,4 +13,5 @@ mod postfix;
 mod reload;
 mod safety;
 mod scenarios;
+mod storage;
 mod world;

@@ -10,6 +10,7 @@ use crate::script::data::Data;
 use crate::script::evidence::Read;
 use crate::script::functions::{Gives, PLAIN, Second, Signature, plan, signature_of};
 use crate::script::library::{Library, library_of};
+use crate::script::reference::is_of_rhai;
 use crate::script::suggest::setting_problem;
 
 /// A constant argument; whether it came out of the settings, which a deployment may override.
@@ -53,6 +54,7 @@ impl Lowerer<'_> {
                         let message = format!("`{name}` takes {}, not {}", arguments(count), codes.len());
                         self.complain(at, "wrong-arguments", message, None);
                     }
+                    None if is_of_rhai(name) => self.beyond = true,
                     None => self.unknown_function(name, at),
                 }
                 (Code::Const(Data::Nothing), Type::Any)

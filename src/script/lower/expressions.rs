@@ -13,7 +13,8 @@ enum Link<'e> {
     Member(&'e str, Position),
     Index(&'e Expr),
     Method(&'e FnCallExpr, Position),
-    Other(Position),
+    /// What only Rhai can run.
+    Other,
 }
 
 /// Takes `a.b[c].d(e)` apart: what it begins with, and the links after it.
@@ -38,7 +39,7 @@ fn chain(expr: &Expr) -> (&Expr, Vec<Link<'_>>) {
             index if indexes => Link::Index(index),
             Expr::Property(property, at) => Link::Member(property.2.as_str(), *at),
             Expr::MethodCall(call, at) => Link::Method(call, *at),
-            other => Link::Other(other.start_position()),
+            _ => Link::Other,
         });
         match next {
             Some((after, is_index, breaks)) => (rest, indexes, ends) = (after, is_index, breaks),
@@ -87,8 +88,8 @@ impl Lowerer<'_> {
                 let gives = lowered.iter().map(|(_, gives)| *gives).reduce(Type::or).unwrap_or(Type::Any);
                 (Code::Coalesce(lowered.into_iter().map(|(code, _)| code).collect()), gives)
             }
-            other => {
-                self.unavailable(other.start_position(), "this");
+            _ => {
+                self.beyond = true;
                 (Code::Const(Data::Nothing), Type::Any)
             }
         }
@@ -161,8 +162,8 @@ impl Lowerer<'_> {
                     (Code::Index(Box::new((code, index))), Type::Any)
                 }
                 Link::Method(call, at) => self.named_call(&call.name, Some((code, gives)), &call.args, *at),
-                Link::Other(at) => {
-                    self.unavailable(*at, "this");
+                Link::Other => {
+                    self.beyond = true;
                     (code, Type::Any)
                 }
             };

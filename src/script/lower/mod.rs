@@ -33,6 +33,24 @@ pub(super) struct Lowered {
     pub reads_are_static: bool,
     pub calls: BTreeSet<usize>,
     pub problems: Vec<ScriptProblem>,
+    /// Something in it only Rhai can run.
+    pub beyond: bool,
+}
+
+impl Lowered {
+    /// Adds what closures inside it read. Which function each belongs to makes no difference to what is kept ready.
+    pub fn take_in(&mut self, within: &Lowered) {
+        if !self.beyond {
+            return;
+        }
+        for read in &within.reads {
+            if !self.reads.contains(read) {
+                self.reads.push(read.clone());
+            }
+        }
+        self.reads_are_static &= within.reads_are_static;
+        self.calls.extend(&within.calls);
+    }
 }
 
 /// What an expression gives when there is data, as far as that is certain.
@@ -96,6 +114,19 @@ pub(super) fn function(parsed: &Parsed, definition: &Definition, known: &Known) 
     lowerer.finish(code, gives)
 }
 
+/// What a text's closures read and call, all of them together. What is wrong in them shows when Rhai runs them.
+pub(super) fn closures(parsed: &Parsed, known: &Known) -> Lowered {
+    let mut lowerer = Lowerer::new(&parsed.places, None, known);
+    for definition in parsed.closures() {
+        for name in &definition.params {
+            lowerer.declare(name);
+        }
+        let _ = lowerer.block(&definition.body);
+    }
+    lowerer.problems.clear();
+    lowerer.finish(Code::Const(Data::Nothing), Type::Any)
+}
+
 struct Lowerer<'a> {
     places: &'a Places,
     /// `None` inside a function.
@@ -109,6 +140,7 @@ struct Lowerer<'a> {
     reads_are_static: bool,
     calls: BTreeSet<usize>,
     problems: Vec<ScriptProblem>,
+    beyond: bool,
 }
 
 impl<'a> Lowerer<'a> {
@@ -124,15 +156,17 @@ impl<'a> Lowerer<'a> {
             reads_are_static: true,
             calls: BTreeSet::new(),
             problems: Vec::new(),
+            beyond: false,
         }
     }
 
     fn finish(self, code: Code, gives: Type) -> Lowered {
-        let Lowerer { locals, reads, reads_are_static, calls, mut problems, .. } = self;
+        let Lowerer { locals, reads, reads_are_static, calls, mut problems, beyond, .. } = self;
         problems.sort_by_key(|problem| problem.span.start);
         problems.dedup();
         problems.truncate(limits::PROBLEMS);
-        Lowered { code, gives, locals, reads, reads_are_static, calls, problems }
+        let gives = if beyond { Type::Any } else { gives };
+        Lowered { code, gives, locals, reads, reads_are_static, calls, problems, beyond }
     }
 
     fn declare(&mut self, name: &str) -> usize {

@@ -42,7 +42,6 @@ impl Lowerer<'_> {
     }
 
     fn statement_here(&mut self, statement: &Stmt, last: bool) -> Option<(Step, Type)> {
-        let at = statement.position();
         Some(match statement {
             Stmt::Noop(_) => return None,
             Stmt::Expr(expr) => {
@@ -102,13 +101,29 @@ impl Lowerer<'_> {
                 let (code, gives) = self.optional(value.as_deref());
                 (Step::Return(code), gives)
             }
-            Stmt::Switch(..) => {
-                let help = Some("write if … { … } else if … { … } else { … }".to_owned());
-                self.complain(at, "not-available", "`switch` is not available in conditions", help);
+            Stmt::Switch(parts, _) => {
+                self.beyond = true;
+                let (subject, cases) = &**parts;
+                let _ = self.expr(subject);
+                for case in &cases.expressions {
+                    let _ = self.expr(&case.lhs);
+                    let _ = self.expr(&case.rhs);
+                }
+                return None;
+            }
+            Stmt::TryCatch(flow, _) => {
+                self.beyond = true;
+                let _ = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
+                let _ = self.scoped(|lowerer| {
+                    if let Expr::Variable(caught, ..) = &flow.expr {
+                        lowerer.declare(&caught.1);
+                    }
+                    lowerer.block(flow.branch.statements())
+                });
                 return None;
             }
             _ => {
-                self.unavailable(at, "this statement");
+                self.beyond = true;
                 return None;
             }
         })
@@ -177,6 +192,11 @@ impl Lowerer<'_> {
             Expr::Variable(variable, ..) => self.local(&variable.1),
             _ => None,
         };
+        if is_part_of_a_variable(self, target) {
+            self.beyond = true;
+            let _ = self.expr(target);
+            return None;
+        }
         let Some(slot) = slot.filter(|_| !(last && op.is_none() && self.depth <= 1)) else {
             let (message, help) = match op {
                 Some(op) => (format!("`{op}=` changes variables of the script only"), "declare it with let first"),
@@ -198,6 +218,17 @@ impl Lowerer<'_> {
             },
         };
         Some((Step::Assign(slot, op, code), Type::Nothing))
+    }
+}
+
+/// `list[0]` or `map.key` of a variable of the script.
+fn is_part_of_a_variable(lowerer: &Lowerer<'_>, target: &Expr) -> bool {
+    match target {
+        Expr::Dot(pair, ..) | Expr::Index(pair, ..) => match &pair.lhs {
+            Expr::Variable(variable, ..) => lowerer.local(&variable.1).is_some(),
+            _ => false,
+        },
+        _ => false,
     }
 }
 
