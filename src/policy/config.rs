@@ -95,7 +95,7 @@ fn adapter(reader: &Reader<'_>, catalog: &dyn AdapterCatalog, entry: &Entry) -> 
     let allow = keys.get("allow").map(|node| allow(reader, node)).unwrap_or_default();
     let own: Vec<Entry> =
         entry.value.entries()?.iter().filter(|one| !matches!(one.key.as_str(), "type" | "allow")).cloned().collect();
-    let asked = own.iter().map(|one| (one.key.clone(), fields::as_written(reader, &one.value))).collect::<Map>();
+    let asked = own.iter().map(|one| (one.key.clone(), fields::as_asked(reader, &one.value))).collect::<Map>();
     let spec = match catalog.describe(&kind, &asked) {
         Ok(spec) => spec,
         Err(why) => {

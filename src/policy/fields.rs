@@ -172,16 +172,22 @@ pub(super) fn into_value(param: Param) -> Value {
     }
 }
 
-/// As written, without filling anything in: for asking an adapter what its options are.
-pub(super) fn as_written(reader: &Reader<'_>, node: &Node) -> Value {
+/// An adapter's options for asking it what they are. References in maps (`env`, `headers`) stay references: the adapter
+/// tells by them which values are secret, and none is handed to it. A program's name may be made of one.
+pub(super) fn as_asked(reader: &Reader<'_>, node: &Node) -> Value {
+    as_written(reader, node, true)
+}
+
+fn as_written(reader: &Reader<'_>, node: &Node, fills: bool) -> Value {
     match &node.kind {
-        Kind::List(items) => Value::Array(items.iter().map(|item| as_written(reader, item)).collect()),
+        Kind::List(items) => Value::Array(items.iter().map(|item| as_written(reader, item, fills)).collect()),
         Kind::Map(entries) => {
-            Value::Object(entries.iter().map(|entry| (entry.key.clone(), as_written(reader, &entry.value))).collect())
+            let entry = |entry: &Entry| (entry.key.clone(), as_written(reader, &entry.value, false));
+            Value::Object(entries.iter().map(entry).collect())
         }
         Kind::Scalar { .. } if node.is_null() => Value::Null,
         Kind::Scalar { text, .. } => {
-            let filled = if text.contains("${") { reader.substitute(text).ok() } else { None };
+            let filled = if fills && text.contains("${") { reader.substitute(text).ok() } else { None };
             match (filled, node.plain()) {
                 (Some(filled), _) => Value::String(filled),
                 (None, Some(plain)) => super::values::typed(plain),

@@ -13,5 +13,6 @@ mod postfix;
 mod reload;
 mod safety;
 mod scenarios;
+mod secrets;
 mod storage;
 mod world;
