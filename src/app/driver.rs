@@ -138,15 +138,7 @@ impl Life {
         self.tell_offset(now, &mut turn);
         turn.batch.decide(&turn.effects);
         if !opening.is_first {
-            turn.effects.retain(|effect| match effect {
-                Effect::Deliver(_) | Effect::Probe { .. } | Effect::Desired(_) | Effect::Show(_) => false,
-                Effect::StartStep(_)
-                | Effect::CancelStep { .. }
-                | Effect::Observe { .. }
-                | Effect::Emitted(_)
-                | Effect::Answer { .. } => true,
-            });
-            turn.effects.extend(self.engine.outstanding());
+            turn.effects = self.engine.released_after_recovery(turn.effects);
         }
         self.driver.inbox.open();
         self.settle_decided(turn);

@@ -92,6 +92,21 @@ impl Engine {
         versions
     }
 
+    /// What is released after the first batch of a life that goes on from a saved state, of which `effects` were decided:
+    /// everything that is outstanding, once, in place of what the batch decided of it.
+    pub fn released_after_recovery(&self, mut effects: Vec<Effect>) -> Vec<Effect> {
+        effects.retain(|effect| match effect {
+            Effect::Deliver(_) | Effect::Probe { .. } | Effect::Desired(_) | Effect::Show(_) => false,
+            Effect::StartStep(_)
+            | Effect::CancelStep { .. }
+            | Effect::Observe { .. }
+            | Effect::Emitted(_)
+            | Effect::Answer { .. } => true,
+        });
+        effects.extend(self.outstanding());
+        effects
+    }
+
     /// What is decided and has not ended, to be released again after a restart: what should run at the edges, whole;
     /// delivery attempts and probes under way, under their ids; everything there is to show. Never a step.
     pub fn outstanding(&self) -> Vec<Effect> {

@@ -14,5 +14,6 @@ mod reload;
 mod safety;
 mod scenarios;
 mod secrets;
+mod sim;
 mod storage;
 mod world;

@@ -174,6 +174,7 @@ async fn no_planted_secret_is_in_a_file_a_log_or_an_answer() {
         ("rules/r.yaml", RULES),
         ("playbooks/p.yaml", PLAYBOOK),
         ("adapter.sh", ADAPTER),
+        ("token.sh", TOKEN),
     ] {
         let path = dir.path().join(path);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");

@@ -20,6 +20,8 @@ use selfheal::model::{
     Labels, Map, Origin, Outcome, Replica, StepAttemptId, Timestamp, Value, VerbSpec, units,
 };
 use selfheal::policy::{self, Policy, SourceFile};
+use selfheal::store::fold;
+use selfheal::store::journal::{Batch, Journal, MemoryJournal};
 
 /// How often a gauge is sampled and a check runs.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -118,6 +120,16 @@ impl Behaviour {
     }
 }
 
+/// When a process dies.
+pub enum Moment {
+    /// Between two batches.
+    Quiet,
+    /// The input was handled and not written down.
+    BeforeCommit(Input),
+    /// The input is written down, and nothing decided on it has left.
+    BeforeRelease(Input),
+}
+
 /// One call as the adapter got it.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -156,6 +168,13 @@ pub struct World {
     runs: BTreeMap<String, RunView>,
     next_sample: Timestamp,
     next_observe: Timestamp,
+    /// Every input, as the journal has it; see [`World::keep_journal`].
+    journal: Option<MemoryJournal>,
+    /// A state to recover from, with the last batch in it.
+    snapshot: Option<(u64, Vec<u8>)>,
+    /// What each delivery said, by its id.
+    said: BTreeMap<String, String>,
+    pub paused: bool,
     /// Those the state may name.
     policies: BTreeMap<String, Arc<Policy>>,
     /// Whether gauges and checks are sampled.
@@ -191,6 +210,10 @@ impl World {
             runs: BTreeMap::new(),
             next_sample: START + SAMPLE_EVERY,
             next_observe: START + OBSERVE_EVERY,
+            journal: None,
+            snapshot: None,
+            said: BTreeMap::new(),
+            paused: false,
             policies: BTreeMap::from([(policy.version.to_string(), policy)]),
             sampling: true,
         };
@@ -266,10 +289,12 @@ impl World {
 
     pub fn pause(&mut self) {
         let answer = self.operator(OperatorCommand::Pause { reason: "a test".to_owned() });
+        self.paused = true;
         assert!(answer.is_ok(), "{answer:?}");
     }
 
     pub fn resume(&mut self) {
+        self.paused = false;
         let answer = self.operator(OperatorCommand::Resume { reason: "a test".to_owned() });
         assert!(answer.is_ok(), "{answer:?}");
     }
@@ -288,9 +313,112 @@ impl World {
         if let Input::PolicyReplaced(policy) = &input {
             self.policies.insert(policy.version.to_string(), policy.clone());
         }
+        let mut batch = Batch::begin(self.now);
+        batch.take_in(self.now, &input);
         self.engine.handle(self.now, input, &mut effects);
-        self.restore();
+        batch.decide(&effects);
+        match &mut self.journal {
+            Some(journal) => drop(journal.append(&batch)),
+            None => self.restore(),
+        }
         self.perform(effects);
+    }
+
+    /// From now on every input is journalled, for [`World::crash`]; a state to recover from is the present one.
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(MemoryJournal::default());
+        self.take_snapshot();
+    }
+
+    pub fn take_snapshot(&mut self) {
+        let sequence = self.journal.as_ref().map_or(0, Journal::last_sequence);
+        self.snapshot = Some((sequence, self.engine.save()));
+    }
+
+    /// The process dies with all it had under way and comes back after `away`, from its snapshot and journal. `lost` is
+    /// an input that was handled and not written, or one that was written and whose effects never left.
+    pub fn crash(&mut self, moment: Moment, away: Duration, happened: &mut dyn FnMut() -> bool) {
+        let before = self.engine.save();
+        let expected = match moment {
+            Moment::Quiet => before,
+            Moment::BeforeCommit(input) => {
+                // the engine knows it, the journal does not: it is forgotten with the process
+                self.engine.handle(self.now, input, &mut Vec::new());
+                before
+            }
+            Moment::BeforeRelease(input) => {
+                let mut effects = Vec::new();
+                let mut batch = Batch::begin(self.now);
+                batch.take_in(self.now, &input);
+                self.engine.handle(self.now, input, &mut effects);
+                batch.decide(&effects);
+                self.journal.as_mut().expect("a journal is kept").append(&batch).expect("memory takes it");
+                self.engine.save()
+            }
+        };
+        self.die(happened);
+        self.engine = self.recovered();
+        assert!(self.engine.save() == expected, "recovery came to another state at {}", self.now);
+        let from = self.now;
+        self.now = self.now + away;
+        self.next_sample = self.now + SAMPLE_EVERY;
+        self.next_observe = self.now + OBSERVE_EVERY;
+        let input = Input::Resumed { from, to: self.now, because: Gap::Stopped };
+        let mut effects = Vec::new();
+        let mut batch = Batch::begin(self.now);
+        batch.take_in(self.now, &input);
+        self.engine.handle(self.now, input, &mut effects);
+        batch.decide(&effects);
+        self.journal.as_mut().expect("a journal is kept").append(&batch).expect("memory takes it");
+        self.say("crashed and came back".to_owned());
+        let effects = self.engine.released_after_recovery(effects);
+        self.perform(effects);
+    }
+
+    /// What was under way may have happened or not; nobody hears of its end.
+    fn die(&mut self, happened: &mut dyn FnMut() -> bool) {
+        self.acting.clear();
+        for due in std::mem::take(&mut self.due).into_values() {
+            if !happened() {
+                continue;
+            }
+            match due {
+                Due::Step { call, behaviour } => self.take_effect(call.deployment.id.as_str(), behaviour),
+                Due::Delivered { delivery, result: DeliveryResult::Delivered } => {
+                    self.sent.push((*delivery.notification).clone());
+                }
+                Due::Delivered { .. } | Due::Observe(_) | Due::Input(_) => {}
+            }
+        }
+    }
+
+    fn recovered(&self) -> Engine {
+        let (sequence, state) = self.snapshot.as_ref().expect("a snapshot is there");
+        let mut policy_of = |version: &str| self.policies.get(version).cloned();
+        let mut engine = Engine::restore(state, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
+        let journal = self.journal.as_ref().expect("a journal is kept");
+        for batch in journal.batches().skip(usize::try_from(*sequence).expect("it fits")) {
+            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            let diverged = fold::fold(&mut engine, batch, &mut policy_of, &mut Vec::new());
+            match diverged {
+                Ok(None) => {}
+                Ok(Some(divergence)) => panic!("{divergence}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        engine
+    }
+
+    fn take_effect(&mut self, deployment: &str, behaviour: Behaviour) {
+        for (gauge, value) in &behaviour.set {
+            self.gauge(deployment, gauge, *value);
+        }
+        for (check, status) in &behaviour.checks {
+            self.check(deployment, check, *status);
+        }
+        for (name, value) in behaviour.facts {
+            self.fact(deployment, &name, value);
+        }
     }
 
     /// Goes on with an engine made of the saved state.
@@ -385,15 +513,7 @@ impl World {
             Due::Step { call, behaviour } => {
                 let deployment = call.deployment.id.as_str().to_owned();
                 self.acting.retain(|_, id| *id != call.id);
-                for (gauge, value) in &behaviour.set {
-                    self.gauge(&deployment, gauge, *value);
-                }
-                for (check, status) in &behaviour.checks {
-                    self.check(&deployment, check, *status);
-                }
-                for (name, value) in behaviour.facts {
-                    self.fact(&deployment, &name, value);
-                }
+                self.take_effect(&deployment, behaviour.clone());
                 self.input(Input::StepEnded(StepEnd {
                     id: call.id.clone(),
                     outcome: behaviour.outcome,
@@ -424,6 +544,9 @@ impl World {
                     }
                 }
                 Effect::Deliver(delivery) => {
+                    let words = format!("{:?}", delivery.notification);
+                    let before = self.said.insert(delivery.id.to_string(), words.clone());
+                    assert!(before.is_none_or(|before| before == words), "{} says something else now", delivery.id);
                     let waiting = self.receivers.get_mut(delivery.receiver.as_str());
                     let result = waiting.and_then(VecDeque::pop_front).unwrap_or(DeliveryResult::Delivered);
                     let word = match &result {
@@ -476,6 +599,7 @@ impl World {
         assert!(self.now <= call.not_after, "a step was released after its not_after");
         let effect = call.adapter.verb(&verb).map(|spec| spec.effect);
         if effect != Some(Effectfulness::Read) {
+            assert!(!self.paused, "{} acts although all is paused", call.id);
             let other = self.acting.insert(deployment.clone(), call.id.clone());
             assert!(other.is_none(), "two acting calls at once on {deployment}: {other:?} and {}", call.id);
             let fence = self.fences.entry(deployment.clone()).or_default();
@@ -549,6 +673,10 @@ impl World {
 
     pub fn alert(&self, name: &str) -> Option<&AlertView> {
         self.alerts.values().find(|view| view.alert == name)
+    }
+
+    pub fn alerts(&self) -> impl Iterator<Item = &AlertView> {
+        self.alerts.values()
     }
 
     pub fn is_firing(&self, name: &str) -> bool {
