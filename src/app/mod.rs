@@ -10,6 +10,7 @@ pub mod inbox;
 mod observers;
 pub mod policies;
 pub mod recovery;
+pub mod replay;
 pub mod shipped;
 pub mod sinks;
 mod snapshotter;

@@ -56,6 +56,8 @@ pub enum Command {
     Resume(ReasonArgs),
     /// Load the policy folder again
     Reload(ReloadArgs),
+    /// What a policy makes of recorded inputs, in virtual time; with two policies, the difference
+    Replay(ReplayArgs),
     /// Salvage what is readable of a damaged journal, and say what is lost
     Repair(RepairArgs),
 }
@@ -109,6 +111,37 @@ pub struct RunArgs {
     /// Log as text or as JSON lines
     #[arg(long, value_enum, default_value = "text")]
     pub log: LogFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal replay my-policy/data                              what happened\n  \
+                  selfheal replay my-policy/data --policy new-policy          what would have happened\n  \
+                  selfheal replay events.ndjson --policy old --against new    the difference\n\n\
+                  Exits 1 when two policies differ.")]
+pub struct ReplayArgs {
+    /// A data folder with a journal, or a file of events as the API takes them; `-` is stdin
+    pub source: PathBuf,
+    /// Under this policy folder; a journal without it under its own
+    #[arg(long, value_name = "DIR")]
+    pub policy: Option<PathBuf>,
+    /// Under this one too, and print the difference only
+    #[arg(long, value_name = "DIR")]
+    pub against: Option<PathBuf>,
+    /// Print what happened from then on (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// Print what happened until then (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+    /// Print the summary only
+    #[arg(long)]
+    pub quiet: bool,
+    /// Exit 1 when a line is no event
+    #[arg(long)]
+    pub strict: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ mod history;
 mod init;
 mod output;
 mod repair;
+mod replay;
 mod run;
 mod verbs;
 
@@ -74,5 +75,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Resume(args) => verbs::resume(args).await,
         Command::Reload(args) => verbs::reload(args).await,
         Command::Repair(args) => repair::repair(&args),
+        Command::Replay(args) => replay::replay(&args),
     }
 }

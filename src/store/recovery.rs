@@ -113,6 +113,16 @@ impl Store {
         Ok(snapshot.max(journal))
     }
 
+    /// The first batch that is kept; 1 where there is none.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn begins_at(&self) -> Result<u64, StoreError> {
+        let dir = self.journal_dir();
+        let names = segments(&dir).map_err(|error| StoreError::io(&dir, error))?;
+        Ok(names.first().map_or(1, |name| name.first))
+    }
+
     /// The last sequence of the segments that are complete: all but the newest.
     ///
     /// # Errors

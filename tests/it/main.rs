@@ -11,6 +11,7 @@ mod layers;
 mod loop_closes;
 mod postfix;
 mod reload;
+mod replay;
 mod safety;
 mod scenarios;
 mod secrets;
