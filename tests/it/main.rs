@@ -3,6 +3,7 @@
 mod command_line;
 mod crash;
 mod examples;
+mod golden;
 mod harness;
 mod history;
 mod ingest;

@@ -365,7 +365,14 @@ fn calm_down(world: &mut World, deployments: usize) {
     assert!(open.is_empty(), "runs never end: {open:?}");
 }
 
-fn live(story: &Story, acts: &[Act]) -> Figures {
+/// A world after the first acts of a seed's story, with the policy it began with.
+pub fn begun(seed: u64, acts: usize) -> (Vec<(String, String)>, World) {
+    let story = story(seed);
+    let (world, _) = played(&story, &story.acts[..acts]);
+    (story.policy, world)
+}
+
+fn played(story: &Story, acts: &[Act]) -> (World, Figures) {
     let files: Vec<(&str, &str)> = story.policy.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let mut world = World::new(&files);
     world.keep_journal();
@@ -378,6 +385,11 @@ fn live(story: &Story, acts: &[Act]) -> Figures {
     for act in acts {
         perform(&mut world, &files, act, &mut figures);
     }
+    (world, figures)
+}
+
+fn live(story: &Story, acts: &[Act]) -> Figures {
+    let (mut world, mut figures) = played(story, acts);
     calm_down(&mut world, story.deployments);
     figures.alerts += world.alerts().count() as u64;
     figures.runs += world.runs().len() as u64;

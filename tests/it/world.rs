@@ -330,6 +330,11 @@ impl World {
         self.take_snapshot();
     }
 
+    /// The rows of all batches since then.
+    pub fn journal_rows(&self) -> Vec<Vec<u8>> {
+        self.journal.as_ref().map(|journal| journal.rows().to_vec()).unwrap_or_default()
+    }
+
     pub fn take_snapshot(&mut self) {
         let sequence = self.journal.as_ref().map_or(0, Journal::last_sequence);
         self.snapshot = Some((sequence, self.engine.save()));

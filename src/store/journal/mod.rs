@@ -69,6 +69,16 @@ pub struct MemoryJournal {
 }
 
 impl MemoryJournal {
+    /// A journal of these rows.
+    pub fn of_rows(rows: Vec<Vec<u8>>) -> Self {
+        MemoryJournal { rows }
+    }
+
+    /// The rows, oldest first, as they are written.
+    pub fn rows(&self) -> &[Vec<u8>] {
+        &self.rows
+    }
+
     /// All batches, oldest first, as they are read back.
     pub fn batches(&self) -> impl Iterator<Item = Result<StoredBatch, RecordError>> + '_ {
         (1..).zip(&self.rows).map(|(sequence, row)| StoredBatch::from_bytes(sequence, row))

@@ -1,0 +1,111 @@
+//! Journals that this engine version wrote once. Whoever changes what the engine decides finds that they fold otherwise
+//! now: then `ENGINE_VERSION` has to grow, so that a crash and an upgrade at once do not end in a divergence.
+//! `SELFHEAL_BLESS=1 cargo test golden` writes them anew.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use selfheal::engine::{ENGINE_VERSION, Effect, Engine};
+use selfheal::model::fingerprint;
+use selfheal::store::fold;
+use selfheal::store::journal::MemoryJournal;
+
+use crate::sim;
+use crate::world::{START, compile};
+
+/// Stories of the simulator, and how much of each.
+const STORIES: [(u64, usize); 3] = [(7, 30), (19, 30), (42, 30)];
+
+fn folder(seed: u64) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{ENGINE_VERSION}/{seed}"))
+}
+
+/// Rows one after the other, each with its length before it.
+fn write(seed: u64, acts: usize) {
+    let (policy, world) = sim::begun(seed, acts);
+    let dir = folder(seed);
+    std::fs::create_dir_all(&dir).expect("made");
+    let mut bytes = Vec::new();
+    for row in world.journal_rows() {
+        bytes.extend(u32::try_from(row.len()).expect("a short row").to_le_bytes());
+        bytes.extend(row);
+    }
+    std::fs::write(dir.join("rows"), bytes).expect("written");
+    std::fs::write(dir.join("policy.json"), serde_json::to_string_pretty(&policy).expect("plain data"))
+        .expect("written");
+    std::fs::write(dir.join("decisions"), decisions(seed)).expect("written");
+}
+
+fn rows(seed: u64) -> Vec<Vec<u8>> {
+    let bytes = std::fs::read(folder(seed).join("rows")).expect("a golden journal");
+    let mut rest = bytes.as_slice();
+    let mut rows = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let (row, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        rows.push(row.to_vec());
+        rest = after;
+    }
+    rows
+}
+
+/// One line for each batch on which something was decided: what, and a hash of all of it.
+fn decisions(seed: u64) -> String {
+    let text = std::fs::read_to_string(folder(seed).join("policy.json")).expect("its policy");
+    let files: Vec<(String, String)> = serde_json::from_str(&text).expect("files");
+    let variant = |from: &str, to: &str| {
+        let files: Vec<(&str, String)> =
+            files.iter().map(|(path, text)| (path.as_str(), text.replace(from, to))).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        compile(&files)
+    };
+    // those of the simulator's acts
+    let policies: BTreeMap<String, _> = [variant("", ""), variant("> 80", "> 85")]
+        .into_iter()
+        .map(|policy| (policy.version.to_string(), policy))
+        .collect();
+    let mut engine = Engine::new(START, variant("", "")).0;
+    let mut lines = String::new();
+    for batch in MemoryJournal::of_rows(rows(seed)).batches() {
+        let batch = batch.unwrap_or_else(|error| panic!("a row of an older form is no longer read: {error}"));
+        let sequence = batch.sequence;
+        let mut effects = Vec::new();
+        let diverged = fold::fold(&mut engine, batch, &mut |version| policies.get(version).cloned(), &mut effects);
+        match diverged {
+            Ok(None) => {}
+            Ok(Some(divergence)) => {
+                panic!("the engine decides otherwise now; ENGINE_VERSION has to grow: {divergence}")
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let decided: Vec<String> = effects.iter().filter_map(said).collect();
+        if !decided.is_empty() {
+            let hash = fingerprint(decided.iter().map(String::as_str));
+            lines += &format!("{sequence} {} {hash:016x}\n", decided.len());
+        }
+    }
+    lines
+}
+
+fn said(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::StartStep(call) => Some(format!("{} {:?} {:?} {}", call.id, call.params, call.facts, call.fence)),
+        Effect::Deliver(delivery) => Some(format!("{} {} {:?}", delivery.id, delivery.attempt, delivery.notification)),
+        _ => None,
+    }
+}
+
+#[test]
+fn golden_journals_fold_to_the_decisions_they_were_written_with() {
+    for (seed, acts) in STORIES {
+        if std::env::var_os("SELFHEAL_BLESS").is_some() {
+            write(seed, acts);
+        }
+        let expected = std::fs::read_to_string(folder(seed).join("decisions")).expect("what was decided");
+        assert!(expected.lines().count() > 5, "story {seed} decides too little to prove anything");
+        assert!(
+            decisions(seed) == expected,
+            "story {seed} comes to other calls or messages now: if that is meant, ENGINE_VERSION has to grow \
+             and the journals be blessed anew"
+        );
+    }
+}
