@@ -19,6 +19,8 @@ use crate::journal_reader::{Account, account};
 const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 /// How often the engine is killed, where nobody says otherwise.
 const KILLS: u64 = 50;
+/// One life in so many ends in order instead, as it does for an upgrade.
+const STOPPED: u64 = 5;
 /// A life lasts from its ready line to its end between these.
 const SHORTEST_LIFE_MS: u64 = 20;
 const LONGEST_LIFE_MS: u64 = 700;
@@ -73,6 +75,16 @@ impl Owned {
     fn kill(&mut self) {
         self.0.kill().expect("it is running");
         self.0.wait().expect("it was killed");
+    }
+}
+
+impl Owned {
+    /// SIGTERM, as an upgrade does it: it drains and ends with a snapshot.
+    fn stop(&mut self) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is running");
+        let ended = self.0.wait().expect("it ends");
+        assert!(ended.success(), "{ended}");
     }
 }
 
@@ -220,10 +232,14 @@ async fn nothing_acknowledged_and_no_notification_is_lost_by_kills() {
     let mut moments = Moments(1);
     let mut engine = start(dir.path());
     let mut load = start_load(dir.path(), port);
-    for _ in 0..kills {
+    for number in 0..kills {
         let life = SHORTEST_LIFE_MS + moments.next(LONGEST_LIFE_MS - SHORTEST_LIFE_MS);
         tokio::time::sleep(Duration::from_millis(life)).await;
-        engine.kill();
+        if number % STOPPED == STOPPED - 1 {
+            engine.stop();
+        } else {
+            engine.kill();
+        }
         engine = start(dir.path());
     }
     let acknowledged = notes(dir.path()).len();
@@ -278,7 +294,7 @@ async fn nothing_acknowledged_and_no_notification_is_lost_by_kills() {
     let lost: Vec<&String> = deliveries.iter().filter(|id| !arrived(id)).collect();
     assert!(lost.is_empty(), "{} of {} notifications are lost: {lost:?}", lost.len(), deliveries.len());
     println!(
-        "{kills} kills, {lives} recoveries: {} acknowledged events and {} notifications accounted for, {repeats} webhooks came twice",
+        "{kills} ends, most of them by SIGKILL, {lives} recoveries: {} acknowledged events and {} notifications accounted for, {repeats} webhooks came twice",
         notes.len() as u64 * BATCH,
         deliveries.len(),
     );
