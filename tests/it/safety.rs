@@ -1,9 +1,9 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
-use selfheal::engine::{Input, OperatorCommand, view::AlertStateWord};
+use selfheal::engine::{Input, OperatorCommand, Storage, view::AlertStateWord};
 use selfheal::model::{CheckStatus, EventKind, FailureClass};
 
-use crate::world::{Behaviour, World, compile, mins, secs};
+use crate::world::{Behaviour, Moment, World, compile, mins, secs};
 
 /// One deployment, one receiver who hears everything, guards that do not wait at the start.
 const POLICY: &str = r#"format: 1
@@ -569,4 +569,177 @@ fn safety_bad_policy_keeps_old() {
     assert_eq!(world.verdicts(), ["restart cured"], "a bad save disturbed a run\n{}", world.told());
     world.policy(&files(RULE, RESTART));
     assert!(!world.is_firing("PolicyInvalid"), "{}", world.told());
+}
+
+// ---- the same over a crash: the story is killed after every record of its journal
+
+/// Tells the story once without a crash, and then once for every record it wrote, killed right after that one. What was
+/// under way at that moment has happened or not, both are tried.
+fn killed_at_every_record(story: impl Fn(&mut World), holds: impl Fn(&World, &str)) {
+    let mut whole = story_world();
+    story(&mut whole);
+    holds(&whole, "without a crash");
+    let records = whole.journalled();
+    assert!(records > 20, "a story of {records} records proves little");
+    for record in 1..records {
+        for happened in [false, true] {
+            let mut world = story_world();
+            world.crash_after(record, secs(10), happened);
+            story(&mut world);
+            holds(
+                &world,
+                &format!(
+                    "killed after record {record}, what was under way {}",
+                    if happened { "happened" } else { "did not" }
+                ),
+            );
+        }
+    }
+}
+
+const STORY: &str = r#"format: 1
+adapters:
+  sim: { type: sim }
+deployments:
+  - { id: web, adapter: sim, labels: { tier: web } }
+receivers:
+  - name: oncall
+    webhook: [{ url: "http://127.0.0.1:9/hook" }]
+route: { receiver: oncall, group_by: [deployment], group_wait: 1s, group_interval: 10s }
+guards: { start_grace: 0s, act_after: 1s, grace: 1s, per_deployment: { rate: 2/1h } }
+"#;
+
+fn story_world() -> World {
+    let rule = RULE.replace("cooldown: 5m", "cooldown: 0s").replace("[restart]", "[restart, restart, restart]");
+    let mut files = files(&rule, RESTART);
+    files[0].1 = STORY;
+    let mut world = World::new(&files);
+    world.keep_journal();
+    world
+}
+
+#[test]
+fn safety_fenced_lease_over_a_crash() {
+    // fences that go back, and two acting calls at once, are held against in the world itself
+    let story = |world: &mut World| {
+        world.gauge("web", "cpu_percent", 95.0);
+        world.on("web", "restart", Behaviour::done());
+        world.run(mins(6));
+    };
+    killed_at_every_record(story, |world, when| {
+        let fences: Vec<u64> = world.calls.iter().map(|call| call.fence).collect();
+        assert!(fences.is_sorted(), "{when}: {fences:?}\n{}", world.told());
+    });
+}
+
+#[test]
+fn safety_budget_before_act_over_a_crash() {
+    let story = |world: &mut World| {
+        world.gauge("web", "cpu_percent", 95.0);
+        world.on("web", "restart", Behaviour::failed(FailureClass::Permanent, "no"));
+        world.run(mins(6));
+    };
+    killed_at_every_record(story, |world, when| {
+        let acted = world.acted().len();
+        assert!(acted <= 2, "{when}: acted {acted} times of 2 in an hour\n{}", world.told());
+    });
+}
+
+#[test]
+fn safety_ambiguous_is_not_retried_over_a_crash() {
+    let story = |world: &mut World| {
+        world.gauge("web", "cpu_percent", 95.0);
+        world.on("web", "restart", Behaviour::done().takes(secs(20)));
+        world.run(mins(3));
+    };
+    killed_at_every_record(story, |world, when| {
+        for run in world.runs() {
+            if run.verdict.as_deref() != Some("inconclusive") {
+                continue;
+            }
+            // what nobody knows the end of is made by no other attempt, and people are told
+            let calls = world.calls.iter().filter(|call| call.key.starts_with(&format!("{}/", run.id))).count();
+            assert_eq!(calls, 1, "{when}\n{}", world.told());
+            assert!(!world.news("oncall").is_empty(), "{when}: nobody was told\n{}", world.told());
+        }
+    });
+}
+
+#[test]
+fn safety_blind_is_not_silent_over_a_crash() {
+    let rule = "rules:\n  - { alert: Silent, when: 'absent(\"heartbeat\", \"1m\")', remediate: [restart] }\n";
+    let mut files = files(rule, RESTART);
+    files[0].1 = STORY;
+    let mut world = World::new(&files);
+    world.keep_journal();
+    world.gauge("web", "heartbeat", 1.0);
+    world.run(mins(3));
+    // half an hour in which nobody watched is not half an hour of silence
+    world.crash(Moment::Quiet, mins(30), &mut || false);
+    world.run(secs(50));
+    assert!(!world.is_firing("Silent") && world.acted().is_empty(), "{}", world.told());
+    world.no_gauge("web", "heartbeat");
+    world.run(mins(3));
+    assert!(world.is_firing("Silent"), "silence that was watched counts\n{}", world.told());
+}
+
+#[test]
+fn safety_kill_switch_over_a_crash() {
+    let mut world = story_world();
+    world.pause();
+    world.crash(Moment::Quiet, mins(5), &mut || false);
+    world.gauge("web", "cpu_percent", 95.0);
+    world.run(mins(5));
+    assert!(world.is_firing("HighCpu") && world.acted().is_empty(), "{}", world.told());
+    world.resume();
+    world.run(mins(1));
+    assert_eq!(world.acted().first().map(String::as_str), Some("web restart"), "{}", world.told());
+}
+
+#[test]
+fn a_call_that_a_crash_met_is_made_again_only_where_the_adapter_says_it_may() {
+    let renew =
+        "playbook: restart\nsteps:\n  - { id: renew, action: renew, timeout: 30s }\nverify: { hold: 5s, within: 2m }\n";
+    let mut files = files(RULE, renew);
+    files[0].1 = STORY;
+    let mut world = World::new(&files);
+    world.keep_journal();
+    world.gauge("web", "cpu_percent", 95.0);
+    world.on("web", "renew", Behaviour::done().takes(secs(20)).set("cpu_percent", 5.0));
+    world.run_until("the call", mins(2), |world| !world.calls.is_empty());
+    world.crash(Moment::Quiet, secs(5), &mut || false);
+    world.run_until("the end of the run", mins(10), |world| ended(world) > 0);
+    assert_eq!(world.verdicts(), ["restart cured"], "{}", world.told());
+    assert_eq!(world.calls.len(), 2, "{}", world.told());
+    assert_eq!(world.calls[0].key, world.calls[1].key, "the adapter can tell that it is the same call");
+}
+
+#[test]
+fn while_nothing_can_be_written_nothing_acts_and_people_are_told() {
+    let mut world = sick(RULE, RESTART);
+    world.input(Input::Storage(Storage::Failing { why: "the disk is full".to_owned() }));
+    world.run(mins(3));
+    assert!(
+        world.is_firing("HighCpu") && world.is_firing("StorageFailed") && world.acted().is_empty(),
+        "{}",
+        world.told()
+    );
+    assert!(world.sent.iter().all(|message| message.possible_repeat), "every message may be said again");
+    world.input(Input::Storage(Storage::Working));
+    world.run(mins(1));
+    assert!(!world.is_firing("StorageFailed"));
+    assert_eq!(world.acted().first().map(String::as_str), Some("web restart"), "{}", world.told());
+}
+
+#[test]
+fn a_divergence_pauses_automation_until_a_person_has_seen_it() {
+    let mut world = sick(RULE, RESTART);
+    world.input(Input::Diverged { why: "batch 7".to_owned() });
+    world.run(mins(3));
+    assert!(world.is_firing("Divergence") && world.acted().is_empty(), "{}", world.told());
+    assert!(world.mails("oncall").iter().any(|subject| subject.contains("Divergence")), "{}", world.told());
+    world.resume();
+    world.run(mins(1));
+    assert!(!world.is_firing("Divergence"), "{}", world.told());
+    assert_eq!(world.acted().first().map(String::as_str), Some("web restart"), "{}", world.told());
 }

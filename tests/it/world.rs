@@ -62,6 +62,7 @@ impl AdapterCatalog for SimCatalog {
                 verb("scale", Change),
                 verb("refresh_auth", Change),
                 verb("clean", Change),
+                VerbSpec { idempotent: true, ..verb("renew", Change) },
                 verb("logs", Read),
                 verb("diagnose", Read),
             ],
@@ -136,6 +137,8 @@ pub struct Call {
     pub deployment: String,
     pub verb: String,
     pub fence: u64,
+    /// By which the adapter tells that it has seen the call before.
+    pub key: String,
 }
 
 enum Due {
@@ -175,6 +178,8 @@ pub struct World {
     /// What each delivery said, by its id.
     said: BTreeMap<String, String>,
     pub paused: bool,
+    /// After how many records the process dies, how long it is away, and whether what was under way happened.
+    dies: Option<(usize, Duration, bool)>,
     /// Those the state may name.
     policies: BTreeMap<String, Arc<Policy>>,
     /// Whether gauges and checks are sampled.
@@ -214,6 +219,7 @@ impl World {
             snapshot: None,
             said: BTreeMap::new(),
             paused: false,
+            dies: None,
             policies: BTreeMap::from([(policy.version.to_string(), policy)]),
             sampling: true,
         };
@@ -322,12 +328,28 @@ impl World {
             None => self.restore(),
         }
         self.perform(effects);
+        if let Some((record, away, happened)) = self.dies
+            && self.journalled() >= record
+        {
+            self.dies = None;
+            self.crash(Moment::Quiet, away, &mut || happened);
+        }
+    }
+
+    /// The process will die once, right after this record.
+    pub fn crash_after(&mut self, record: usize, away: Duration, happened: bool) {
+        self.dies = Some((record, away, happened));
     }
 
     /// From now on every input is journalled, for [`World::crash`]; a state to recover from is the present one.
     pub fn keep_journal(&mut self) {
         self.journal = Some(MemoryJournal::default());
         self.take_snapshot();
+    }
+
+    /// How many batches there are since then.
+    pub fn journalled(&self) -> usize {
+        self.journal.as_ref().map_or(0, |journal| journal.rows().len())
     }
 
     /// The rows of all batches since then.
@@ -614,7 +636,8 @@ impl World {
         let params =
             if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
         self.say(format!("call {deployment} {verb}{params}"));
-        self.calls.push(Call { deployment: deployment.clone(), verb: verb.clone(), fence: call.fence });
+        let key = call.idempotency_key();
+        self.calls.push(Call { deployment: deployment.clone(), verb: verb.clone(), fence: call.fence, key });
         let told = self.behaviours.get_mut(&(deployment, verb));
         let behaviour = match told {
             Some(told) if told.len() > 1 => told.pop_front(),

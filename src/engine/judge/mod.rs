@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effect::Effect;
-use super::input::{Gap, Input, OperatorCommand};
+use super::input::{Gap, Input, OperatorCommand, Storage};
 use super::message::{AskId, ToDetect, ToJudge};
 use crate::model::{DeploymentId, Timestamp};
 use crate::policy::Policy;
@@ -165,7 +165,11 @@ impl Judge {
         let mut turn = Turn::new(to, self.policy.clone(), effects);
         self.alerts.resumed(&mut turn, from, to);
         self.remedy.resumed(&mut turn, &self.alerts, from, to, because);
-        self.dispatch.resumed(&mut turn, from, to);
+        self.dispatch.resumed(&mut turn, from, to, because);
+        if because == Gap::Stopped {
+            // whoever recovered has written that down
+            self.alerts.storage(&mut turn, &Storage::Working);
+        }
         self.settle(turn, out);
     }
 

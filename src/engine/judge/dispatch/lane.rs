@@ -53,6 +53,8 @@ struct Parcel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 enum Head {
     UnderWay,
+    /// It was under way when selfheal stopped: the same attempt goes out once more.
+    Lost,
     /// Its next attempt has a timer.
     Waiting,
 }
@@ -166,7 +168,7 @@ impl Lanes {
     /// An attempt ended. One that is not under way (any more) changes nothing.
     pub(super) fn ended(&mut self, turn: &mut Turn<'_>, id: &DeliveryId, attempt: u32, result: DeliveryResult) {
         let Some(key) = self.of.get(id).cloned() else { return };
-        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.head == Head::UnderWay) else { return };
+        let Some(lane) = self.lanes.get_mut(&key).filter(|lane| lane.head != Head::Waiting) else { return };
         let Some(parcel) = lane.queue.front_mut().filter(|head| head.id == *id && head.attempts == attempt) else {
             return;
         };
@@ -247,6 +249,13 @@ impl Lanes {
         }
     }
 
+    /// Nobody reports the end of what was under way.
+    pub(super) fn stopped(&mut self) {
+        for lane in self.lanes.values_mut().filter(|lane| lane.head == Head::UnderWay) {
+            lane.head = Head::Lost;
+        }
+    }
+
     /// Whether an attempt under way has arrived died with the process: the same attempt goes out once more.
     pub(super) fn release_again(&self, turn: &mut Turn<'_>) {
         let policy = turn.policy.clone();
@@ -256,7 +265,9 @@ impl Lanes {
             }
             let receiver = policy.receivers.get(&key.group.receiver);
             let notifier = receiver.and_then(|receiver| notifiers(receiver).find(|(name, _)| *name == key.notifier));
-            if let (Head::UnderWay, Some(parcel), Some((_, notifier))) = (lane.head, lane.queue.front(), notifier) {
+            if let (Head::UnderWay | Head::Lost, Some(parcel), Some((_, notifier))) =
+                (lane.head, lane.queue.front(), notifier)
+            {
                 turn.effects.push(parcel.delivery(key, notifier));
             }
         }

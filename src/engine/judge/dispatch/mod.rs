@@ -20,7 +20,7 @@ use super::alerts::{Alert, Alerts};
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
 use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts, Unwatched};
-use crate::engine::input::{DeliveryResult, Storage};
+use crate::engine::input::{DeliveryResult, Gap, Storage};
 use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
 use crate::policy::Policy;
@@ -113,8 +113,12 @@ impl Dispatch {
 
     /// What piled up while nothing was watched is one message. Each group says once that nobody watched, where that
     /// was for long enough to be told.
-    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, to: Timestamp) {
+    pub fn resumed(&mut self, turn: &mut Turn<'_>, from: Timestamp, to: Timestamp, because: Gap) {
         self.lanes.merge_since(turn, from);
+        if because == Gap::Stopped {
+            self.lanes.stopped();
+            self.unwritable = false;
+        }
         if to.since(from) <= UNWATCHED_TOLD {
             return;
         }

@@ -245,6 +245,7 @@ impl Remedy {
         self.timers = moved;
         if because == Gap::Stopped {
             self.draining = false;
+            self.unwritable = None;
             let calling = |run: &Run| matches!(run.doing, Doing::Calling(_));
             let lost: Vec<_> = self.runs.values().filter(|run| calling(run)).map(|run| run.id.clone()).collect();
             for run in lost {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::bench::*;
 use crate::alert::notification::{AlertChangeWord, FlushReason, NewsKind};
 use crate::alert::receiver::NotifyRate;
+use crate::engine::Gap;
 use crate::engine::input::DeliveryResult;
 use crate::model::Severity::Warning;
 
@@ -155,7 +156,7 @@ fn what_piled_up_unwatched_is_one_message() {
     bench.policy.route.repeat_interval = secs(1_000);
     bench.fires("HighCpu", "shop", Warning).at(secs(20)).fires("Slow", "shop", Warning);
     bench.at(secs(400)).resolves("Slow", "shop").at(secs(40_000));
-    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(25)), at(secs(40_000))));
+    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(25)), at(secs(40_000)), Gap::Blind));
     bench.peer = Box::new(|_| Some(DeliveryResult::Delivered));
     bench.answer(0, DeliveryResult::Delivered).at(secs(40_001));
     assert_eq!(bench.sent().len(), 2, "{:?}", bench.sent());
@@ -169,11 +170,11 @@ fn a_group_says_once_that_nobody_watched() {
     bench.policy.route.repeat_interval = secs(100_000);
     bench.fires("HighCpu", "shop", Warning).at(secs(600));
     assert_eq!(bench.sent().len(), 1);
-    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(600)), at(secs(620))));
+    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(600)), at(secs(620)), Gap::Blind));
     bench.at(secs(2_000));
     assert_eq!(bench.sent().len(), 1, "a short stop is not worth a message");
     bench.at(secs(5_000));
-    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(2_000)), at(secs(5_000))));
+    bench.turn(|dispatch, turn, _| dispatch.resumed(turn, at(secs(2_000)), at(secs(5_000)), Gap::Blind));
     bench.at(secs(20_000));
     assert_eq!(bench.sent().len(), 2, "{:?}", bench.sent());
     let told = bench.last().unwatched.expect("the gap is named");
