@@ -1,7 +1,7 @@
 //! `selfheal replay`: what a policy makes, or would have made, of recorded inputs, in virtual time.
 //!
 //! A journal under its own policies is folded exactly as recovery folds it. Under another policy, and for events out of a
-//! file, the events are handed to a new engine and what it decides is answered by a [`Stage`](stage::Stage): adapters as
+//! file, the events are handed to a new engine and what it decides is answered by a simulated stage: adapters as
 //! recorded, deliveries at once.
 
 mod source;
