@@ -18,6 +18,8 @@ use crate::world::{Behaviour, Moment, World, secs};
 
 /// Seeds of a run at the desk; CI takes more, and a long run many more.
 const SEEDS: u64 = 40;
+/// Stories that failed once: two acting calls at once, where an edge was slow to say that a cancelled call had ended.
+const FAILED_ONCE: [u64; 2] = [886, 5547];
 /// What happens in one story.
 const ACTS: usize = 60;
 /// After the story nothing goes wrong any more for so long: everything has to settle.
@@ -439,7 +441,7 @@ fn no_promise_is_broken_in_random_stories() {
     let from = number("SELFHEAL_SIM_FROM", 1);
     let seeds = number("SELFHEAL_SIM_SEEDS", SEEDS);
     let mut all = Figures::default();
-    for seed in from..from + seeds {
+    for seed in FAILED_ONCE.into_iter().chain(from..from + seeds) {
         let story = story(seed);
         match std::panic::catch_unwind(AssertUnwindSafe(|| live(&story, &story.acts))) {
             Ok(figures) => {

@@ -94,6 +94,7 @@ impl Remedy {
             attempts: 0,
             refresh: Refresh::Unneeded,
             lost: Lost::No,
+            at_large: false,
             last_failure: String::new(),
         };
         self.call_again(turn, alerts, id, call);
@@ -178,6 +179,12 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(&id) else { return };
         let settling = matches!(run.doing, Doing::Settling(_));
         if settling && matches!(end.outcome, Outcome::Unknown { .. }) {
+            if let Doing::Settling(call) = &mut run.doing {
+                // from here on a look at the deployment says something
+                call.at_large = false;
+                let target = call.target.clone();
+                Remedy::look_at(turn, &target);
+            }
             return;
         }
         let (Doing::Calling(mut call) | Doing::Settling(mut call)) = std::mem::replace(&mut run.doing, Doing::Sleeping)
@@ -420,7 +427,8 @@ impl Remedy {
     /// No end has come from the edge although it should have by now.
     pub(super) fn call_overdue(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let Some(run) = self.runs.get_mut(id) else { return };
-        let Doing::Calling(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        let Doing::Calling(mut call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        call.at_large = true;
         turn.effects.push(Effect::CancelStep { id: call.id.clone(), deployment: call.target.clone() });
         if call.acting {
             run.last_act_ended = Some(turn.now);

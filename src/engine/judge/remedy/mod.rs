@@ -199,7 +199,9 @@ impl Remedy {
 
     /// An observation of this deployment has arrived, good or not; settles unknown outcomes.
     pub fn observed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, deployment: &DeploymentId) {
-        let waits = |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment);
+        // while the call may still be going on, nothing that is seen says what will have come of it
+        let waits =
+            |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment && !call.at_large);
         let runs: Vec<_> = self.runs.values().filter(|run| waits(run)).map(|run| run.id.clone()).collect();
         for run in runs {
             if self.may_repeat(turn, &run) {

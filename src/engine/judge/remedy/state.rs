@@ -140,6 +140,8 @@ pub(super) struct Call {
     pub attempts: u32,
     pub refresh: Refresh,
     pub lost: Lost,
+    /// The edge has not said that the call has ended: it may still be at it.
+    pub at_large: bool,
     /// Why the last try failed.
     pub last_failure: String,
 }
