@@ -266,3 +266,25 @@ impl Lanes {
         Some(waiting)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_taken_before_recovery_has_ended_and_no_events_while_nothing_can_be_written() {
+        let inbox = Inbox::new();
+        assert_eq!(inbox.events(Vec::new()).err(), Some(Refused::Recovering));
+        assert_eq!(inbox.operator(Input::Tick).err(), Some(Refused::Recovering));
+        inbox.open();
+        assert!(inbox.events(Vec::new()).is_ok() && inbox.takes_events().is_ok());
+        let why = NotStored("the disk is full".into());
+        inbox.unwritable(why.clone());
+        assert_eq!(inbox.events(Vec::new()).err(), Some(Refused::Unwritable(why)));
+        assert!(inbox.watched(Vec::new()).is_ok(), "what selfheal watches itself goes on");
+        assert!(inbox.operator(Input::Tick).is_ok(), "and so does what operators say");
+        inbox.close();
+        inbox.open();
+        assert_eq!(inbox.events(Vec::new()).err(), Some(Refused::Closed), "a closed one stays closed");
+    }
+}

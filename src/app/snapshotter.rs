@@ -121,3 +121,101 @@ fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, engine:
     needed.extend(shelf.named_since(first)?);
     shelf.retain(&needed).with_context(|| format!("cannot tidy {}", data_dir.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::super::recovery::{self, Shelf};
+    use super::*;
+    use crate::adapter::Catalog;
+    use crate::engine::Input;
+    use crate::model::{Bytes, Event, EventKind, Labels, Origin};
+    use crate::policy::SourceFile;
+    use crate::policy::record::{Recorded, compile_recording};
+    use crate::store::StoreOptions;
+    use crate::store::journal::{Batch, Journal, Limits, segments};
+
+    const RULES: &str = "rules:\n  - { alert: Hot, when: 'avg(\"heat\", \"5m\") > 80', for: 10s }\n";
+
+    fn policy() -> Recorded {
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        let files = [
+            file("selfheal.yaml", "format: 1\nreceivers: [{ name: a }]\nroute: { receiver: a }\n"),
+            file("rules/r.yaml", RULES),
+        ];
+        compile_recording(&files, &Catalog::new(".".into()), &|_| None, &|_| None)
+            .unwrap_or_else(|mistakes| panic!("{}", crate::policy::diagnostic::render(&mistakes, false)))
+    }
+
+    /// A journal of `count` batches in small segments, and the engine that wrote it.
+    fn written(store: &Store, shelf: &SharedShelf, count: i64) -> Engine {
+        let Recorded { policy, record, answers } = policy();
+        let policy = Arc::new(policy);
+        shelf.lock().expect("not poisoned").keep(&record, &answers, &policy, 1).expect("kept");
+        let limits = Limits { segment_bytes: 2_000, ..Limits::default() };
+        let options = StoreOptions { limits, ..StoreOptions::default() };
+        let mut journal = store.journal(options, 0, Box::new(|| {})).expect("writable");
+        let (mut engine, first) = Engine::new(Timestamp::from_millis(0), policy.clone());
+        let mut batch = Batch::begin(Timestamp::from_millis(0));
+        batch.take_in(Timestamp::from_millis(0), &Input::PolicyReplaced(policy));
+        batch.decide(&first);
+        journal.append(&batch).expect("there is room");
+        for n in 1..=count {
+            let at = Timestamp::from_millis(n * 5_000);
+            let kind =
+                EventKind::Metric { name: "heat".into(), value: (n * 37 % 160) as f64, labels: Labels::default() };
+            let event = Event { deployment: "web".into(), time: at, kind, origin: Origin::External };
+            let mut batch = Batch::begin(at);
+            let input = Input::Events(vec![event]);
+            batch.take_in(at, &input);
+            let mut effects = Vec::new();
+            engine.handle(at, input, &mut effects);
+            batch.decide(&effects);
+            journal.append(&batch).expect("there is room");
+        }
+        engine
+    }
+
+    #[test]
+    fn a_snapshot_of_the_complete_segments_is_where_recovery_begins() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::at(dir.path());
+        let opened = store.open().expect("a new folder");
+        let shelf: SharedShelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir.path())));
+        let live = written(&store, &shelf, 200);
+        let keep = Keep { age: Duration::from_secs(1), size: Bytes(1) };
+        advance(&store, &shelf, dir.path(), keep).expect("a snapshot");
+        let sequences = store.snapshots().sequences().expect("readable");
+        assert_eq!(sequences, [store.complete_until().expect("readable")]);
+
+        let mut folded = 0;
+        let mut snapshots = store.snapshot_candidates().expect("readable");
+        let recovered = recovery::recover(&store, &mut snapshots, &shelf, &mut |_, _, _| folded += 1)
+            .expect("it recovers")
+            .expect("there is a state");
+        assert_eq!(recovered.engine.save(), live.save(), "snapshot and tail are the state there was");
+        assert_eq!((recovered.sequence, folded), (201, 201 - sequences[0]));
+        assert!(folded < 60, "only the open segment is folded: {folded}");
+        // nobody needs what came before the only snapshot, and it is old
+        let left = segments(&store.journal_dir()).expect("readable");
+        assert_eq!(left.first().map(|name| name.first), Some(sequences[0] + 1), "{left:?}");
+        // there is nothing new to do
+        advance(&store, &shelf, dir.path(), keep).expect("nothing");
+        assert_eq!(store.snapshots().sequences(), Ok(sequences));
+    }
+
+    #[test]
+    fn what_is_young_and_small_is_kept_for_replay() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::at(dir.path());
+        let opened = store.open().expect("a new folder");
+        let shelf: SharedShelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir.path())));
+        written(&store, &shelf, 100);
+        let before = segments(&store.journal_dir()).expect("readable").len();
+        let age = Duration::from_secs(100 * 365 * 24 * 3600);
+        advance(&store, &shelf, dir.path(), Keep { age, size: Bytes(u64::MAX) }).expect("a snapshot");
+        assert_eq!(segments(&store.journal_dir()).expect("readable").len(), before);
+        assert_eq!(store.begins_at(), Ok(1));
+    }
+}
