@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use selfheal::engine::{Engine, Input};
 use selfheal::model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
 use selfheal::policy::{self, Durability, SourceFile};
+use selfheal::store::fold::{self, Folded};
 use selfheal::store::journal::{Batch, Journal, MemoryJournal};
-use selfheal::store::{Store, StoreOptions, fold};
+use selfheal::store::{Store, StoreOptions};
 
 /// Events handed over at once: a body of NDJSON.
 const BATCH: usize = 1_000;
@@ -110,8 +111,8 @@ fn recovered(dir: &Path) -> f64 {
         let batch = batch.expect("readable");
         events += batch.events();
         let policy = engine.policy().clone();
-        let diverged = fold::fold(&mut engine, batch, &mut |_| Some(policy.clone()), &mut Vec::new());
-        assert_eq!(diverged, Ok(None));
+        let folded = fold::fold(&mut engine, batch, &mut |_| Some(policy.clone()), &mut Vec::new());
+        assert_eq!(folded, Ok(Folded::Same));
     }
     events as f64 / began.elapsed().as_secs_f64()
 }

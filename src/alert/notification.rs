@@ -151,7 +151,9 @@ impl Notification {
         let Some(first) = self.news.iter().max_by_key(|news| news.kind) else {
             return format!("[{}] {}", self.status.as_str().to_uppercase(), self.group_labels);
         };
-        let head = first.kind.as_str().replace('_', " ").to_uppercase();
+        let is_of_selfheal = first.alert.is_none() && first.deployment.is_none() && first.run.is_none();
+        let head = if is_of_selfheal { "selfheal" } else { first.kind.as_str() };
+        let head = head.replace('_', " ").to_uppercase();
         let text = first.text.lines().next().unwrap_or_default();
         match &first.deployment {
             Some(deployment) if !text.contains(deployment.as_str()) => format!("[{head}] {deployment}: {text}"),

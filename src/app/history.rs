@@ -8,14 +8,17 @@ use tokio::sync::Semaphore;
 
 use crate::api::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
 use crate::model::Timestamp;
+use crate::policy::Keep;
 use crate::store::history::{Found, History, Kind, Limits, Page, Query, ReadError, Start};
 
 /// What waits is written at the end, but a disk that hangs must not hold up a stop.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
-pub(super) fn open(data_dir: &Path, now: Timestamp, journal_last: u64) -> History {
+/// `keep` is how much of the past the policy wants kept.
+pub(super) fn open(data_dir: &Path, keep: Keep, now: Timestamp, journal_last: u64) -> History {
     let path = data_dir.join("history.db");
-    let (history, found) = History::open(&path, Limits::default(), Start { now, journal_last });
+    let limits = Limits { max_age: keep.age, max_bytes: keep.size.0, max_rows: Limits::MAX_ROWS };
+    let (history, found) = History::open(&path, limits, Start { now, journal_last });
     match found {
         Found::Good | Found::Nothing => {}
         Found::StateLost => tracing::info!("started without the former state; history goes on"),

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, Input};
 use crate::model::{Event, EventKind};
+use crate::store::writer::{NotStored, Stored};
 
 /// Events that may wait in each of the two lanes for events. Above it a caller is told to come back (429).
 const MAX_WAITING_EVENTS: usize = 200_000;
@@ -30,14 +30,6 @@ pub enum Refused {
     #[error("{0}")]
     Unwritable(NotStored),
 }
-
-/// The journal does not hold what was handed over: it may be lost, and has to be sent again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("events cannot be written down now: {0}")]
-pub struct NotStored(pub SmolStr);
-
-/// What becomes of an input: on disk, or not.
-pub type Stored = Result<(), NotStored>;
 
 pub(super) type Query = Box<dyn FnOnce(&Engine) + Send>;
 

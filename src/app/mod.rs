@@ -36,6 +36,7 @@ use crate::source::checks::Checks;
 use crate::store::history::History;
 use crate::store::recovery::Candidates;
 use crate::store::secrets::PolicySecrets;
+use crate::store::writer::Writer;
 use crate::store::{Opened, Store, StoreOptions};
 pub use backend::EngineBackend;
 use backend::Keeping;
@@ -148,7 +149,9 @@ impl Running {
         let folder = folder.map(|(policy, _, _)| policy);
         let shelf = Arc::new(Mutex::new(shelf));
         let clock = Clock::start();
-        let history = Arc::new(history::open(&data_dir, clock.now(), last_sequence));
+        // what a broken folder says of it is not known; what is kept until the next start is not lost
+        let keep = folder.as_ref().map(|policy| policy.storage).unwrap_or_default();
+        let history = Arc::new(history::open(&data_dir, keep.history, clock.now(), last_sequence));
         let memory = Memory { store: store.clone(), snapshots, shelf: shelf.clone(), history: history.clone() };
 
         // it answers as soon as it knows where; what it knew before is read next, or first where the folder is broken
@@ -224,8 +227,8 @@ impl Running {
         let written = sequence.clone();
         let driver = Driver {
             inbox,
+            writer: Writer::new(journal, clock.now()),
             clock,
-            journal: Box::new(journal),
             release: Box::new(move |decisions| {
                 written.store(decisions.sequence, Ordering::SeqCst);
                 releaser.release(decisions);

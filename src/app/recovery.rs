@@ -10,11 +10,11 @@ use anyhow::Context;
 use super::driver::Opening;
 use super::policies::LoadFailure;
 use crate::adapter::durable::write_private;
-use crate::engine::{Effect, Engine, Gap, Input};
+use crate::engine::{Effect, Engine, Gap, Input, Upgraded};
 use crate::model::Timestamp;
 use crate::policy::Policy;
 use crate::policy::record::{Answers, PolicyRecord};
-use crate::store::fold::{self, Divergence};
+use crate::store::fold::{self, Divergence, Folded};
 use crate::store::recovery::Candidates;
 use crate::store::{Policies, Store, StoredBatch};
 
@@ -119,6 +119,8 @@ pub struct Recovered {
     /// The last instant that is known.
     pub at: Timestamp,
     pub divergence: Option<Divergence>,
+    /// Where another engine version decided some of it.
+    pub upgraded: Option<Upgraded>,
     /// How much was folded.
     pub batches: u64,
     pub events: u64,
@@ -185,6 +187,7 @@ fn recover_telling(
         sequence: snapshot.sequence,
         at: snapshot.at,
         divergence: None,
+        upgraded: None,
         batches: 0,
         events: 0,
     });
@@ -215,12 +218,19 @@ fn take(
         None => {
             let (engine, first) = fold::begin(&mut batch, policy_of)?;
             effects.extend(first);
-            Recovered { engine, sequence: 0, at, divergence: None, batches: 0, events: 0 }
+            Recovered { engine, sequence: 0, at, divergence: None, upgraded: None, batches: 0, events: 0 }
         }
     };
-    if let Some(divergence) = fold::fold(&mut recovered.engine, batch, policy_of, effects)? {
+    match fold::fold(&mut recovered.engine, batch, policy_of, effects)? {
+        Folded::Same => {}
+        Folded::Mute { engine_version, unknown_steps } => {
+            let upgraded = recovered.upgraded.get_or_insert_default();
+            upgraded.from = engine_version;
+            upgraded.batches += 1;
+            upgraded.unknown_steps.extend(unknown_steps);
+        }
         // the first is the cause of those that follow
-        recovered.divergence.get_or_insert(divergence);
+        Folded::Diverged(divergence) => drop(recovered.divergence.get_or_insert(divergence)),
     }
     recovered.sequence = sequence;
     recovered.at = recovered.at.max(at);
@@ -238,7 +248,7 @@ pub fn opening(
     folder: Result<Arc<Policy>, LoadFailure>,
     now: Timestamp,
 ) -> anyhow::Result<(Engine, Opening)> {
-    let Some(Recovered { engine, at, divergence, .. }) = recovered else {
+    let Some(Recovered { engine, at, divergence, upgraded, .. }) = recovered else {
         let policy = folder.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         let (engine, effects) = Engine::new(now, policy.clone());
         return Ok((engine, Opening { inputs: vec![Input::PolicyReplaced(policy)], effects, is_first: true }));
@@ -251,6 +261,14 @@ pub fn opening(
             Input::PolicyInvalid(failure.diagnostics())
         }
     });
+    if let Some(upgraded) = upgraded {
+        tracing::warn!(
+            batches = upgraded.batches,
+            from = upgraded.from,
+            "another engine version decided some of the journal"
+        );
+        inputs.push(Input::Upgraded(upgraded));
+    }
     if let Some(divergence) = divergence {
         tracing::error!(%divergence, "recovery came to other decisions than the journal has; automation is paused");
         inputs.push(Input::Diverged { why: divergence.to_string() });

@@ -39,8 +39,21 @@ pub enum Input {
     Storage(Storage),
     /// Recovery came to other decisions than the journal has: automation is paused and people are told.
     Diverged { why: String },
+    /// Recovery folded batches that an engine of another version had decided on, so that what this one knows is not
+    /// quite what was done and said. People get one message about it.
+    Upgraded(Upgraded),
     /// The driver is shutting down: no new acting step begins.
     Draining,
+}
+
+/// An abrupt end of one version and the start of another.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// The engine version that decided.
+    pub from: u32,
+    pub batches: u64,
+    /// Steps that it started and this engine would not have: their runs are not known to it.
+    pub unknown_steps: Vec<StepAttemptId>,
 }
 
 /// Why nothing was watched for a while.

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
-pub use input::{DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, StepEnd, Storage};
+pub use input::{DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, StepEnd, Storage, Upgraded};
 pub use saved::{ENGINE_VERSION, RestoreError};
 
 use crate::model::Timestamp;

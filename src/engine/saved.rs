@@ -96,8 +96,10 @@ impl Engine {
     /// everything that is outstanding, once, in place of what the batch decided of it.
     pub fn released_after_recovery(&self, mut effects: Vec<Effect>) -> Vec<Effect> {
         effects.retain(|effect| match effect {
-            Effect::Deliver(_) | Effect::Probe { .. } | Effect::Desired(_) | Effect::Show(_) => false,
-            Effect::StartStep(_)
+            Effect::Deliver(_) | Effect::Probe { .. } | Effect::Desired(_) => false,
+            // what ended in this batch, and what was audited, is not outstanding
+            Effect::Show(_)
+            | Effect::StartStep(_)
             | Effect::CancelStep { .. }
             | Effect::Observe { .. }
             | Effect::Emitted(_)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::record::{Decided, PolicyMissing, StoredBatch, StoredInput, decided};
 use crate::engine::{ENGINE_VERSION, Effect, Engine};
+use crate::model::StepAttemptId;
 use crate::policy::Policy;
 
 /// Gives a kept policy by its version.
@@ -38,6 +39,20 @@ impl std::fmt::Display for Divergence {
     }
 }
 
+/// What folding a batch came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Folded {
+    /// The very decisions that are journalled.
+    Same,
+    /// Another engine version decided: the state moved, and what follows from it is not compared. `unknown_steps` were
+    /// started by it and would not have been by this one.
+    Mute {
+        engine_version: u32,
+        unknown_steps: Vec<StepAttemptId>,
+    },
+    Diverged(Divergence),
+}
+
 /// Makes the engine that a journal begins with. The first batch's policy is consumed by it.
 ///
 /// # Errors
@@ -52,7 +67,7 @@ pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(E
 }
 
 /// Hands every input to the engine at its instant. `effects` holds what was decided before on this batch, and gets the
-/// rest. A batch of another engine version is folded mute: it moves the state, and what follows from it is not compared.
+/// rest.
 ///
 /// # Errors
 /// A policy it names is not kept.
@@ -61,14 +76,22 @@ pub fn fold(
     batch: StoredBatch,
     policy_of: &mut PolicyOf<'_>,
     effects: &mut Vec<Effect>,
-) -> Result<Option<Divergence>, FoldError> {
+) -> Result<Folded, FoldError> {
     for (at, input) in batch.inputs {
         engine.handle(at, input.into_input(policy_of)?, effects);
     }
-    if batch.engine_version != ENGINE_VERSION {
-        return Ok(None);
-    }
     let derived: Vec<Decided> = decided(effects).collect();
     let (sequence, journalled) = (batch.sequence, batch.decided);
-    Ok((derived != journalled).then_some(Divergence { sequence, journalled, derived }))
+    if batch.engine_version != ENGINE_VERSION {
+        let unknown = journalled.into_iter().filter(|one| !derived.contains(one));
+        let steps = unknown.filter_map(|one| match one {
+            Decided::Step(id) => Some(StepAttemptId::new(id)),
+            Decided::Delivery(..) => None,
+        });
+        return Ok(Folded::Mute { engine_version: batch.engine_version, unknown_steps: steps.collect() });
+    }
+    if derived != journalled {
+        return Ok(Folded::Diverged(Divergence { sequence, journalled, derived }));
+    }
+    Ok(Folded::Same)
 }

@@ -13,6 +13,7 @@ pub mod repair;
 pub mod retention;
 pub mod secrets;
 pub mod snapshot;
+pub mod writer;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

@@ -9,7 +9,9 @@ use rmp_serde::Serializer;
 use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, ToSmolStr};
 
-use crate::engine::{DeliveryResult, ENGINE_VERSION, Effect, Gap, Input, Observation, Operator, StepEnd, Storage};
+use crate::engine::{
+    DeliveryResult, ENGINE_VERSION, Effect, Gap, Input, Observation, Operator, StepEnd, Storage, Upgraded,
+};
 use crate::model::{CheckName, DeliveryId, DeploymentId, Event, StepAttemptId, Timestamp};
 use crate::policy::{Diagnostic, Policy};
 
@@ -71,6 +73,7 @@ enum Written<'a> {
     ClockMoved(i64),
     Storage(&'a Storage),
     Diverged(&'a str),
+    Upgraded(&'a Upgraded),
     Draining,
 }
 
@@ -91,6 +94,7 @@ pub enum StoredInput {
     ClockMoved(i64),
     Storage(Storage),
     Diverged(String),
+    Upgraded(Upgraded),
     Draining,
 }
 
@@ -160,6 +164,7 @@ impl Batch {
             Input::ClockMoved { offset_ms } => Written::ClockMoved(*offset_ms),
             Input::Storage(storage) => Written::Storage(storage),
             Input::Diverged { why } => Written::Diverged(why),
+            Input::Upgraded(upgraded) => Written::Upgraded(upgraded),
             Input::Draining => Written::Draining,
         };
         (now, written)
@@ -265,6 +270,7 @@ impl StoredInput {
             StoredInput::ClockMoved(offset_ms) => Input::ClockMoved { offset_ms },
             StoredInput::Storage(storage) => Input::Storage(storage),
             StoredInput::Diverged(why) => Input::Diverged { why },
+            StoredInput::Upgraded(upgraded) => Input::Upgraded(upgraded),
             StoredInput::Draining => Input::Draining,
         })
     }
@@ -354,6 +360,7 @@ mod tests {
             Input::ClockMoved { offset_ms: -1_500 },
             Input::Storage(Storage::Failing { why: "disk full".into() }),
             Input::Diverged { why: "x".into() },
+            Input::Upgraded(Upgraded { from: 0, batches: 3, unknown_steps: vec!["web-1/act/1".into()] }),
             Input::Draining,
         ]
     }

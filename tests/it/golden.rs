@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use selfheal::engine::{ENGINE_VERSION, Effect, Engine};
 use selfheal::model::fingerprint;
-use selfheal::store::fold;
+use selfheal::store::fold::{self, Folded};
 use selfheal::store::journal::MemoryJournal;
 
 use crate::sim;
@@ -69,10 +69,10 @@ fn decisions(seed: u64) -> String {
         let batch = batch.unwrap_or_else(|error| panic!("a row of an older form is no longer read: {error}"));
         let sequence = batch.sequence;
         let mut effects = Vec::new();
-        let diverged = fold::fold(&mut engine, batch, &mut |version| policies.get(version).cloned(), &mut effects);
-        match diverged {
-            Ok(None) => {}
-            Ok(Some(divergence)) => {
+        match fold::fold(&mut engine, batch, &mut |version| policies.get(version).cloned(), &mut effects) {
+            Ok(Folded::Same) => {}
+            Ok(Folded::Mute { engine_version, .. }) => panic!("these are of engine version {engine_version}"),
+            Ok(Folded::Diverged(divergence)) => {
                 panic!("the engine decides otherwise now; ENGINE_VERSION has to grow: {divergence}")
             }
             Err(error) => panic!("{error}"),

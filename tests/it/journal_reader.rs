@@ -8,7 +8,7 @@ use selfheal::app::recovery::{Shelf, policy_of};
 use selfheal::engine::view::Change;
 use selfheal::engine::{Effect, Engine};
 use selfheal::model::EventKind;
-use selfheal::store::fold;
+use selfheal::store::fold::{self, Folded};
 use selfheal::store::record::{Decided, StoredInput};
 use selfheal::store::{Store, StoredBatch};
 
@@ -42,11 +42,8 @@ pub fn account(data_dir: &Path) -> Account {
             effects.extend(first);
             engine
         });
-        let diverged =
-            fold::fold(engine, batch, &mut policy_of, &mut effects).unwrap_or_else(|error| panic!("{error}"));
-        if let Some(diverged) = diverged {
-            panic!("the journal does not replay: {diverged}");
-        }
+        let folded = fold::fold(engine, batch, &mut policy_of, &mut effects).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(folded, Folded::Same, "the journal does not replay");
         for effect in effects {
             if let Effect::Show(Change::Delivery(view)) = effect
                 && matches!(view.state.as_str(), "merged" | "undelivered")

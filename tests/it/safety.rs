@@ -1,9 +1,9 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
-use selfheal::engine::{Input, OperatorCommand, Storage, view::AlertStateWord};
+use selfheal::engine::{DeliveryResult, Input, OperatorCommand, Storage, view::AlertStateWord};
 use selfheal::model::{CheckStatus, EventKind, FailureClass};
 
-use crate::world::{Behaviour, Moment, World, compile, mins, secs};
+use crate::world::{Behaviour, DiskFault, Moment, World, compile, mins, secs};
 
 /// One deployment, one receiver who hears everything, guards that do not wait at the start.
 const POLICY: &str = r#"format: 1
@@ -618,6 +618,59 @@ fn story_world() -> World {
     world
 }
 
+/// Tells the story once for every record it writes, with a disk that takes nothing for a minute right after that one, or
+/// of which nobody knows what it took. A call that could not be written down is never made late.
+#[test]
+fn safety_budget_before_act_on_a_disk_that_fails() {
+    let story = |world: &mut World| {
+        world.gauge("web", "cpu_percent", 95.0);
+        world.on("web", "restart", Behaviour::done());
+        world.run(mins(6));
+    };
+    let mut whole = story_world();
+    story(&mut whole);
+    let full = vec![DiskFault::Refused; 60];
+    let unknown = |written| vec![DiskFault::Unknown { written, blind_looks: 3 }];
+    for record in 1..whole.journalled() {
+        for faults in [full.clone(), unknown(true), unknown(false)] {
+            let mut world = story_world();
+            world.disk_after(record, faults.clone());
+            story(&mut world);
+            world.run(mins(2));
+            let when = format!("{} × {:?} after record {record}", faults.len(), faults[0]);
+            assert!(!world.disk_fails(), "{when}");
+            let calls = world.acted().len();
+            assert!((1..=2).contains(&calls), "{when}: the budget is 2/1h, {calls} calls\n{}", world.told());
+            let mut keys: Vec<_> = world.calls.iter().map(|call| &call.key).collect();
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), world.calls.len(), "{when}: a call was made twice\n{}", world.told());
+            assert!(faults.len() < 10 || world.told().contains("StorageFailed"), "{when}: {}", world.told());
+        }
+    }
+}
+
+#[test]
+fn a_step_that_was_cancelled_before_it_could_be_written_down_never_starts() {
+    let begin = || {
+        let mut world = story_world();
+        world.gauge("web", "cpu_percent", 95.0);
+        world.on("web", "restart", Behaviour::done());
+        world
+    };
+    let mut whole = begin();
+    whole.run(mins(8));
+    let first = whole.calls[0].key.clone();
+    let deciding = whole.calls[0].record - 1;
+    let mut world = begin();
+    // longer than the step's timeout
+    world.disk_after(deciding, vec![DiskFault::Refused; 45]);
+    world.run(mins(8));
+    assert!(world.told().contains("StorageFailed"), "{}", world.told());
+    assert!(world.calls.iter().all(|call| call.key != first), "it started after all\n{}", world.told());
+    assert!(!world.calls.is_empty(), "and repairs go on when there is room again\n{}", world.told());
+}
+
 #[test]
 fn safety_fenced_lease_over_a_crash() {
     // fences that go back, and two acting calls at once, are held against in the world itself
@@ -712,6 +765,30 @@ fn a_call_that_a_crash_met_is_made_again_only_where_the_adapter_says_it_may() {
     assert_eq!(world.verdicts(), ["restart cured"], "{}", world.told());
     assert_eq!(world.calls.len(), 2, "{}", world.told());
     assert_eq!(world.calls[0].key, world.calls[1].key, "the adapter can tell that it is the same call");
+}
+
+#[test]
+fn after_a_crash_into_another_version_nothing_is_done_twice_and_one_message_says_so() {
+    let mut world = story_world();
+    world.gauge("web", "cpu_percent", 95.0);
+    world.on("web", "restart", Behaviour::done().takes(secs(20)));
+    world.run_until("the call", mins(5), |world| !world.acted().is_empty());
+    world
+        .receiver("oncall", std::iter::repeat_n(DeliveryResult::Transient { why: "503".into(), retry_after: None }, 3));
+    world.run(secs(5));
+    let (calls, sent) = (world.calls.len(), world.sent.len());
+    world.crash_and_upgrade(secs(40));
+    world.run(secs(1));
+    assert_eq!(world.calls.len(), calls, "what may have happened is looked at first: {}", world.told());
+    world.run(mins(5));
+    let told = |world: &World| {
+        world.sent[sent..]
+            .iter()
+            .filter(|one| one.news.iter().any(|news| news.text.contains("came back as another version")))
+            .count()
+    };
+    assert_eq!(told(&world), 1, "{}", world.told());
+    assert!(world.told().contains("audit selfheal: selfheal ended abruptly"), "{}", world.told());
 }
 
 #[test]

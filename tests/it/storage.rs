@@ -112,6 +112,70 @@ async fn a_full_disk_refuses_events_goes_on_telling_and_recovers_by_itself() {
     bench.stop().await;
 }
 
+/// A file system on a loop device; `None`, said loudly, where this machine does not let the test have one.
+struct LoopDisk<'p>(&'p Path);
+
+impl<'p> LoopDisk<'p> {
+    fn mount(image: &Path, at: &'p Path) -> Option<LoopDisk<'p>> {
+        std::fs::File::create(image).and_then(|file| file.set_len(64 * 1024 * 1024)).expect("a sparse file");
+        let ran = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+        let made = ran(Command::new("mkfs.ext4").arg("-q").arg(image))
+            && ran(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
+        if !made {
+            eprintln!("SKIPPED: no loop device can be mounted here, so a disk that turns read-only is not tried");
+        }
+        made.then_some(LoopDisk(at))
+    }
+
+    /// What the kernel does to a file system whose disk fails: every write from now on is refused, also to open files.
+    fn turn_read_only(&self) {
+        let output = Command::new("mount").args(["-o", "remount,abort"]).arg(self.0).output().expect("mount runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for LoopDisk<'_> {
+    fn drop(&mut self) {
+        // a busy one is unmounted as soon as it is not
+        let _ = Command::new("umount").args(["-l"]).arg(self.0).output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_turns_read_only_refuses_events_and_goes_on_telling() {
+    let outside = tempfile::TempDir::new().expect("a folder");
+    let at = outside.path().join("disk");
+    std::fs::create_dir(&at).expect("a folder");
+    let Some(disk_of_its_own) = LoopDisk::mount(&outside.path().join("image"), &at) else { return };
+    let data = at.join("data");
+    let bench = harness::start_with(POLICY, |options| options.data_dir = Some(data.clone())).await;
+    bench.event(disk(50.0)).await;
+    disk_of_its_own.turn_read_only();
+    let mut refused = Value::Null;
+    for number in 0..50 {
+        let (status, answer) = bench.post("/api/v1/events", disk(51.0 + f64::from(number)).to_string()).await;
+        if status == 503 {
+            refused = answer;
+            break;
+        }
+    }
+    assert_eq!(refused["title"], "not stored", "{refused}");
+    bench.wait_for_alert("StorageFailed", "firing").await;
+    told(&bench, "StorageFailed").await;
+    let refused = bench.get("/api/v1/status").await;
+    assert!(refused.is_object(), "what reads goes on: {refused}");
+    bench.stop().await;
+    // and a start on it is refused with the reason
+    let policy = tempfile::TempDir::new().expect("a folder");
+    harness::write(&policy, "selfheal.yaml", "format: 1\n");
+    let options = selfheal::app::Options { data_dir: Some(data), ..harness::options(policy.path().to_owned()) };
+    let error = match Running::start(options).await {
+        Ok(_) => panic!("it starts on a disk that takes nothing"),
+        Err(error) => format!("{error:#}"),
+    };
+    assert!(error.to_lowercase().contains("read-only"), "{error}");
+}
+
 /// Why an engine does not start.
 async fn refusal(dir: &Path) -> String {
     match Running::start(harness::options(dir.to_owned())).await {

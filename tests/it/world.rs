@@ -12,16 +12,18 @@ use std::time::Duration;
 use selfheal::alert::notification::Notification;
 use selfheal::engine::view::{AlertView, Change, RunView};
 use selfheal::engine::{
-    Delivery, DeliveryResult, Effect, Engine, Gap, Input, Observation, Operator, OperatorAnswer, OperatorCommand,
-    StepCall, StepEnd,
+    Delivery, DeliveryResult, ENGINE_VERSION, Effect, Engine, Gap, Input, Observation, Operator, OperatorAnswer,
+    OperatorCommand, StepCall, StepEnd, Upgraded,
 };
 use selfheal::model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
     Labels, Map, Origin, Outcome, Replica, StepAttemptId, Timestamp, Value, VerbSpec, units,
 };
 use selfheal::policy::{self, Policy, SourceFile};
-use selfheal::store::fold;
-use selfheal::store::journal::{Batch, Journal, MemoryJournal};
+use selfheal::store::fold::{self, Folded};
+use selfheal::store::journal::{Appended, Batch, Journal, JournalError, MemoryJournal};
+use selfheal::store::record::StoredInput;
+use selfheal::store::writer::{Settled, Writer};
 
 /// How often a gauge is sampled and a check runs.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
@@ -121,6 +123,63 @@ impl Behaviour {
     }
 }
 
+/// What becomes of one commit.
+#[derive(Clone, Copy, Debug)]
+pub enum DiskFault {
+    /// Nothing was written, and that is known.
+    Refused,
+    /// Nobody knows whether it was written. It was, or not; the next looks at the journal fail, too.
+    Unknown { written: bool, blind_looks: u32 },
+}
+
+/// A journal in memory whose next commits fail as told.
+#[derive(Default)]
+pub struct FaultyJournal {
+    kept: MemoryJournal,
+    faults: VecDeque<DiskFault>,
+    /// Faults to come once so many rows are there.
+    to_come: Option<(usize, Vec<DiskFault>)>,
+    blind_looks: u32,
+    /// The last sequence as this process knows it.
+    known: u64,
+}
+
+impl Journal for FaultyJournal {
+    fn append(&mut self, batch: &Batch) -> Result<Appended, JournalError> {
+        if let Some((_, faults)) = self.to_come.take_if(|(rows, _)| self.kept.rows().len() >= *rows) {
+            self.faults.extend(faults);
+        }
+        let fault = self.faults.pop_front();
+        if !matches!(fault, Some(DiskFault::Refused | DiskFault::Unknown { written: false, .. })) {
+            self.kept.append(batch)?;
+        }
+        match fault {
+            None => {
+                self.known = self.kept.last_sequence();
+                Ok(Appended { sequence: self.known })
+            }
+            Some(DiskFault::Refused) => Err(JournalError::Refused("the simulator's disk is full".to_owned())),
+            Some(DiskFault::Unknown { blind_looks, .. }) => {
+                self.blind_looks = blind_looks;
+                Err(JournalError::Unknown("the simulator's disk does not answer".to_owned()))
+            }
+        }
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.known
+    }
+
+    fn reopen(&mut self) -> Result<u64, JournalError> {
+        if self.blind_looks > 0 {
+            self.blind_looks -= 1;
+            return Err(JournalError::Unknown("the simulator's disk cannot be read".to_owned()));
+        }
+        self.known = self.kept.last_sequence();
+        Ok(self.known)
+    }
+}
+
 /// When a process dies.
 pub enum Moment {
     /// Between two batches.
@@ -139,6 +198,8 @@ pub struct Call {
     pub fence: u64,
     /// By which the adapter tells that it has seen the call before.
     pub key: String,
+    /// How much the journal held by then.
+    pub record: usize,
 }
 
 enum Due {
@@ -171,8 +232,16 @@ pub struct World {
     runs: BTreeMap<String, RunView>,
     next_sample: Timestamp,
     next_observe: Timestamp,
-    /// Every input, as the journal has it; see [`World::keep_journal`].
-    journal: Option<MemoryJournal>,
+    /// What writes every input down; see [`World::keep_journal`].
+    writer: Option<Writer<FaultyJournal>>,
+    /// Events that somebody was told are stored.
+    acknowledged: Vec<Event>,
+    /// Events that were refused because the journal took nothing.
+    pub refused: u64,
+    /// After the next crash the journal's tail counts as decided by another engine version.
+    comes_back_as_another: bool,
+    /// How far the wall clock is ahead of engine time.
+    wall_offset_ms: i64,
     /// A state to recover from, with the last batch in it.
     snapshot: Option<(u64, Vec<u8>)>,
     /// What each delivery said, by its id.
@@ -215,7 +284,11 @@ impl World {
             runs: BTreeMap::new(),
             next_sample: START + SAMPLE_EVERY,
             next_observe: START + OBSERVE_EVERY,
-            journal: None,
+            writer: None,
+            acknowledged: Vec::new(),
+            refused: 0,
+            comes_back_as_another: false,
+            wall_offset_ms: 0,
             snapshot: None,
             said: BTreeMap::new(),
             paused: false,
@@ -260,9 +333,57 @@ impl World {
 
     // ---- what happens
 
+    /// What the wall clock shows.
+    pub fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.as_millis() + self.wall_offset_ms)
+    }
+
+    /// The wall clock steps; selfheal notices.
+    pub fn step_clock(&mut self, by_ms: i64) {
+        self.wall_offset_ms += by_ms;
+        self.input(Input::ClockMoved { offset_ms: self.wall_offset_ms });
+    }
+
+    /// The next commits come to this.
+    pub fn disk(&mut self, faults: impl IntoIterator<Item = DiskFault>) {
+        let writer = self.writer.as_mut().expect("a journal is kept");
+        writer.journal_mut().faults.extend(faults);
+    }
+
+    /// The commits after this record come to this.
+    pub fn disk_after(&mut self, record: usize, faults: Vec<DiskFault>) {
+        self.writer.as_mut().expect("a journal is kept").journal_mut().to_come = Some((record, faults));
+    }
+
+    /// Commits work again, after the next try.
+    pub fn heal_disk(&mut self) {
+        let journal = self.writer.as_mut().expect("a journal is kept").journal_mut();
+        journal.faults.clear();
+        journal.blind_looks = 0;
+        self.run(secs(2));
+        assert!(!self.disk_fails(), "the disk works and nothing is written");
+    }
+
+    /// Whether the journal takes nothing now.
+    pub fn disk_fails(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| writer.failing().is_some())
+    }
+
     pub fn event(&mut self, deployment: &str, kind: EventKind) {
-        let event = Event { deployment: deployment.into(), time: self.now, kind, origin: Origin::External };
-        self.input(Input::Events(vec![event]));
+        let event = Event { deployment: deployment.into(), time: self.wall(), kind, origin: Origin::External };
+        self.external(vec![event]);
+    }
+
+    /// Events from outside, refused while they cannot be stored.
+    pub fn external(&mut self, events: Vec<Event>) {
+        if self.disk_fails() {
+            self.refused += events.len() as u64;
+            return;
+        }
+        let stored = self.input(Input::Events(events.clone()));
+        if stored {
+            self.acknowledged.extend(events);
+        }
     }
 
     pub fn metric(&mut self, deployment: &str, name: &str, value: f64) {
@@ -296,13 +417,13 @@ impl World {
     pub fn pause(&mut self) {
         let answer = self.operator(OperatorCommand::Pause { reason: "a test".to_owned() });
         self.paused = true;
-        assert!(answer.is_ok(), "{answer:?}");
+        assert!(answer.is_ok() || self.disk_fails(), "{answer:?}");
     }
 
     pub fn resume(&mut self) {
         self.paused = false;
         let answer = self.operator(OperatorCommand::Resume { reason: "a test".to_owned() });
-        assert!(answer.is_ok(), "{answer:?}");
+        assert!(answer.is_ok() || self.disk_fails(), "{answer:?}");
     }
 
     /// Nothing is watched and nothing happens for so long.
@@ -314,26 +435,41 @@ impl World {
         self.input(Input::Resumed { from, to: self.now, because: Gap::Blind });
     }
 
-    pub fn input(&mut self, input: Input) {
+    /// Hands one input to the engine. Whether it is stored.
+    pub fn input(&mut self, input: Input) -> bool {
         let mut effects = Vec::new();
         if let Input::PolicyReplaced(policy) = &input {
             self.policies.insert(policy.version.to_string(), policy.clone());
         }
-        let mut batch = Batch::begin(self.now);
-        batch.take_in(self.now, &input);
-        self.engine.handle(self.now, input, &mut effects);
-        batch.decide(&effects);
-        match &mut self.journal {
-            Some(journal) => drop(journal.append(&batch)),
-            None => self.restore(),
-        }
-        self.perform(effects);
+        let stored = if let Some(writer) = &mut self.writer {
+            let mut batch = writer.begin(self.now);
+            batch.take_in(self.now, &input);
+            self.engine.handle(self.now, input, &mut effects);
+            batch.decide(&effects);
+            self.settle(batch, effects)
+        } else {
+            self.engine.handle(self.now, input, &mut effects);
+            self.restore();
+            self.perform(effects);
+            true
+        };
         if let Some((record, away, happened)) = self.dies
             && self.journalled() >= record
         {
             self.dies = None;
             self.crash(Moment::Quiet, away, &mut || happened);
         }
+        stored
+    }
+
+    fn settle(&mut self, batch: Batch, effects: Vec<Effect>) -> bool {
+        let writer = self.writer.as_mut().expect("a journal is kept");
+        let settled = writer.settle(self.now, &mut self.engine, batch, effects);
+        let stored = settled.iter().all(|settled| settled.stored.is_ok());
+        for Settled { effects, .. } in settled {
+            self.perform(effects);
+        }
+        stored
     }
 
     /// The process will die once, right after this record.
@@ -343,35 +479,42 @@ impl World {
 
     /// From now on every input is journalled, for [`World::crash`]; a state to recover from is the present one.
     pub fn keep_journal(&mut self) {
-        self.journal = Some(MemoryJournal::default());
+        self.writer = Some(Writer::new(FaultyJournal::default(), self.now));
         self.take_snapshot();
+    }
+
+    fn kept(&self) -> &MemoryJournal {
+        &self.writer.as_ref().expect("a journal is kept").journal().kept
     }
 
     /// How many batches there are since then.
     pub fn journalled(&self) -> usize {
-        self.journal.as_ref().map_or(0, |journal| journal.rows().len())
+        self.writer.as_ref().map_or(0, |writer| writer.journal().kept.rows().len())
     }
 
     /// The rows of all batches since then.
     pub fn journal_rows(&self) -> Vec<Vec<u8>> {
-        self.journal.as_ref().map(|journal| journal.rows().to_vec()).unwrap_or_default()
+        self.kept().rows().to_vec()
     }
 
+    /// Of the state as the journal has it.
     pub fn take_snapshot(&mut self) {
-        let sequence = self.journal.as_ref().map_or(0, Journal::last_sequence);
-        self.snapshot = Some((sequence, self.engine.save()));
+        if !self.disk_fails() {
+            self.snapshot = Some((self.kept().last_sequence(), self.engine.save()));
+        }
     }
 
-    /// The process dies with all it had under way and comes back after `away`, from its snapshot and journal. `lost` is
-    /// an input that was handled and not written, or one that was written and whose effects never left.
+    /// The process dies with all it had under way and comes back after `away`, from its snapshot and journal. The
+    /// moment's input was handled and not written, or written and its effects never left.
     pub fn crash(&mut self, moment: Moment, away: Duration, happened: &mut dyn FnMut() -> bool) {
         let before = self.engine.save();
         let expected = match moment {
-            Moment::Quiet => before,
+            // what was not written is forgotten with the process
+            _ if self.disk_fails() => None,
+            Moment::Quiet => Some(before),
             Moment::BeforeCommit(input) => {
-                // the engine knows it, the journal does not: it is forgotten with the process
                 self.engine.handle(self.now, input, &mut Vec::new());
-                before
+                Some(before)
             }
             Moment::BeforeRelease(input) => {
                 let mut effects = Vec::new();
@@ -379,27 +522,64 @@ impl World {
                 batch.take_in(self.now, &input);
                 self.engine.handle(self.now, input, &mut effects);
                 batch.decide(&effects);
-                self.journal.as_mut().expect("a journal is kept").append(&batch).expect("memory takes it");
-                self.engine.save()
+                let writer = self.writer.as_mut().expect("a journal is kept");
+                writer.journal_mut().kept.append(&batch).expect("memory takes it");
+                Some(self.engine.save())
             }
         };
         self.die(happened);
-        self.engine = self.recovered();
-        assert!(self.engine.save() == expected, "recovery came to another state at {}", self.now);
-        let from = self.now;
+        let upgraded;
+        (self.engine, upgraded) = self.recovered();
+        let is_as_it_was = expected.is_none_or(|expected| self.engine.save() == expected);
+        assert!(is_as_it_was, "recovery came to another state at {}", self.now);
+        let mut journal = std::mem::take(self.writer.as_mut().expect("a journal is kept").journal_mut());
+        (journal.known, journal.blind_looks) = (journal.kept.last_sequence(), 0);
+        self.writer = Some(Writer::new(journal, self.now));
+        self.forget_views();
+        let from = self.now.min(self.engine.now());
         self.now = self.now + away;
         self.next_sample = self.now + SAMPLE_EVERY;
         self.next_observe = self.now + OBSERVE_EVERY;
-        let input = Input::Resumed { from, to: self.now, because: Gap::Stopped };
+        self.say("crashed and came back".to_owned());
         let mut effects = Vec::new();
         let mut batch = Batch::begin(self.now);
-        batch.take_in(self.now, &input);
-        self.engine.handle(self.now, input, &mut effects);
+        let resumed = Input::Resumed { from, to: self.now, because: Gap::Stopped };
+        let clock = Input::ClockMoved { offset_ms: self.wall_offset_ms };
+        let upgraded = std::mem::take(&mut self.comes_back_as_another).then_some(Input::Upgraded(upgraded));
+        for input in [resumed, clock].into_iter().chain(upgraded) {
+            batch.take_in(self.now, &input);
+            self.engine.handle(self.now, input, &mut effects);
+        }
         batch.decide(&effects);
-        self.journal.as_mut().expect("a journal is kept").append(&batch).expect("memory takes it");
-        self.say("crashed and came back".to_owned());
         let effects = self.engine.released_after_recovery(effects);
-        self.perform(effects);
+        self.settle(batch, effects);
+    }
+
+    /// The next life shows all that goes on; what only this one knew of is gone.
+    fn forget_views(&mut self) {
+        use selfheal::engine::view::AlertStateWord::Resolved;
+        self.alerts.retain(|_, view| view.state == Resolved);
+        self.runs.retain(|_, view| view.ended_at.is_some());
+    }
+
+    /// Every event that somebody was told is stored is in the journal.
+    pub fn check_acknowledged(&self) {
+        let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+        for batch in self.kept().batches() {
+            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            for (_, input) in batch.inputs {
+                if let StoredInput::Events(events) = input {
+                    for event in events {
+                        *kept.entry(format!("{event:?}")).or_default() += 1;
+                    }
+                }
+            }
+        }
+        for event in &self.acknowledged {
+            let count = kept.get_mut(&format!("{event:?}")).filter(|count| **count > 0);
+            let count = count.unwrap_or_else(|| panic!("an acknowledged event is lost: {event:?}"));
+            *count -= 1;
+        }
     }
 
     /// What was under way may have happened or not; nobody hears of its end.
@@ -419,21 +599,34 @@ impl World {
         }
     }
 
-    fn recovered(&self) -> Engine {
+    /// Dies between two batches and comes back as a version that finds all of the journal's tail decided by another one.
+    pub fn crash_and_upgrade(&mut self, away: Duration) {
+        self.comes_back_as_another = true;
+        self.crash(Moment::Quiet, away, &mut || false);
+    }
+
+    fn recovered(&self) -> (Engine, Upgraded) {
         let (sequence, state) = self.snapshot.as_ref().expect("a snapshot is there");
         let mut policy_of = |version: &str| self.policies.get(version).cloned();
         let mut engine = Engine::restore(state, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
-        let journal = self.journal.as_ref().expect("a journal is kept");
-        for batch in journal.batches().skip(usize::try_from(*sequence).expect("it fits")) {
-            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
-            let diverged = fold::fold(&mut engine, batch, &mut policy_of, &mut Vec::new());
-            match diverged {
-                Ok(None) => {}
-                Ok(Some(divergence)) => panic!("{divergence}"),
+        let mut upgraded = Upgraded::default();
+        for batch in self.kept().batches().skip(usize::try_from(*sequence).expect("it fits")) {
+            let mut batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            if self.comes_back_as_another {
+                batch.engine_version = ENGINE_VERSION - 1;
+            }
+            match fold::fold(&mut engine, batch, &mut policy_of, &mut Vec::new()) {
+                Ok(Folded::Same) => {}
+                Ok(Folded::Mute { engine_version, unknown_steps }) => {
+                    upgraded.from = engine_version;
+                    upgraded.batches += 1;
+                    upgraded.unknown_steps.extend(unknown_steps);
+                }
+                Ok(Folded::Diverged(divergence)) => panic!("{divergence}"),
                 Err(error) => panic!("{error}"),
             }
         }
-        engine
+        (engine, upgraded)
     }
 
     fn take_effect(&mut self, deployment: &str, behaviour: Behaviour) {
@@ -463,6 +656,7 @@ impl World {
             let mut next = until;
             next = next.min(self.engine.next_deadline().unwrap_or(until));
             next = next.min(self.due.first_key_value().map_or(until, |((at, _), _)| *at));
+            next = next.min(self.writer.as_ref().and_then(Writer::retry_at).unwrap_or(until));
             if self.sampling {
                 next = next.min(self.next_sample);
             }
@@ -503,7 +697,7 @@ impl World {
         let mut events = Vec::new();
         let event = |deployment: &str, kind| Event {
             deployment: deployment.into(),
-            time: self.now,
+            time: self.wall(),
             kind,
             origin: Origin::Watched,
         };
@@ -528,7 +722,7 @@ impl World {
 
     fn come_due(&mut self, due: Due) {
         match due {
-            Due::Input(input) => self.input(input),
+            Due::Input(input) => drop(self.input(input)),
             Due::Observe(id) => self.observe(&id),
             Due::Delivered { delivery, result } => {
                 if result == DeliveryResult::Delivered {
@@ -571,9 +765,12 @@ impl World {
                     }
                 }
                 Effect::Deliver(delivery) => {
-                    let words = format!("{:?}", delivery.notification);
-                    let before = self.said.insert(delivery.id.to_string(), words.clone());
-                    assert!(before.is_none_or(|before| before == words), "{} says something else now", delivery.id);
+                    let mut words = (*delivery.notification).clone();
+                    words.possible_repeat = false;
+                    let words = format!("{words:?}");
+                    if let Some(before) = self.said.insert(delivery.id.to_string(), words.clone()) {
+                        assert_eq!(before, words, "{} says something else now", delivery.id);
+                    }
                     let waiting = self.receivers.get_mut(delivery.receiver.as_str());
                     let result = waiting.and_then(VecDeque::pop_front).unwrap_or(DeliveryResult::Delivered);
                     let word = match &result {
@@ -591,7 +788,7 @@ impl World {
                     if let Some(status) = status {
                         let event = Event {
                             deployment: deployment.clone(),
-                            time: self.now + LOOK_TAKES,
+                            time: self.wall() + LOOK_TAKES,
                             kind: verdict(check.as_str(), status),
                             origin: Origin::Watched,
                         };
@@ -623,7 +820,12 @@ impl World {
     fn start(&mut self, call: Box<StepCall>) {
         let deployment = call.deployment.id.as_str().to_owned();
         let verb = call.verb.as_str().to_owned();
-        assert!(self.now <= call.not_after, "a step was released after its not_after");
+        if self.now > call.not_after {
+            let outcome = Outcome::failed(FailureClass::Transient, "not begun: too late");
+            let end = StepEnd { id: call.id.clone(), outcome, log: String::new(), took: Duration::ZERO };
+            self.later(LOOK_TAKES, Due::Input(Input::StepEnded(end)));
+            return;
+        }
         let effect = call.adapter.verb(&verb).map(|spec| spec.effect);
         if effect != Some(Effectfulness::Read) {
             assert!(!self.paused, "{} acts although all is paused", call.id);
@@ -637,7 +839,13 @@ impl World {
             if call.params.is_empty() { String::new() } else { format!(" {}", Value::Object(call.params.clone())) };
         self.say(format!("call {deployment} {verb}{params}"));
         let key = call.idempotency_key();
-        self.calls.push(Call { deployment: deployment.clone(), verb: verb.clone(), fence: call.fence, key });
+        self.calls.push(Call {
+            deployment: deployment.clone(),
+            verb: verb.clone(),
+            fence: call.fence,
+            key,
+            record: self.journalled(),
+        });
         let told = self.behaviours.get_mut(&(deployment, verb));
         let behaviour = match told {
             Some(told) if told.len() > 1 => told.pop_front(),
@@ -684,7 +892,8 @@ impl World {
                 self.runs.insert(view.id.to_string(), *view);
             }
             Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
-            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) | Change::Engine(_) => {}
+            Change::Engine(view) => self.paused = view.paused.is_some(),
+            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) => {}
         }
     }
 

@@ -19,7 +19,8 @@ use crate::adapter::Catalog;
 use crate::engine::Engine;
 use crate::model::Timestamp;
 use crate::policy::Policy;
-use crate::store::{Store, fold};
+use crate::store::Store;
+use crate::store::fold::{self, Folded};
 pub use source::Bad;
 use source::Recorded;
 use stage::Stage;
@@ -106,8 +107,9 @@ fn exactly(dir: &Path) -> anyhow::Result<Replayed> {
             engine = Some(new);
         }
         let Some(engine) = &mut engine else { bail!("there is no engine to replay with") };
-        let divergence = fold::fold(engine, batch, &mut policy_of, &mut effects)?;
-        replayed.divergences.extend(divergence.map(|divergence| divergence.to_string()));
+        if let Folded::Diverged(divergence) = fold::fold(engine, batch, &mut policy_of, &mut effects)? {
+            replayed.divergences.push(divergence.to_string());
+        }
         replayed.transcript.take(at, &effects);
     }
     Ok(replayed)

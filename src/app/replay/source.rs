@@ -68,6 +68,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
                 | StoredInput::Resumed(..)
                 | StoredInput::Storage(_)
                 | StoredInput::Diverged(_)
+                | StoredInput::Upgraded(_)
                 | StoredInput::Draining => {}
             }
         }

@@ -116,6 +116,10 @@ impl Judge {
                 self.remedy.diverged(&mut turn, &why);
                 self.alerts.diverged(&mut turn, &why);
             }
+            Input::Upgraded(upgraded) => {
+                self.dispatch.upgraded(&mut turn);
+                self.remedy.upgraded(&mut turn, &upgraded);
+            }
             Input::Draining => self.remedy.draining(&mut turn),
             Input::Events(_)
             | Input::Observed { .. }

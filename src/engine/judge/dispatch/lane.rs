@@ -80,6 +80,8 @@ pub(super) struct Lanes {
     lanes: BTreeMap<LaneKey, Lane>,
     of: BTreeMap<DeliveryId, LaneKey>,
     timers: Timers<LaneKey>,
+    /// Of the newest parcel.
+    serial: u64,
 }
 
 impl Lanes {
@@ -108,7 +110,7 @@ impl Lanes {
     }
 
     /// The notification's receiver is gone: shows it as undelivered by every notifier that was last known.
-    pub(super) fn refuse(turn: &mut Turn<'_>, receiver: Option<&Receiver>, notification: Notification) {
+    pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, receiver: Option<&Receiver>, notification: Notification) {
         let notification = Arc::new(notification);
         let group = GroupKey { id: notification.group.clone(), receiver: notification.receiver.clone() };
         let names = match receiver {
@@ -117,9 +119,17 @@ impl Lanes {
         };
         for notifier in names {
             let key = LaneKey { group: group.clone(), notifier };
-            let parcel = Parcel::new(&key, notification.clone(), turn.now);
+            let parcel = self.parcel(&key, notification.clone(), turn.now);
             parcel.show(turn, &key, Some(&End::Undelivered(GONE.to_owned())));
         }
+    }
+
+    fn parcel(&mut self, key: &LaneKey, notification: Arc<Notification>, now: Timestamp) -> Parcel {
+        self.serial += 1;
+        // the instant tells apart what has one serial: a crash may take the last of them before they are written down
+        let id =
+            format!("{}/{}/{}/{}.{}", key.group.id, key.group.receiver, key.notifier, now.as_millis(), self.serial);
+        Parcel { id: DeliveryId::new(id), notification, created_at: now, attempts: 0, error: None }
     }
 
     fn enqueue(&mut self, turn: &mut Turn<'_>, key: LaneKey, notification: Arc<Notification>) {
@@ -130,7 +140,7 @@ impl Lanes {
             last.show(turn, &key, None);
             return;
         }
-        let parcel = Parcel::new(&key, notification, turn.now);
+        let parcel = self.parcel(&key, notification, turn.now);
         parcel.show(turn, &key, None);
         self.of.insert(parcel.id.clone(), key.clone());
         match self.lanes.get_mut(&key) {
@@ -295,14 +305,6 @@ impl Lanes {
 const GONE: &str = "the receiver is no longer in the policy";
 
 impl Parcel {
-    fn new(key: &LaneKey, notification: Arc<Notification>, created_at: Timestamp) -> Self {
-        let LaneKey { group, notifier } = key;
-        // a group forgotten and met again counts its flushes anew: the thread's beginning tells them apart
-        let flush = format_smolstr!("{}.{}", notification.thread_started.as_millis(), notification.flush);
-        let id = DeliveryId::new(format!("{}/{}/{notifier}/{flush}", group.id, group.receiver));
-        Parcel { id, notification, created_at, attempts: 0, error: None }
-    }
-
     /// The attempt under way.
     fn delivery(&self, key: &LaneKey, notifier: &Notifier) -> Effect {
         Effect::Deliver(Box::new(Delivery {

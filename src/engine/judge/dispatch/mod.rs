@@ -131,6 +131,12 @@ impl Dispatch {
         }
     }
 
+    /// What another version may have said already is one message to each who may hear it again.
+    pub fn upgraded(&mut self, turn: &mut Turn<'_>) {
+        self.lanes.merge_since(turn, Timestamp::MIN);
+        self.lanes.mark_possible_repeats();
+    }
+
     /// While nothing can be written down, everything said is marked: the next life may say it again.
     pub fn storage(&mut self, storage: &Storage) {
         self.unwritable = matches!(storage, Storage::Failing { .. });
@@ -202,7 +208,7 @@ impl Dispatch {
                     self.lanes.send(turn, receiver, passed);
                 }
             }
-            (None, Some(notification)) => Lanes::refuse(turn, None, notification),
+            (None, Some(notification)) => self.lanes.refuse(turn, None, notification),
             (_, None) => {}
         }
         self.arm(turn.now, key);
@@ -339,7 +345,7 @@ impl Dispatch {
         }
         self.lanes.replace_policy(turn);
         for (receiver, notification) in self.gates.replace(turn.now, &policy.receivers) {
-            Lanes::refuse(turn, Some(&receiver), notification);
+            self.lanes.refuse(turn, Some(&receiver), notification);
         }
     }
 }

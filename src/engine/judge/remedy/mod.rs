@@ -34,7 +34,8 @@ use std::time::Duration;
 use super::alerts::Alerts;
 use super::turn::{AlertChange, AlertChangeKind, Turn};
 use crate::alert::notification::RemediationFacts;
-use crate::engine::input::{Gap, Operator, StepEnd, Storage};
+use crate::engine::ENGINE_VERSION;
+use crate::engine::input::{Gap, Operator, StepEnd, Storage, Upgraded};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{PauseView, RunView};
@@ -275,6 +276,22 @@ impl Remedy {
             "selfheal".to_owned(),
             format!("recovery came to other decisions than the journal has: {why}"),
         );
+    }
+
+    /// What an engine of another version did after the last snapshot is known only as far as this one would have done
+    /// the same.
+    pub fn upgraded(&mut self, turn: &mut Turn<'_>, upgraded: &Upgraded) {
+        let Upgraded { from, batches, unknown_steps } = upgraded;
+        let mut text = format!(
+            "selfheal ended abruptly and came back as another version: {batches} batches that engine version {from} had \
+             decided on were taken in again by version {ENGINE_VERSION}. Messages from that time may come once more"
+        );
+        if !unknown_steps.is_empty() {
+            let steps: Vec<&str> = unknown_steps.iter().map(StepAttemptId::as_str).collect();
+            text += &format!(". These steps were started, and their runs count as inconclusive: {}", steps.join(", "));
+        }
+        Remedy::audit(turn, "selfheal", text.clone());
+        Remedy::tell_all(turn, "Upgraded", text);
     }
 
     /// No new acting step begins; steps under way may end.

@@ -12,6 +12,9 @@ use crate::engine::view::{AuditEntry, Change, PauseView};
 use crate::model::{DeploymentId, Map, PlaybookName, RunId};
 use crate::playbook::run::Interrupt;
 
+/// The name under which people hear of the kill switch.
+const PAUSED: &str = "Paused";
+
 impl Remedy {
     pub(super) fn operate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, operator: Operator) {
         let Operator { who, command, ticket } = operator;
@@ -29,7 +32,7 @@ impl Remedy {
         turn.effects.push(Effect::Answer { ticket, answer });
     }
 
-    fn audit(turn: &mut Turn<'_>, who: &str, what: String) {
+    pub(super) fn audit(turn: &mut Turn<'_>, who: &str, what: String) {
         let entry = AuditEntry { at: turn.now, who: who.to_owned(), what };
         turn.show(Change::Audit(entry));
     }
@@ -76,7 +79,7 @@ impl Remedy {
     /// Stops all automatic action. A second pause keeps the first's instant, and its own owner and reason.
     pub(super) fn pause(&mut self, turn: &mut Turn<'_>, who: String, reason: String) {
         Remedy::audit(turn, &who, format!("paused all automatic action: {reason}"));
-        Remedy::tell_switch(turn, format!("{who} paused all automatic action: {reason}"));
+        Remedy::tell_all(turn, PAUSED, format!("{who} paused all automatic action: {reason}"));
         let since = self.paused.as_ref().map_or(turn.now, |pause| pause.since);
         self.paused = Some(PauseView { by: who, reason, since });
         self.stirred = true;
@@ -90,7 +93,7 @@ impl Remedy {
         let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         Remedy::audit(turn, who, format!("resumed automatic action{because}"));
         let text = format!("{who} resumed automatic action, paused by {} since {}{because}", pause.by, pause.since);
-        Remedy::tell_switch(turn, text);
+        Remedy::tell_all(turn, PAUSED, text);
         self.stirred = true;
         self.show_engine(turn);
         Ok(OperatorAnswer::Ok)

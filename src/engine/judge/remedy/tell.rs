@@ -149,9 +149,9 @@ impl Remedy {
         self.tell_about_alert(turn, key, NewsKind::Exhausted, FlushReason::Urgent, lines.join("\n"));
     }
 
-    /// The kill switch, for everyone.
-    pub(super) fn tell_switch(turn: &mut Turn<'_>, text: String) {
-        let labels: Labels = [("alertname", "Paused"), ("severity", "warning")].into_iter().collect();
+    /// Something about selfheal itself, for everyone and at once, routed under this name.
+    pub(super) fn tell_all(turn: &mut Turn<'_>, name: &str, text: String) {
+        let labels: Labels = [("alertname", name), ("severity", "warning")].into_iter().collect();
         let news = News { kind: NewsKind::Refused, at: turn.now, alert: None, deployment: None, run: None, text };
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Urgent }));
     }
