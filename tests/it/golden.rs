@@ -11,7 +11,7 @@ use selfheal::store::fold::{self, Folded};
 use selfheal::store::journal::MemoryJournal;
 
 use crate::sim;
-use crate::world::{START, compile};
+use crate::world::{START, compile, in_words};
 
 /// Stories of the simulator, and how much of each.
 const STORIES: [(u64, usize); 3] = [(7, 30), (19, 30), (42, 30)];
@@ -77,21 +77,14 @@ fn decisions(seed: u64) -> String {
             }
             Err(error) => panic!("{error}"),
         }
-        let decided: Vec<String> = effects.iter().filter_map(said).collect();
+        let acts = |effect: &&Effect| matches!(effect, Effect::StartStep(_) | Effect::Deliver(_));
+        let decided: Vec<String> = effects.iter().filter(acts).map(in_words).collect();
         if !decided.is_empty() {
             let hash = fingerprint(decided.iter().map(String::as_str));
             lines += &format!("{sequence} {} {hash:016x}\n", decided.len());
         }
     }
     lines
-}
-
-fn said(effect: &Effect) -> Option<String> {
-    match effect {
-        Effect::StartStep(call) => Some(format!("{} {:?} {:?} {}", call.id, call.params, call.facts, call.fence)),
-        Effect::Deliver(delivery) => Some(format!("{} {} {:?}", delivery.id, delivery.attempt, delivery.notification)),
-        _ => None,
-    }
 }
 
 #[test]

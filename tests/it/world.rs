@@ -12,8 +12,8 @@ use std::time::Duration;
 use selfheal::alert::notification::Notification;
 use selfheal::engine::view::{AlertView, Change, RunView};
 use selfheal::engine::{
-    Delivery, DeliveryResult, ENGINE_VERSION, Effect, Engine, Gap, Input, Observation, Operator, OperatorAnswer,
-    OperatorCommand, StepCall, StepEnd, Upgraded,
+    Delivery, DeliveryResult, DesiredDeployment, ENGINE_VERSION, Effect, Engine, Gap, Input, Observation, Operator,
+    OperatorAnswer, OperatorCommand, StepCall, StepEnd, Upgraded,
 };
 use selfheal::model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
@@ -209,6 +209,36 @@ enum Due {
     Input(Input),
 }
 
+/// Every byte of an effect that the edges get to see.
+pub fn in_words(effect: &Effect) -> String {
+    match effect {
+        Effect::StartStep(call) => format!(
+            "{} {:?} {} {} {:?} {:?} {:?} {} {:?} {}",
+            call.id,
+            call.attempt,
+            call.deployment.id,
+            call.verb,
+            call.params,
+            call.facts,
+            call.sick_replicas,
+            call.fence,
+            call.timeout,
+            call.not_after
+        ),
+        Effect::Deliver(delivery) => format!("{} {} {:?}", delivery.id, delivery.attempt, delivery.notification),
+        Effect::CancelStep { id, deployment } => format!("cancel {id} {deployment}"),
+        Effect::Observe { deployment } => format!("observe {deployment}"),
+        Effect::Probe { deployment, check, attempt } => format!("probe {deployment} {check} {attempt}"),
+        Effect::Desired(desired) => {
+            let wanted = |one: &DesiredDeployment| format!("{} {:?}", one.deployment.id, one.replicas);
+            format!("desired {:?}", desired.deployments.iter().map(wanted).collect::<Vec<_>>())
+        }
+        Effect::Emitted(event) => format!("emitted {event:?}"),
+        Effect::Show(change) => format!("show {change:?}"),
+        Effect::Answer { ticket, answer } => format!("answer {ticket} {answer:?}"),
+    }
+}
+
 pub struct World {
     pub engine: Engine,
     pub now: Timestamp,
@@ -244,9 +274,13 @@ pub struct World {
     wall_offset_ms: i64,
     /// A state to recover from, with the last batch in it.
     snapshot: Option<(u64, Vec<u8>)>,
+    /// The state the journal begins with.
+    first_snapshot: Vec<u8>,
     /// What each delivery said, by its id.
     said: BTreeMap<String, String>,
     pub paused: bool,
+    /// All that was released since [`World::keep_journal`], in words.
+    pub released: Vec<String>,
     /// After how many records the process dies, how long it is away, and whether what was under way happened.
     dies: Option<(usize, Duration, bool)>,
     /// Those the state may name.
@@ -290,8 +324,10 @@ impl World {
             comes_back_as_another: false,
             wall_offset_ms: 0,
             snapshot: None,
+            first_snapshot: Vec::new(),
             said: BTreeMap::new(),
             paused: false,
+            released: Vec::new(),
             dies: None,
             policies: BTreeMap::from([(policy.version.to_string(), policy)]),
             sampling: true,
@@ -467,6 +503,7 @@ impl World {
         let settled = writer.settle(self.now, &mut self.engine, batch, effects);
         let stored = settled.iter().all(|settled| settled.stored.is_ok());
         for Settled { effects, .. } in settled {
+            self.released.extend(effects.iter().map(in_words));
             self.perform(effects);
         }
         stored
@@ -480,6 +517,7 @@ impl World {
     /// From now on every input is journalled, for [`World::crash`]; a state to recover from is the present one.
     pub fn keep_journal(&mut self) {
         self.writer = Some(Writer::new(FaultyJournal::default(), self.now));
+        self.first_snapshot = self.engine.save();
         self.take_snapshot();
     }
 
@@ -603,6 +641,22 @@ impl World {
     pub fn crash_and_upgrade(&mut self, away: Duration) {
         self.comes_back_as_another = true;
         self.crash(Moment::Quiet, away, &mut || false);
+    }
+
+    /// What the journal since [`World::keep_journal`] decides when it is folded anew, in words.
+    pub fn replayed(&self) -> Vec<String> {
+        let mut policy_of = |version: &str| self.policies.get(version).cloned();
+        let mut engine =
+            Engine::restore(&self.first_snapshot, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
+        let mut words = Vec::new();
+        for batch in self.kept().batches() {
+            let batch = batch.unwrap_or_else(|error| panic!("{error}"));
+            let mut effects = Vec::new();
+            let folded = fold::fold(&mut engine, batch, &mut policy_of, &mut effects);
+            assert_eq!(folded, Ok(Folded::Same));
+            words.extend(effects.iter().map(in_words));
+        }
+        words
     }
 
     fn recovered(&self) -> (Engine, Upgraded) {
