@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 
 use super::journal::{Batch, Journal, JournalError};
 use crate::engine::{Effect, Engine, Input, StepCall, StepEnd, Storage};
-use crate::model::{FailureClass, Outcome, Timestamp};
+use crate::model::{FailureClass, Outcome, StepAttemptId, Timestamp};
 
 /// How often a journal that takes nothing is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -252,11 +252,9 @@ impl<J: Journal> Writer<J> {
                         continue;
                     };
                     unwritten.held.remove(place);
-                    let why = "not begun: nothing could be written down until it was cancelled";
-                    let outcome = Outcome::failed(FailureClass::Transient, why);
-                    let end = StepEnd { id, outcome, log: String::new(), took: Duration::ZERO };
+                    let end = not_begun(id, "nothing could be written down until it was cancelled");
                     let mut effects = Vec::new();
-                    tell(now, engine, Input::StepEnded(end), &mut unwritten.batch, &mut effects);
+                    tell(now, engine, end, &mut unwritten.batch, &mut effects);
                     decided.extend(effects);
                 }
                 Effect::Deliver(mut delivery) => {
@@ -293,13 +291,26 @@ impl<J: Journal> Writer<J> {
             dropped_inputs = unwritten.dropped,
             "the journal takes batches again"
         );
-        let effects = unwritten.held.into_iter().map(|call| Effect::StartStep(Box::new(call))).chain(effects).collect();
+        // a person may have paused everything since these were decided
+        let off = engine.judge().remedy().is_switched_off();
+        let (too_late, held): (Vec<StepCall>, Vec<StepCall>) = unwritten.held.into_iter().partition(|_| off);
+        let effects = held.into_iter().map(|call| Effect::StartStep(Box::new(call))).chain(effects).collect();
         let mut settled = vec![Settled { sequence, at, effects, stored: Ok(()) }];
         let (mut batch, mut effects) = (Batch::begin(now), Vec::new());
+        for call in too_late {
+            let end = not_begun(call.id, "all acting was stopped before it could be written down");
+            tell(now, engine, end, &mut batch, &mut effects);
+        }
         tell(now, engine, Input::Storage(Storage::Working), &mut batch, &mut effects);
         settled.extend(self.settle(now, engine, batch, effects));
         settled
     }
+}
+
+/// The end of a step that was decided and never left.
+fn not_begun(id: StepAttemptId, why: &str) -> Input {
+    let outcome = Outcome::failed(FailureClass::Transient, format!("not begun: {why}"));
+    Input::StepEnded(StepEnd { id, outcome, log: String::new(), took: Duration::ZERO })
 }
 
 /// Hands the engine one more input of `batch`; `effects` holds what the batch's other inputs decided.

@@ -89,6 +89,11 @@ pub(super) fn targets(
 
 impl Remedy {
     /// Whether anything may act at all: the kill switch, and the end of this engine.
+    /// Whether a person or the drain has stopped all acting since.
+    pub fn is_switched_off(&self) -> bool {
+        self.paused.is_some() || self.draining
+    }
+
     pub(super) fn may_act(&self) -> Result<(), Refusal> {
         match &self.paused {
             Some(pause) => {
