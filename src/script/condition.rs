@@ -15,6 +15,7 @@ use super::library::library_of;
 use super::lower::{self, Type};
 use super::machine::Machine;
 use super::parse::{Parsed, Unreadable, problem, read};
+use super::quick::Quick;
 use super::reference::Script;
 use super::scan::{Kind, Places};
 use super::suggest::near;
@@ -131,6 +132,13 @@ impl Condition {
     /// them.
     pub fn reads_are_static(&self) -> bool {
         self.compiled.reads_are_static
+    }
+
+    /// The condition as arithmetic over metrics, where it is nothing else, under these settings.
+    pub fn quick(&self, settings: &Map) -> Option<Quick> {
+        let compiled = &self.compiled;
+        let plain = compiled.script.is_none() && compiled.locals == 0;
+        plain.then(|| Quick::of(&compiled.code, settings)).flatten()
     }
 
     /// Equal for equal source under equal functions; what a reload compares.

@@ -92,6 +92,17 @@ impl Arith {
         })
     }
 
+    pub fn of_floats(self, left: f64, right: f64) -> f64 {
+        match self {
+            Arith::Add => left + right,
+            Arith::Sub => left - right,
+            Arith::Mul => left * right,
+            Arith::Div => left / right,
+            Arith::Rem => left % right,
+            Arith::Pow => libm::pow(left, right),
+        }
+    }
+
     pub fn symbol(self) -> &'static str {
         match self {
             Arith::Add => "+",
@@ -133,7 +144,7 @@ impl Compare {
         !matches!(self, Compare::Equal | Compare::NotEqual)
     }
 
-    fn holds(self, order: Ordering) -> bool {
+    pub fn holds(self, order: Ordering) -> bool {
         match self {
             Compare::Equal => order.is_eq(),
             Compare::NotEqual => order.is_ne(),
@@ -366,14 +377,7 @@ pub(super) fn arith(op: Arith, left: &Data, right: &Data) -> Result<Data, String
     let Some((left, right)) = left.number().zip(right.number()) else {
         return Err(format!("`{}` cannot calculate with {} and {}", op.symbol(), left.kind(), right.kind()));
     };
-    Ok(Data::float(match op {
-        Arith::Add => left + right,
-        Arith::Sub => left - right,
-        Arith::Mul => left * right,
-        Arith::Div => left / right,
-        Arith::Rem => left % right,
-        Arith::Pow => libm::pow(left, right),
-    }))
+    Ok(Data::float(op.of_floats(left, right)))
 }
 
 fn whole(op: Arith, left: i64, right: i64) -> Option<i64> {

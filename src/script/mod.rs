@@ -15,6 +15,7 @@ mod library;
 mod lower;
 mod machine;
 mod parse;
+pub mod quick;
 mod reference;
 mod scan;
 mod suggest;
@@ -24,6 +25,7 @@ mod traps;
 pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
 pub use evidence::{Evidence, Func, Read, Reading, Vars};
 pub use host::ScriptHost;
+pub use quick::Quick;
 pub use template::{Param, Template};
 
 use smol_str::SmolStr;

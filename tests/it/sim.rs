@@ -419,8 +419,9 @@ fn calm_down(world: &mut World, deployments: usize) {
         world.gauge(&id, "heat", 99.0);
     }
     world.run(secs(30 * 60));
-    let told: Vec<String> =
-        world.sent.iter().flat_map(|message| message.alerts.iter().map(|alert| alert.id.to_string())).collect();
+    // who refuses a message for good hears of it again with the next reminder only
+    let tried = world.sent.iter().chain(&world.refused_for_good);
+    let told: Vec<String> = tried.flat_map(|message| message.alerts.iter().map(|alert| alert.id.to_string())).collect();
     for alert in world.alerts() {
         let is_firing = alert.state == selfheal::engine::view::AlertStateWord::Firing;
         let since = alert.fired_at.map_or(Duration::ZERO, |at| world.now.since(at));

@@ -246,6 +246,8 @@ pub struct World {
     pub calls: Vec<Call>,
     /// What was delivered, in order.
     pub sent: Vec<Notification>,
+    /// What a receiver refused for good.
+    pub refused_for_good: Vec<Notification>,
     pub answers: BTreeMap<u64, Result<OperatorAnswer, String>>,
     due: BTreeMap<(Timestamp, u64), Due>,
     next_due: u64,
@@ -302,6 +304,7 @@ impl World {
             transcript: Vec::new(),
             calls: Vec::new(),
             sent: Vec::new(),
+            refused_for_good: Vec::new(),
             answers: BTreeMap::new(),
             due: BTreeMap::new(),
             next_due: 0,
@@ -779,8 +782,10 @@ impl World {
             Due::Input(input) => drop(self.input(input)),
             Due::Observe(id) => self.observe(&id),
             Due::Delivered { delivery, result } => {
-                if result == DeliveryResult::Delivered {
-                    self.sent.push((*delivery.notification).clone());
+                match &result {
+                    DeliveryResult::Delivered => self.sent.push((*delivery.notification).clone()),
+                    DeliveryResult::Permanent { .. } => self.refused_for_good.push((*delivery.notification).clone()),
+                    DeliveryResult::Transient { .. } => {}
                 }
                 let (id, attempt) = (delivery.id.clone(), delivery.attempt);
                 self.input(Input::DeliveryEnded { id, attempt, result });

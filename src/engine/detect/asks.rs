@@ -59,8 +59,7 @@ impl Detect {
         let context = &watching.watch.context;
         let of_alert = || {
             let key = context.alert.as_ref()?;
-            let scope = self.rules.get(&key.rule)?.scopes.get(&key.scope)?;
-            Some(scope.members.contains(deployment))
+            Some(self.rules.get(&key.rule)?.is_member(&key.scope, deployment))
         };
         context.deployment.as_ref() == Some(deployment) || of_alert().unwrap_or(false)
     }
@@ -108,14 +107,14 @@ impl Detect {
         let Some(state) = self.rules.get(rule) else {
             return nothing(Truth::Error(format!("the rule {rule} is gone").into()));
         };
-        let Some((name, scope)) = context.alert.as_ref().and_then(|key| state.scopes.get_key_value(&key.scope)) else {
-            return nothing(Truth::NoData);
-        };
+        let Some(name) = context.alert.as_ref().map(|key| &key.scope) else { return nothing(Truth::NoData) };
+        let Some(scope) = state.scope(name, &self.subjects) else { return nothing(Truth::NoData) };
+        // what time made true counts as of then, unless only what came after a cut counts
+        let said = scope.kept.and_then(|kept| kept.said.as_ref());
+        let by_time = said.and_then(|said| said.made_by_time).filter(|_| context.cut.is_none());
         let index = state.rule.levels.iter().rposition(|level| level.severity <= severity).unwrap_or(0);
         let asked = self.ask_rule(now, state, name, scope, context.cut);
         let truth = asked.levels.get(index).map_or(Truth::NoData, part);
-        // what time made true counts as of then, unless only what came after a cut counts
-        let by_time = scope.said.as_ref().and_then(|said| said.made_by_time).filter(|_| context.cut.is_none());
         Found { truth, evidence: evidence(&asked.seen, by_time, now), next: asked.seen.next() }
     }
 
@@ -125,7 +124,7 @@ impl Detect {
         let state = context.alert.as_ref().and_then(|key| self.rules.get(&key.rule));
         let of_alert = || {
             let key = context.alert.as_ref()?;
-            Some(state?.scopes.get(&key.scope)?.members.iter().filter_map(|id| self.subjects.get(id)).collect())
+            Some(state?.scope(&key.scope, &self.subjects)?.members)
         };
         let members: Vec<&Subject> = match one {
             Some(id) => self.subjects.get(id).into_iter().collect(),

@@ -2,18 +2,18 @@
 
 use std::collections::VecDeque;
 
-use super::evidence::{Reader, Seen};
-use super::scopes::{RuleState, Said, Scope};
+use super::evidence::{Reader, Seen as Noted};
+use super::scopes::{RuleState, Said, Seen};
 use super::{Because, Detect, Due};
 use crate::engine::message::{LevelAnswer, RuleAnswer, ToJudge};
-use crate::model::{AlertKey, Labels, RuleName, Timestamp};
+use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Timestamp};
 use crate::script::{Condition, Truth, Vars};
 
 /// What a rule came to for one scope.
 pub(super) struct Answered {
     pub levels: Vec<LevelAnswer>,
     pub value: Option<f64>,
-    pub seen: Seen,
+    pub seen: Noted,
 }
 
 impl Detect {
@@ -23,12 +23,12 @@ impl Detect {
         now: Timestamp,
         state: &RuleState,
         name: &Labels,
-        scope: &Scope,
+        scope: Seen<'_>,
         cut: Option<Timestamp>,
     ) -> Answered {
         let rule = &state.rule;
-        let members: Vec<_> = scope.members.iter().filter_map(|id| self.subjects.get(id)).collect();
-        let own = name.get("deployment").and_then(|id| self.subjects.get(id));
+        let Seen { members, labels, .. } = scope;
+        let own = name.get("deployment").and_then(|id| self.subjects.of_label(id));
         let settings = own.map_or_else(|| self.policy.settings.clone(), |subject| subject.settings.clone());
         let reader = Reader {
             now,
@@ -36,15 +36,15 @@ impl Detect {
             world: &self.world,
             members,
             scope: name,
-            labels: &scope.labels,
+            labels: &labels,
             viewer: Some(&rule.name),
             rule_since: state.since,
-            seen: Seen::nothing(),
+            seen: Noted::nothing(),
         };
         let mut vars = Vars {
             now,
             deployment: name.get("deployment").map(Into::into),
-            labels: scope.labels.clone(),
+            labels: labels.clone(),
             settings,
             ..Vars::default()
         };
@@ -75,20 +75,22 @@ impl Detect {
         out: &mut VecDeque<ToJudge>,
     ) {
         let due = Due::Ask(rule.clone(), name.clone());
-        let asked = self
-            .rules
-            .get(rule)
-            .and_then(|state| state.scopes.get(name).map(|scope| self.ask_rule(now, state, name, scope, None)));
+        self.advance_windows(now, rule, name);
+        let asked = self.rules.get(rule).and_then(|state| {
+            let scope = state.scope(name, &self.subjects)?;
+            Some(self.ask_rule(now, state, name, scope, None))
+        });
         let Some(Answered { levels, value, seen }) = asked else { return self.timers.clear(&due) };
         match seen.next() {
             Some(next) => self.timers.set(due, next),
             None => self.timers.clear(&due),
         }
-        let Some(scope) = self.rules.get_mut(rule).and_then(|state| state.scopes.get_mut(name)) else { return };
-        let before = scope.said.take();
         let loud = levels.iter().any(|level| matches!(level.when, Truth::True | Truth::Error(_)));
+        let Some(state) = self.rules.get_mut(rule) else { return };
+        let Some(scope) = state.kept_mut(name) else { return };
+        let before = scope.said.take();
         if before.is_none() && !loud && !(tell_anyway && scope.told) {
-            return;
+            return state.tidy(name);
         }
         let made_by_time = made_by_time(&levels, before.as_deref(), because, now);
         let said = Said { levels, value, made_by_time };
@@ -106,6 +108,39 @@ impl Detect {
         // hysteresis: until every level is known to be clear there may be an alert that waits for it
         let clear = !loud && said.levels.iter().all(|level| level.clear.is_true());
         scope.said = (!clear).then(|| Box::new(said));
+        state.tidy(name);
+        if state.is_per_deployment() {
+            self.note_loudness(rule, name, !clear);
+        }
+    }
+
+    /// Whether the rule is quiet about the deployment of this scope, for [`Detect::sift`].
+    pub(super) fn note_loudness(&mut self, rule: &RuleName, scope: &Labels, loud: bool) {
+        let id = scope.get("deployment").map(DeploymentId::new);
+        let Some(subject) = id.and_then(|id| self.subjects.get_mut(&id)) else { return };
+        if loud {
+            subject.loud.insert(rule.clone());
+        } else {
+            subject.loud.remove(rule);
+        }
+    }
+
+    /// Moves the windows that the rule reads on to `now`, so that their figures count.
+    fn advance_windows(&mut self, now: Timestamp, rule: &RuleName, name: &Labels) {
+        let Some(state) = self.rules.get(rule) else { return };
+        let members: Vec<DeploymentId> = match state.scope(name, &self.subjects) {
+            Some(scope) => scope.members.iter().map(|subject| subject.id.clone()).collect(),
+            None => return,
+        };
+        for id in members {
+            let Some(subject) = self.subjects.get_mut(&id) else { continue };
+            for query in state.metrics() {
+                let place = subject.series.place(&query.name);
+                if let Some(metric) = place.and_then(|place| subject.series.at_mut(place)) {
+                    metric.advance(now);
+                }
+            }
+        }
     }
 }
 
@@ -124,7 +159,7 @@ fn made_by_time(levels: &[LevelAnswer], before: Option<&Said>, because: Because,
 }
 
 /// The instant an answer rests on. What reads nothing is as new as can be.
-pub(super) fn evidence(seen: &Seen, made_by_time: Option<Timestamp>, now: Timestamp) -> Timestamp {
+pub(super) fn evidence(seen: &Noted, made_by_time: Option<Timestamp>, now: Timestamp) -> Timestamp {
     seen.newest().max(made_by_time).unwrap_or(now)
 }
 

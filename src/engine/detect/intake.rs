@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use super::checks::Verdict;
 use super::plan::Topic;
-use super::series::{SERIES_IDLE, Sample, Taken};
+use super::series::{Sample, Taken};
 use super::signals::Signal;
+use super::store::SERIES_IDLE;
 use super::subject::{FORGET_AFTER, MAX_REGISTERED, Subject};
+use super::subjects::SubjectIx;
 use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due};
 use crate::engine::input::Observation;
 use crate::engine::message::{DeploymentHealth, ToJudge};
@@ -18,24 +20,62 @@ use crate::policy::UnknownDeployments;
 /// Numeric facts are metrics of this name too.
 const FACT_PREFIX: &str = "fact_";
 
+/// Where a sample belongs.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    subject: SubjectIx,
+    place: usize,
+}
+
 impl Detect {
-    /// Takes in one event, at its own time but never later than now.
-    pub(super) fn take(&mut self, now: Timestamp, event: Event, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) {
+    /// Where a sample of a known series belongs.
+    pub(super) fn locate(&self, event: &Event) -> Option<Found> {
+        let EventKind::Metric { name, .. } = &event.kind else { return None };
+        let subject = self.subjects.number(&event.deployment)?;
+        let place = self.place_of(subject, name)?;
+        std::hint::black_box(self.subjects.at(subject)?.series.at(place)?.touch());
+        Some(Found { subject, place })
+    }
+
+    fn place_of(&self, subject: SubjectIx, metric: &MetricName) -> Option<usize> {
+        let series = &self.subjects.at(subject)?.series;
+        match self.world.plan.number(metric) {
+            Some(number) => series.place_of(number),
+            None => series.place(metric),
+        }
+    }
+
+    /// Takes in one event, at its own time but never later than now. `found` says where it belongs, if that is known.
+    pub(super) fn take(
+        &mut self,
+        now: Timestamp,
+        event: Event,
+        found: Option<Found>,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) {
         let at = self.placed(&event).min(now);
         let id = event.deployment;
-        if !self.know(now, &id, dirty, out) {
-            self.refused.deployments += 1;
-            return;
-        }
-        let Some(subject) = self.subjects.get_mut(&id) else { return };
+        let number = match found {
+            Some(Found { subject, .. }) => subject,
+            None => match self.know(now, &id, dirty, out) {
+                Some(number) => number,
+                None => {
+                    self.refused.deployments += 1;
+                    return;
+                }
+            },
+        };
+        let Some(subject) = self.subjects.at_mut(number) else { return };
         subject.last_event_at = subject.last_event_at.max(Some(at));
-        if subject.listed.is_none() {
-            self.timers.set(Due::Forget(id.clone()), now + FORGET_AFTER);
+        subject.heard_at = now;
+        if !self.watches.is_empty() {
+            dirty.touched.insert(id.clone());
         }
-        dirty.touched.insert(id.clone());
         match event.kind {
             EventKind::Metric { name, value, labels } => {
-                self.sample(now, &id, &name, &labels, Sample { at, value }, dirty, out);
+                let place = found.map(|found| found.place);
+                self.sample(now, (number, &id), (&name, place), &labels, Sample { at, value }, dirty, out);
             }
             EventKind::Signal { name, fields } => {
                 let made_for = match event.origin {
@@ -49,7 +89,7 @@ impl Detect {
             EventKind::Health { check, replica, status, latency_ms, reason, message } => {
                 if event.origin != Origin::Watched {
                     // selfheal's own checks send these themselves
-                    self.sample_verdict(now, &id, &check, replica, status, latency_ms, at, dirty, out);
+                    self.sample_verdict(now, (number, &id), &check, replica, status, latency_ms, at, dirty, out);
                 }
                 let verdict = Verdict { at, status, latency_ms, reason, message };
                 let Some(subject) = self.subjects.get_mut(&id) else { return };
@@ -73,38 +113,57 @@ impl Detect {
         }
     }
 
-    /// Whether the deployment is known, perhaps from now on.
-    fn know(&mut self, now: Timestamp, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) -> bool {
-        if self.subjects.contains_key(id) {
-            return true;
+    /// The number of a deployment that is known, perhaps from now on.
+    fn know(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+    ) -> Option<SubjectIx> {
+        if let Some(number) = self.subjects.number(id) {
+            return Some(number);
         }
         let registered = self.subjects.len().saturating_sub(self.policy.deployments.len());
         if self.policy.unknown_deployments == UnknownDeployments::Reject || registered >= MAX_REGISTERED {
-            return false;
+            return None;
         }
         let subject = Subject::new(id, &self.policy, now);
-        let moves: Vec<_> = self.rules.iter_mut().map(|(rule, state)| (rule.clone(), state.place(&subject))).collect();
-        self.subjects.insert(id.clone(), subject);
+        // a quick rule has nothing to say of a deployment without series
+        let mut quick = self.world.plan.quick.iter().map(|rule| &rule.name).peekable();
+        let mut moves = Vec::new();
+        for (rule, state) in &mut self.rules {
+            if quick.next_if_eq(&rule).is_none() {
+                moves.push((rule.clone(), state.place(&subject)));
+            }
+        }
+        let number = self.subjects.insert(subject);
+        self.timers.set(Due::Forget(id.clone()), now + FORGET_AFTER);
         for (rule, moved) in moves {
             self.moved(&rule, moved, dirty, out);
         }
-        true
+        Some(number)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a sample's coordinates, and where its consequences go")]
     fn sample(
         &mut self,
         now: Timestamp,
-        id: &DeploymentId,
-        metric: &MetricName,
+        (number, id): (SubjectIx, &DeploymentId),
+        (metric, place): (&MetricName, Option<usize>),
         labels: &Labels,
         sample: Sample,
         dirty: &mut Dirty,
         out: &mut VecDeque<ToJudge>,
     ) {
-        let horizon = now - self.world.plan.kept(metric);
-        let Some(subject) = self.subjects.get_mut(id) else { return };
-        match subject.series.insert(metric, labels, sample, horizon) {
+        let known = place.or_else(|| self.place_of(number, metric));
+        let Some(subject) = self.subjects.at_mut(number) else { return };
+        let place = match known {
+            Some(place) => place,
+            None if !subject.series.has_room() => return subject.series.refuse(),
+            None => subject.series.place_for(metric, || self.world.plan.metric(metric)),
+        };
+        match subject.series.insert(now, place, labels, sample) {
             Taken::Known => {}
             Taken::NewSeries => {
                 self.watch_idleness(now, id);
@@ -112,14 +171,25 @@ impl Detect {
             }
             Taken::TooLate | Taken::TooManySeries => return,
         }
-        self.mark(&Topic::Metric(metric.as_str().into()), id, Some(labels), dirty);
+        self.arm(now, number, place);
+        self.mark_metric(number, place, Some(labels), dirty);
+    }
+
+    /// Every rule that reads the metric is asked again where this deployment counts.
+    fn mark_metric(&self, number: SubjectIx, place: usize, labels: Option<&Labels>, dirty: &mut Dirty) {
+        let Some(subject) = self.subjects.at(number) else { return };
+        let Some(metric) = subject.series.at(place) else { return };
+        dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number)));
+        if metric.plan.has_others {
+            self.mark(&Topic::Metric(metric.name().as_str().into()), &subject.id, labels, dirty);
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "a verdict's coordinates, and where its consequences go")]
     fn sample_verdict(
         &mut self,
         now: Timestamp,
-        id: &DeploymentId,
+        subject: (SubjectIx, &DeploymentId),
         check: &CheckName,
         replica: Option<u32>,
         status: CheckStatus,
@@ -136,7 +206,7 @@ impl Detect {
         let up = if status == CheckStatus::Healthy { 1.0 } else { 0.0 };
         for (metric, value) in [(CHECK_UP, Some(up)), (CHECK_LATENCY, latency_ms)] {
             if let Some(value) = value {
-                self.sample(now, id, &MetricName::new(metric), &labels, Sample { at, value }, dirty, out);
+                self.sample(now, subject, (&MetricName::new(metric), None), &labels, Sample { at, value }, dirty, out);
             }
         }
     }
@@ -187,7 +257,11 @@ impl Detect {
         }
         for metric in lost {
             self.place_by_series(id, &metric, dirty, out);
-            self.mark(&Topic::Metric(metric.as_str().into()), id, None, dirty);
+            let Some(number) = self.subjects.number(id) else { continue };
+            let place = self.subjects.at(number).and_then(|subject| subject.series.place(&metric));
+            if let Some(place) = place {
+                self.mark_metric(number, place, None, dirty);
+            }
         }
         self.tell_health(now, id, out);
     }
@@ -257,9 +331,10 @@ impl Detect {
             Some((MetricName::new(format!("{FACT_PREFIX}{name}")), value, Labels::default()))
         });
         let metrics: Vec<_> = of_facts.chain(observation.metrics).collect();
+        let Some(number) = self.subjects.number(id) else { return };
         for (metric, value, labels) in metrics {
             if value.is_finite() {
-                self.sample(now, id, &metric, &labels, Sample { at: now, value }, dirty, out);
+                self.sample(now, (number, id), (&metric, None), &labels, Sample { at: now, value }, dirty, out);
             }
         }
         self.tell_health(now, id, out);

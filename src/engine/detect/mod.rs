@@ -9,12 +9,17 @@ mod evaluation;
 mod evidence;
 mod intake;
 mod plan;
+mod query;
+mod quick;
 mod reload;
 pub(super) mod saved;
 mod scopes;
 mod series;
 mod signals;
+mod store;
 mod subject;
+mod subjects;
+mod wheel;
 mod windows;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -24,7 +29,9 @@ use self::asks::Watching;
 use self::evidence::World;
 use self::plan::Topic;
 use self::scopes::{Moved, RuleState};
-use self::subject::Subject;
+use self::subject::FORGET_AFTER;
+use self::subjects::{SubjectIx, Subjects};
+use self::wheel::Wheel;
 use super::effect::{Desired, DesiredDeployment, Effect};
 use super::input::Observation;
 use super::message::{ToDetect, ToJudge, WatchId};
@@ -42,10 +49,12 @@ pub struct Detect {
     now: Timestamp,
     policy: Arc<Policy>,
     world: World,
-    subjects: BTreeMap<DeploymentId, Subject>,
+    subjects: Subjects,
     rules: BTreeMap<RuleName, RuleState>,
     watches: BTreeMap<WatchId, Watching>,
     timers: Timers<Due>,
+    /// Metrics that quick rules read, by deployment and place: when passing time changes what is read of them.
+    wheel: Wheel<(SubjectIx, u32)>,
     /// As last sent to the edges.
     desired: Option<Arc<Desired>>,
     refused: Refused,
@@ -88,6 +97,8 @@ enum Because {
 /// What has to be asked again at the end of a step.
 #[derive(Clone, Debug, Default)]
 struct Dirty {
+    /// Quick rules about deployments, in the order they were found.
+    quick: Vec<(u32, SubjectIx)>,
     scopes: BTreeSet<(RuleName, Labels)>,
     /// Asked again and told even if nothing changed: judge's picture is of another text of the rule.
     anew: BTreeSet<(RuleName, Labels)>,
@@ -103,10 +114,11 @@ impl Detect {
             now: start,
             policy,
             world: World::new(start),
-            subjects: BTreeMap::new(),
+            subjects: Subjects::default(),
             rules: BTreeMap::new(),
             watches: BTreeMap::new(),
             timers: Timers::default(),
+            wheel: Wheel::default(),
             desired: None,
             refused: Refused::default(),
             offset_ms: 0,
@@ -114,7 +126,7 @@ impl Detect {
     }
 
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.next_deadline()
+        self.timers.next_deadline().into_iter().chain(self.wheel.next()).min()
     }
 
     /// Does what is due first, at `at`; one instant's worth at most.
@@ -125,16 +137,66 @@ impl Detect {
             match due {
                 Due::Stale(id) => self.tell_health(at, &id, out),
                 Due::Idle(id) => self.forget_idle(at, &id, &mut dirty, out),
-                Due::Forget(id) => self.forget(&id, &mut dirty, out, effects),
+                Due::Forget(id) => self.forget_silent(at, &id, &mut dirty, out, effects),
                 Due::Ask(rule, scope) => {
-                    dirty.scopes.insert((rule, scope));
+                    let deployment =
+                        scope.get("deployment").and_then(|id| self.subjects.number(&DeploymentId::new(id)));
+                    match (self.world.plan.quick_of(&rule), deployment) {
+                        (Some(quick), Some(number)) => dirty.quick.push((quick, number)),
+                        _ => {
+                            dirty.scopes.insert((rule, scope));
+                        }
+                    }
                 }
                 Due::Watch(id) => {
                     dirty.watches.insert(id);
                 }
             }
         }
+        while let Some((due, (number, place))) = self.wheel.pop_due(at) {
+            self.time_changed(at, due, (number, place), &mut dirty);
+        }
         self.settle(at, dirty, Because::Time, out);
+    }
+
+    /// Reads what [`Detect::fire`] is about to read up to `now`, all of it at once: one after the other each would wait for
+    /// its memory.
+    pub fn warm_up(&self, now: Timestamp) {
+        let touch =
+            |(number, place): &(SubjectIx, u32)| Some(self.subjects.at(*number)?.series.at(*place as usize)?.touch());
+        std::hint::black_box(self.wheel.coming(now).filter_map(touch).fold(0, std::ops::BitXor::bitxor));
+    }
+
+    /// What is read of a metric is another thing now.
+    fn time_changed(&mut self, at: Timestamp, due: Timestamp, (number, place): (SubjectIx, u32), dirty: &mut Dirty) {
+        let metric = self.subjects.at_mut(number).and_then(|subject| subject.series.at_mut(place as usize));
+        let Some(metric) = metric.filter(|metric| metric.due == due) else { return };
+        metric.advance(at);
+        metric.due = metric.next_change(at);
+        dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number)));
+        if metric.due < Timestamp::MAX {
+            self.wheel.push(metric.due, (number, place));
+        }
+    }
+
+    /// Sees to it that passing time is noticed where quick rules read this metric.
+    fn arm(&mut self, now: Timestamp, number: SubjectIx, place: usize) {
+        let metric = self.subjects.at_mut(number).and_then(|subject| subject.series.at_mut(place));
+        let Some(metric) = metric.filter(|metric| !metric.plan.quick.is_empty()) else { return };
+        let next = metric.next_change(now);
+        // an instant that comes too early is looked at and moved on
+        if next < metric.due {
+            metric.due = next;
+            self.wheel.push(next, (number, u32::try_from(place).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Puts into the wheel what a restored deployment has in its metrics.
+    fn arm_all(&mut self, number: SubjectIx) {
+        let Some(subject) = self.subjects.at(number) else { return };
+        for (place, _, metric) in subject.series.metrics().filter(|(_, _, metric)| metric.due < Timestamp::MAX) {
+            self.wheel.push(metric.due, (number, u32::try_from(place).unwrap_or(u32::MAX)));
+        }
     }
 
     pub fn events(
@@ -146,13 +208,17 @@ impl Detect {
     ) {
         self.now = self.now.max(now);
         let mut dirty = Dirty::default();
+        // finding them all first lets the memory of one come while the next is looked for
+        let found: Vec<_> = events.iter().map(|event| self.locate(event)).collect();
+        let mut found = found.into_iter();
         let mut events = events.into_iter().peekable();
         while let Some(event) = events.next() {
-            let (deployment, time) = (event.deployment.clone(), event.time);
-            self.take(now, event, &mut dirty, out);
             // what is said of one instant is judged together: half of a set of metrics is no state that ever was
-            if events.peek().is_none_or(|next| next.deployment != deployment || next.time != time) {
-                self.settle(now, std::mem::take(&mut dirty), Because::News, out);
+            let same = |next: &Event| next.deployment == event.deployment && next.time == event.time;
+            let is_last = events.peek().is_none_or(|next| !same(next));
+            self.take(now, event, found.next().flatten(), &mut dirty, out);
+            if is_last {
+                self.settle_dirty(now, &mut dirty, Because::News, out);
             }
         }
     }
@@ -190,8 +256,13 @@ impl Detect {
         self.now = self.now.max(to);
         self.world.gap(from, to);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
-        for (rule, state) in &self.rules {
-            dirty.scopes.extend(state.scopes.keys().map(|scope| (rule.clone(), scope.clone())));
+        // quick rules read no ages: what left their windows meanwhile is noticed when that was due
+        let quick: BTreeSet<&RuleName> = self.world.plan.quick.iter().map(|rule| &rule.name).collect();
+        for (rule, state) in self.rules.iter().filter(|(rule, _)| !quick.contains(rule)) {
+            dirty.scopes.extend(state.names(&self.subjects).into_iter().map(|scope| (rule.clone(), scope)));
+        }
+        for (rule, state) in self.rules.iter().filter(|(rule, _)| quick.contains(rule)) {
+            dirty.scopes.extend(state.kept().into_iter().map(|(scope, _)| (rule.clone(), scope)));
         }
         self.settle(to, dirty, Because::News, out);
     }
@@ -240,11 +311,25 @@ impl Detect {
     }
 
     /// Asks again what has to be, rules first, in order of name and scope.
-    fn settle(&mut self, now: Timestamp, dirty: Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
-        for key in dirty.scopes.union(&dirty.anew) {
+    fn settle(&mut self, now: Timestamp, mut dirty: Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
+        self.settle_dirty(now, &mut dirty, because, out);
+    }
+
+    /// As [`Detect::settle`], and leaves `dirty` empty for the next.
+    fn settle_dirty(&mut self, now: Timestamp, dirty: &mut Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
+        self.sift(now, dirty);
+        let Dirty { scopes, anew, .. } = dirty;
+        for key in scopes.union(anew) {
             let (rule, scope) = key;
-            self.evaluate(now, rule, scope, because, dirty.anew.contains(key), out);
+            self.evaluate(now, rule, scope, because, anew.contains(key), out);
         }
+        scopes.clear();
+        anew.clear();
+        if self.watches.is_empty() {
+            dirty.touched.clear();
+            return;
+        }
+        let dirty = std::mem::take(dirty);
         let concerned = |(id, watching): (&WatchId, &Watching)| {
             let touched = dirty.touched.iter().any(|deployment| self.concerns(watching, deployment));
             (dirty.all_watches || touched || dirty.watches.contains(id)).then(|| id.clone())
@@ -267,16 +352,32 @@ impl Detect {
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for rule in self.world.plan.readers(&Topic::Firing(key.rule.as_str().into())) {
             let Some(state) = self.rules.get(rule) else { continue };
-            let concerned: Vec<&Labels> = match key.deployment() {
-                Some(deployment) => state.of(&deployment).collect(),
-                None => state.scopes.keys().collect(),
+            let concerned: Vec<Labels> = match key.deployment() {
+                Some(deployment) => self.subjects.get(&deployment).map(|subject| state.of(subject)).unwrap_or_default(),
+                None => state.names(&self.subjects),
             };
-            dirty.scopes.extend(concerned.into_iter().map(|scope| (rule.clone(), scope.clone())));
+            dirty.scopes.extend(concerned.into_iter().map(|scope| (rule.clone(), scope)));
         }
         self.settle(now, dirty, Because::News, out);
     }
 
-    /// Rules that read the topic are asked again where this deployment counts.
+    /// Of the quick rules found, those that are not certainly as quiet as before are asked by their scripts.
+    fn sift(&mut self, now: Timestamp, dirty: &mut Dirty) {
+        for (rule, number) in dirty.quick.drain(..) {
+            let Some(rule) = self.world.plan.quick.get(rule as usize) else { continue };
+            let Some(subject) = self.subjects.at_mut(number) else { continue };
+            if !rule.selects(&subject.labels) {
+                continue;
+            }
+            let has_own_settings = !Arc::ptr_eq(&subject.settings, &self.policy.settings);
+            let is_quiet = !has_own_settings && !subject.loud.contains(&rule.name) && rule.is_quiet(subject, now);
+            if !is_quiet {
+                dirty.scopes.insert((rule.name.clone(), subject.own_scope()));
+            }
+        }
+    }
+
+    /// Rules that read the topic are asked again where this deployment counts; quick ones that read a metric aside.
     fn mark(&self, topic: &Topic, id: &DeploymentId, labels: Option<&Labels>, dirty: &mut Dirty) {
         let Some(subject) = self.subjects.get(id) else { return };
         // a sample says nothing about a scope that is narrowed to another series
@@ -289,8 +390,8 @@ impl Detect {
         };
         for rule in self.world.plan.readers(topic) {
             let Some(state) = self.rules.get(rule) else { continue };
-            let concerned = state.of(id).filter(|scope| !elsewhere(scope));
-            dirty.scopes.extend(concerned.map(|scope| (rule.clone(), scope.clone())));
+            let concerned = state.of(subject).into_iter().filter(|scope| !elsewhere(scope));
+            dirty.scopes.extend(concerned.map(|scope| (rule.clone(), scope)));
         }
     }
 
@@ -342,6 +443,24 @@ impl Detect {
             replicas: self.subjects.get(id).map(|subject| subject.observed.replicas.clone()).unwrap_or_default(),
         });
         Desired { deployments: deployments.collect() }
+    }
+
+    /// Forgets a deployment that no policy lists, if it has been silent for long enough.
+    fn forget_silent(
+        &mut self,
+        now: Timestamp,
+        id: &DeploymentId,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToJudge>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(subject) = self.subjects.get(id).filter(|subject| subject.listed.is_none()) else { return };
+        let due = subject.heard_at + FORGET_AFTER;
+        if due > now {
+            self.timers.set(Due::Forget(id.clone()), due);
+        } else {
+            self.forget(id, dirty, out, effects);
+        }
     }
 
     fn forget(&mut self, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::asks::Watching;
 use super::evidence::World;
 use super::plan::Plan;
-use super::scopes::{RuleState, Scope};
+use super::scopes::{Kept, RuleState, SavedScopes, Scope};
 use super::subject::{SavedSubject, SavingSubject, Subject};
 use super::{Detect, Due, Refused};
 use crate::engine::effect::{Desired, Effect};
@@ -54,13 +54,13 @@ pub(in crate::engine) struct Saved {
 #[derive(Serialize)]
 struct SavingRule<'a> {
     since: Timestamp,
-    scopes: Vec<(&'a Labels, &'a Scope)>,
+    scopes: SavedScopes<&'a Kept, &'a Scope>,
 }
 
 #[derive(Deserialize)]
 struct SavedRule {
     since: Timestamp,
-    scopes: Vec<(Labels, Scope)>,
+    scopes: SavedScopes<Kept, Scope>,
 }
 
 /// A run's own condition is taken from its playbook; what is watched of a rule is named.
@@ -86,7 +86,7 @@ impl Detect {
             watched_since: self.world.watched_since,
             gaps: &self.world.gaps,
             firing: &self.world.firing,
-            subjects: self.subjects.iter().map(|(id, subject)| (id, subject.saving())).collect(),
+            subjects: self.subjects.values().map(|subject| (&subject.id, subject.saving())).collect(),
             rules: self.rules.iter().map(|(rule, state)| (rule, saving_rule(state))).collect(),
             watches: self.watches.iter().map(|(id, watching)| (id, saving_watch(watching))).collect(),
             timers: &self.timers,
@@ -112,11 +112,19 @@ impl Detect {
             firing: saved.firing,
             plan: Plan::of(&policy),
         };
-        detect.subjects =
-            saved.subjects.into_iter().map(|(id, saved)| (id.clone(), Subject::restored(id, saved, &policy))).collect();
+        for (id, saved) in saved.subjects {
+            let number = detect.subjects.insert(Subject::restored(id, saved, &policy, &detect.world.plan));
+            detect.arm_all(number);
+        }
         for (name, SavedRule { since, scopes }) in saved.rules {
             let rule = policy.rules.get(&name).ok_or_else(|| damaged(format!("its policy has no rule {name}")))?;
-            detect.rules.insert(name, RuleState::restored(rule.clone(), since, scopes));
+            let state = RuleState::restored(rule.clone(), since, scopes);
+            if state.is_per_deployment() {
+                for (scope, _) in state.kept().into_iter().filter(|(_, kept)| kept.said.is_some()) {
+                    detect.note_loudness(&name, &scope, true);
+                }
+            }
+            detect.rules.insert(name, state);
         }
         for (id, SavedWatch { context, clear, said }) in saved.watches {
             let what = match clear {
@@ -143,7 +151,7 @@ impl Detect {
 }
 
 fn saving_rule(state: &RuleState) -> SavingRule<'_> {
-    SavingRule { since: state.since, scopes: state.scopes.iter().collect() }
+    SavingRule { since: state.since, scopes: state.saving() }
 }
 
 fn saving_watch(watching: &Watching) -> SavingWatch<'_> {

@@ -7,14 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::plan::{conditions, metric_of};
-use super::series::MetricQuery;
+use super::query::MetricQuery;
 use super::subject::Subject;
+use super::subjects::Subjects;
 use crate::engine::message::LevelAnswer;
 use crate::model::{DeploymentId, Labels, Timestamp};
 use crate::rule::Rule;
 
 /// Scopes one deployment may have in one rule (`per: [deployment, mount]`).
 const MAX_SCOPES: usize = 256;
+/// The label that stands for a deployment.
+const DEPLOYMENT: &str = "deployment";
 
 /// A rule with its scopes.
 #[derive(Clone)]
@@ -24,17 +27,32 @@ pub(super) struct RuleState {
     pub since: Timestamp,
     /// The metrics it reads, whose series may give scope labels.
     metrics: Vec<MetricQuery>,
-    pub scopes: BTreeMap<Labels, Scope>,
-    /// The scopes each deployment is in.
-    of: BTreeMap<DeploymentId, BTreeSet<Labels>>,
+    scopes: Scopes,
 }
 
-/// One scope of a rule.
+#[derive(Clone)]
+enum Scopes {
+    /// One for each deployment that the rule selects: they are not listed. Only what was said about one is kept.
+    PerDeployment(BTreeMap<DeploymentId, Kept>),
+    Listed {
+        scopes: BTreeMap<Labels, Scope>,
+        /// The scopes each deployment is in.
+        of: BTreeMap<DeploymentId, BTreeSet<Labels>>,
+    },
+}
+
+/// One scope of a rule whose scopes are listed.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Scope {
     pub members: BTreeSet<DeploymentId>,
     /// As the rule's scripts see them: the alert's labels but for `severity`.
     pub labels: Labels,
+    pub kept: Kept,
+}
+
+/// What was said about a scope.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Kept {
     /// Set while it is not quiet.
     pub said: Option<Box<Said>>,
     /// Judge has heard of it at least once.
@@ -50,6 +68,14 @@ pub(super) struct Said {
     pub made_by_time: Option<Timestamp>,
 }
 
+/// A scope as it is asked about.
+pub(super) struct Seen<'a> {
+    /// In order of id.
+    pub members: Vec<&'a Subject>,
+    pub labels: Labels,
+    pub kept: Option<&'a Kept>,
+}
+
 /// What a change of one deployment's scopes came to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Moved {
@@ -57,6 +83,13 @@ pub(super) struct Moved {
     pub changed: Vec<Labels>,
     /// Are no longer there; `true` where judge had heard of it.
     pub gone: Vec<(Labels, bool)>,
+}
+
+/// The scopes of a rule as they are saved.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct SavedScopes<K, S> {
+    per_deployment: Vec<(DeploymentId, K)>,
+    listed: Vec<(Labels, S)>,
 }
 
 impl RuleState {
@@ -67,7 +100,13 @@ impl RuleState {
                 metrics.push(query);
             }
         }
-        let mut state = RuleState { rule, since, metrics, scopes: BTreeMap::new(), of: BTreeMap::new() };
+        let per_deployment = rule.per.len() == 1 && rule.per.first().is_some_and(|label| label == DEPLOYMENT);
+        let scopes = if per_deployment {
+            Scopes::PerDeployment(BTreeMap::new())
+        } else {
+            Scopes::Listed { scopes: BTreeMap::new(), of: BTreeMap::new() }
+        };
+        let mut state = RuleState { rule, since, metrics, scopes };
         if state.rule.per.is_empty() {
             // the fleet is there even while nobody is in it
             state.open(Labels::default(), None);
@@ -75,21 +114,127 @@ impl RuleState {
         state
     }
 
+    pub fn saving(&self) -> SavedScopes<&Kept, &Scope> {
+        match &self.scopes {
+            Scopes::PerDeployment(kept) => SavedScopes {
+                per_deployment: kept.iter().map(|(id, kept)| (id.clone(), kept)).collect(),
+                listed: Vec::new(),
+            },
+            Scopes::Listed { scopes, .. } => SavedScopes {
+                per_deployment: Vec::new(),
+                listed: scopes.iter().map(|(labels, scope)| (labels.clone(), scope)).collect(),
+            },
+        }
+    }
+
     /// As saved; which deployment is in which scope follows from the scopes.
-    pub fn restored(rule: Arc<Rule>, since: Timestamp, scopes: Vec<(Labels, Scope)>) -> Self {
+    pub fn restored(rule: Arc<Rule>, since: Timestamp, saved: SavedScopes<Kept, Scope>) -> Self {
         let mut state = RuleState::new(rule, since);
-        state.scopes = scopes.into_iter().collect();
-        for (labels, scope) in &state.scopes {
-            for member in &scope.members {
-                state.of.entry(member.clone()).or_default().insert(labels.clone());
+        match &mut state.scopes {
+            Scopes::PerDeployment(kept) => *kept = saved.per_deployment.into_iter().collect(),
+            Scopes::Listed { scopes, of } => {
+                *scopes = saved.listed.into_iter().collect();
+                for (labels, scope) in scopes {
+                    for member in &scope.members {
+                        of.entry(member.clone()).or_default().insert(labels.clone());
+                    }
+                }
             }
         }
         state
     }
 
+    /// Whether it has one scope for each deployment.
+    pub fn is_per_deployment(&self) -> bool {
+        matches!(self.scopes, Scopes::PerDeployment(_))
+    }
+
+    /// The metrics it reads.
+    pub fn metrics(&self) -> &[MetricQuery] {
+        &self.metrics
+    }
+
+    fn selects(&self, subject: &Subject) -> bool {
+        self.rule.select.matches(&subject.labels)
+    }
+
+    /// A scope by its name, if it is there.
+    pub fn scope<'a>(&'a self, name: &Labels, subjects: &'a Subjects) -> Option<Seen<'a>> {
+        match &self.scopes {
+            Scopes::PerDeployment(kept) => {
+                let subject = own_name(name).and_then(|id| subjects.of_label(id))?;
+                self.selects(subject).then(|| Seen {
+                    members: vec![subject],
+                    labels: self.labels_of(name, Some(subject)),
+                    kept: kept.get(&subject.id),
+                })
+            }
+            Scopes::Listed { scopes, .. } => scopes.get(name).map(|scope| Seen {
+                members: scope.members.iter().filter_map(|id| subjects.get(id)).collect(),
+                labels: scope.labels.clone(),
+                kept: Some(&scope.kept),
+            }),
+        }
+    }
+
+    /// Whether the deployment is in that scope.
+    pub fn is_member(&self, name: &Labels, deployment: &DeploymentId) -> bool {
+        match &self.scopes {
+            Scopes::PerDeployment(_) => own_name(name) == Some(deployment.as_str()),
+            Scopes::Listed { scopes, .. } => scopes.get(name).is_some_and(|scope| scope.members.contains(deployment)),
+        }
+    }
+
+    /// What was said about a scope that is there, to be changed.
+    pub fn kept_mut(&mut self, name: &Labels) -> Option<&mut Kept> {
+        match &mut self.scopes {
+            Scopes::PerDeployment(kept) => Some(kept.entry(DeploymentId::new(own_name(name)?)).or_default()),
+            Scopes::Listed { scopes, .. } => scopes.get_mut(name).map(|scope| &mut scope.kept),
+        }
+    }
+
+    /// Forgets that a scope was looked at, where nothing was ever said about it.
+    pub fn tidy(&mut self, name: &Labels) {
+        if let Scopes::PerDeployment(kept) = &mut self.scopes
+            && let Some(id) = own_name(name).map(DeploymentId::new)
+            && kept.get(&id).is_some_and(|own| *own == Kept::default())
+        {
+            kept.remove(&id);
+        }
+    }
+
     /// The scopes a deployment is in.
-    pub fn of(&self, deployment: &DeploymentId) -> impl Iterator<Item = &Labels> {
-        self.of.get(deployment).into_iter().flatten()
+    pub fn of(&self, subject: &Subject) -> Vec<Labels> {
+        match &self.scopes {
+            Scopes::PerDeployment(_) => self.selects(subject).then(|| subject.own_scope()).into_iter().collect(),
+            Scopes::Listed { of, .. } => of.get(&subject.id).into_iter().flatten().cloned().collect(),
+        }
+    }
+
+    /// Every scope there is, in order of name.
+    pub fn names(&self, subjects: &Subjects) -> Vec<Labels> {
+        match &self.scopes {
+            Scopes::PerDeployment(_) => {
+                subjects.values().filter(|subject| self.selects(subject)).map(Subject::own_scope).collect()
+            }
+            Scopes::Listed { scopes, .. } => scopes.keys().cloned().collect(),
+        }
+    }
+
+    /// The scopes about which something was said, with what.
+    pub fn kept(&self) -> Vec<(Labels, &Kept)> {
+        match &self.scopes {
+            Scopes::PerDeployment(kept) => kept.iter().map(|(id, kept)| (own_scope(id), kept)).collect(),
+            Scopes::Listed { scopes, .. } => scopes.iter().map(|(name, scope)| (name.clone(), &scope.kept)).collect(),
+        }
+    }
+
+    /// The members and labels of a listed scope, to tell whether it is another one now.
+    pub fn listed(&self, name: &Labels) -> Option<&Scope> {
+        match &self.scopes {
+            Scopes::PerDeployment(_) => None,
+            Scopes::Listed { scopes, .. } => scopes.get(name),
+        }
     }
 
     /// Whether series can open scopes of this rule for such a deployment.
@@ -99,45 +244,64 @@ impl RuleState {
 
     /// Puts a deployment where it belongs now.
     pub fn place(&mut self, subject: &Subject) -> Moved {
+        if self.is_per_deployment() {
+            let changed = self.selects(subject).then(|| subject.own_scope()).into_iter().collect();
+            return Moved { changed, gone: Vec::new() };
+        }
         let belongs = self.belongs(subject);
         self.move_to(&subject.id, belongs, Some(subject))
     }
 
     /// Takes a deployment out of every scope.
     pub fn remove(&mut self, deployment: &DeploymentId) -> Moved {
+        if let Scopes::PerDeployment(kept) = &mut self.scopes {
+            let told = kept.remove(deployment).is_some_and(|kept| kept.told);
+            return Moved { changed: Vec::new(), gone: vec![(own_scope(deployment), told)] };
+        }
         self.move_to(deployment, BTreeSet::new(), None)
     }
 
     fn move_to(&mut self, id: &DeploymentId, belongs: BTreeSet<Labels>, subject: Option<&Subject>) -> Moved {
-        let before = self.of.remove(id).unwrap_or_default();
+        let is_fleet = self.rule.per.is_empty();
         let mut moved = Moved::default();
+        let Scopes::Listed { scopes, of } = &mut self.scopes else { return moved };
+        let before = of.remove(id).unwrap_or_default();
         for scope in before.difference(&belongs) {
-            let Some(own) = self.scopes.get_mut(scope) else { continue };
+            let Some(own) = scopes.get_mut(scope) else { continue };
             own.members.remove(id);
-            if own.members.is_empty() && !self.rule.per.is_empty() {
-                moved.gone.push((scope.clone(), own.told));
-                self.scopes.remove(scope);
+            if own.members.is_empty() && !is_fleet {
+                moved.gone.push((scope.clone(), own.kept.told));
+                scopes.remove(scope);
             } else {
                 moved.changed.push(scope.clone());
             }
         }
-        for scope in belongs.difference(&before) {
-            self.open(scope.clone(), subject).members.insert(id.clone());
-            moved.changed.push(scope.clone());
-        }
         if !belongs.is_empty() {
-            self.of.insert(id.clone(), belongs);
+            of.insert(id.clone(), belongs.clone());
+        }
+        for scope in belongs.difference(&before) {
+            if let Some(opened) = self.open(scope.clone(), subject) {
+                opened.members.insert(id.clone());
+            }
+            moved.changed.push(scope.clone());
         }
         moved
     }
 
-    fn open(&mut self, scope: Labels, subject: Option<&Subject>) -> &mut Scope {
+    fn open(&mut self, name: Labels, subject: Option<&Subject>) -> Option<&mut Scope> {
+        let labels = self.labels_of(&name, subject);
+        match &mut self.scopes {
+            Scopes::PerDeployment(_) => None,
+            Scopes::Listed { scopes, .. } => {
+                Some(scopes.entry(name).or_insert_with(|| Scope { labels, ..Scope::default() }))
+            }
+        }
+    }
+
+    fn labels_of(&self, name: &Labels, subject: Option<&Subject>) -> Labels {
         let rule = &self.rule;
-        self.scopes.entry(scope).or_insert_with_key(|scope| {
-            let own = subject.filter(|_| scope.get("deployment").is_some()).map(|subject| subject.labels.clone());
-            let labels = own.unwrap_or_default().with(&rule.labels).with(scope);
-            Scope { labels: labels.with_label("alertname", rule.name.as_str()), ..Scope::default() }
-        })
+        let own = subject.filter(|_| name.get(DEPLOYMENT).is_some()).map(|subject| subject.labels.clone());
+        own.unwrap_or_default().with(&rule.labels).with(name).with_label("alertname", rule.name.as_str())
     }
 
     fn belongs(&self, subject: &Subject) -> BTreeSet<Labels> {
@@ -167,4 +331,14 @@ impl RuleState {
         }
         scopes
     }
+}
+
+/// The name of a deployment's own scope.
+pub(super) fn own_scope(id: &DeploymentId) -> Labels {
+    [(DEPLOYMENT, id.as_str())].into_iter().collect()
+}
+
+/// The deployment whose own scope goes by that name.
+fn own_name(name: &Labels) -> Option<&str> {
+    name.get(DEPLOYMENT).filter(|_| name.len() == 1)
 }

@@ -1,16 +1,20 @@
 //! A deployment as this half knows it: what it is, and everything that was heard and seen of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::checks::Checks;
-use super::series::{Series, SeriesStore};
+use super::plan::Plan;
+use super::scopes::own_scope;
+use super::series::Series;
 use super::signals::Signals;
+use super::store::SeriesStore;
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::{CheckView, DeploymentView};
-use crate::model::{Deployment, DeploymentId, Facts, Labels, Map, MetricName, Replica, Timestamp};
+use crate::model::{Deployment, DeploymentId, Facts, Labels, Map, MetricName, Replica, RuleName, Timestamp};
 use crate::policy::Policy;
 
 /// One that no policy lists is forgotten after this long without events.
@@ -31,12 +35,16 @@ pub(super) struct Subject {
     /// Nothing came before this because nobody listened.
     pub known_since: Timestamp,
     pub last_event_at: Option<Timestamp>,
+    /// When the last event came in.
+    pub heard_at: Timestamp,
     pub series: SeriesStore,
     pub checks: Checks,
     pub signals: Signals,
     pub observed: Observed,
     /// What judge was last told of its health.
     pub told_health: Option<DeploymentHealth>,
+    /// Rules that are not quiet about it.
+    pub loud: BTreeSet<RuleName>,
 }
 
 /// What its adapter last saw.
@@ -55,6 +63,7 @@ pub(super) struct Observed {
 pub(super) struct SavingSubject<'a> {
     known_since: Timestamp,
     last_event_at: Option<Timestamp>,
+    heard_at: Timestamp,
     series: &'a SeriesStore,
     checks: &'a Checks,
     signals: &'a Signals,
@@ -66,6 +75,7 @@ pub(super) struct SavingSubject<'a> {
 pub(super) struct SavedSubject {
     known_since: Timestamp,
     last_event_at: Option<Timestamp>,
+    heard_at: Timestamp,
     series: SeriesStore,
     checks: Checks,
     signals: Signals,
@@ -78,6 +88,7 @@ impl Subject {
         SavingSubject {
             known_since: self.known_since,
             last_event_at: self.last_event_at,
+            heard_at: self.heard_at,
             series: &self.series,
             checks: &self.checks,
             signals: &self.signals,
@@ -87,8 +98,10 @@ impl Subject {
     }
 
     /// As saved under this very policy.
-    pub fn restored(id: DeploymentId, saved: SavedSubject, policy: &Policy) -> Self {
-        let SavedSubject { known_since, last_event_at, series, checks, signals, observed, told_health } = saved;
+    pub fn restored(id: DeploymentId, saved: SavedSubject, policy: &Policy, plan: &Plan) -> Self {
+        let SavedSubject { known_since, last_event_at, heard_at, mut series, checks, signals, observed, told_health } =
+            saved;
+        series.link(|metric| plan.metric(metric));
         let (listed, labels) = Subject::listing(&id, policy);
         let settings = policy.settings_for(Some(&id));
         Subject {
@@ -98,12 +111,19 @@ impl Subject {
             settings,
             known_since,
             last_event_at,
+            heard_at,
             series,
             checks,
             signals,
             observed,
             told_health,
+            loud: BTreeSet::new(),
         }
+    }
+
+    /// The name of its own scope.
+    pub fn own_scope(&self) -> Labels {
+        own_scope(&self.id)
     }
 
     /// What a policy lists it as, with its labels.
@@ -122,11 +142,13 @@ impl Subject {
             settings: Arc::default(),
             known_since: now,
             last_event_at: None,
+            heard_at: now,
             series: SeriesStore::default(),
             checks: Checks::default(),
             signals: Signals::default(),
             observed: Observed::default(),
             told_health: None,
+            loud: BTreeSet::new(),
         };
         subject.follow(policy, now);
         subject

@@ -2,6 +2,7 @@
 
 mod answers;
 mod questions;
+mod quick;
 mod reloads;
 mod scopes;
 mod time;
@@ -274,7 +275,22 @@ impl Bench {
         let mut out = VecDeque::new();
         self.detect.resumed(at(from), at(to), &mut out);
         self.note(out);
+        if self.detect.next_deadline().is_some_and(|due| due < at(to)) {
+            let mut out = VecDeque::new();
+            self.detect.fire(at(to), &mut out, &mut self.effects);
+            self.note(out);
+        }
         self.until(to);
+    }
+
+    /// Goes on with what was saved.
+    pub fn restore(&mut self) {
+        let bytes = rmp_serde::to_vec_named(&self.detect.saving()).expect("plain data");
+        let saved = rmp_serde::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}"));
+        let policy = self.detect.policy.clone();
+        self.detect = Detect::restored(saved, policy, |_| None).unwrap_or_else(|error| panic!("{error}"));
+        let again = rmp_serde::to_vec_named(&self.detect.saving()).expect("plain data");
+        assert!(bytes == again, "a restored state is another one");
     }
 
     /// What a condition comes to for `shop`, now.

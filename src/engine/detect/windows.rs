@@ -3,7 +3,7 @@
 use super::series::Sample;
 
 /// Sums without losing small values beside large ones (Neumaier): plain addition is wrong after one outlier.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Total {
     sum: f64,
     lost: f64,
@@ -12,10 +12,31 @@ pub(super) struct Total {
 
 impl Total {
     pub fn add(&mut self, value: f64) {
+        self.sum_up(value);
+        self.count += 1;
+    }
+
+    /// What was added once.
+    pub fn take_away(&mut self, value: f64) {
+        self.count -= 1;
+        if self.count == 0 {
+            *self = Total::default();
+        } else {
+            self.sum_up(-value);
+        }
+    }
+
+    /// Both totals together.
+    pub fn join(&mut self, other: Total) {
+        self.sum_up(other.sum);
+        self.sum_up(other.lost);
+        self.count += other.count;
+    }
+
+    fn sum_up(&mut self, value: f64) {
         let next = self.sum + value;
         self.lost += if self.sum.abs() >= value.abs() { (self.sum - next) + value } else { (value - next) + self.sum };
         self.sum = next;
-        self.count += 1;
     }
 
     pub fn sum(&self) -> f64 {

@@ -6,7 +6,7 @@ use super::{NAMED, Reader, number};
 use crate::engine::detect::checks::{CheckState, STALE_AFTER};
 use crate::engine::detect::series::{Sample, Series};
 use crate::engine::detect::subject::Subject;
-use crate::engine::detect::windows::{delta, fold, rate, total};
+use crate::engine::detect::windows::{Total, delta, fold, rate};
 use crate::model::Labels;
 use crate::script::{Func, Read, Reading};
 
@@ -116,22 +116,32 @@ impl<'a> Reader<'a> {
         series.after(edge)
     }
 
+    /// Of all samples of a window; notes what was read.
+    fn total(&self, found: &[Found<'a>], window: Duration) -> Total {
+        let mut all = Total::default();
+        for found in found {
+            drop(self.samples(found.series, window));
+            all.join(found.series.total_after(self.edge(window)));
+        }
+        all
+    }
+
     pub(super) fn window(&self, read: &Read) -> Result<Reading, String> {
         let window = read.window.unwrap_or_default();
         let found = self.series(&read.subject)?;
-        let mut all = found.iter().flat_map(|found| self.samples(found.series, window));
+        let all = found.iter().flat_map(|found| self.samples(found.series, window));
         let summed = |each: Vec<f64>| (!each.is_empty()).then(|| each.iter().sum());
         let answer = match read.func {
             Func::Min => all.map(|sample| sample.value).reduce(f64::min),
             Func::Max => all.map(|sample| sample.value).reduce(f64::max),
-            Func::Avg => total(all).average(),
+            Func::Avg => self.total(&found, window).average(),
             Func::Sum => {
-                let total = total(&mut all);
+                let total = self.total(&found, window);
                 (total.count > 0).then(|| total.sum())
             }
             Func::Rate => summed(found.iter().filter_map(|found| rate(self.samples(found.series, window))).collect()),
             Func::Delta => summed(found.iter().filter_map(|found| delta(self.samples(found.series, window))).collect()),
-            _ => match all.count() {
+            _ => match self.total(&found, window).count {
                 // none is a number only where somebody listened for that long
                 0 => self.watched_for(window).map(|_| 0.0),
                 count => Some(count as f64),

@@ -1,0 +1,120 @@
+//! What detecting costs: the engine alone, on one thread, with all series warm and every window full.
+//!
+//! `cargo bench --bench engine`. Three rules are interested in each event; the others read metrics that nobody sends.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use selfheal::engine::{Engine, Input};
+use selfheal::model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
+use selfheal::policy::{self, SourceFile};
+
+const DEPLOYMENTS: usize = 10_000;
+const METRICS: usize = 10;
+/// One sample of each series so often, in milliseconds of event time.
+const EVERY_MS: usize = 10_000;
+/// Rounds until the windows of five minutes are full, and rounds that are measured.
+const WARM: usize = 32;
+const MEASURED: usize = 20;
+/// Events handed over at once.
+const BATCH: usize = 1_000;
+const START_MS: i64 = 1_795_000_000_000;
+
+struct NoAdapters;
+
+impl AdapterCatalog for NoAdapters {
+    fn kinds(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    fn describe(&self, kind: &str, _options: &Map) -> Result<AdapterSpec, String> {
+        Err(format!("there is no {kind}"))
+    }
+}
+
+/// Three rules for each metric, and more for metrics that do not come up to `rules`.
+fn engine(rules: usize) -> (Engine, Duration) {
+    let mut text = "rules:\n".to_owned();
+    for n in 0..rules {
+        let metric = n / 3;
+        let when = match n % 3 {
+            0 => format!("avg(\"m{metric}\", \"5m\") > 99"),
+            1 => format!("avg(\"m{metric}\", \"5m\") > 60 && last(\"m{metric}\") > 99.5"),
+            _ => format!("sum(\"m{metric}\", \"5m\") > 2900"),
+        };
+        writeln!(text, "  - {{ alert: R{n}, when: '{when}' }}").expect("a text takes it");
+    }
+    let config = "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n";
+    let files = [("selfheal.yaml", config), ("rules/r.yaml", text.as_str())]
+        .map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
+    let began = Instant::now();
+    let policy = match policy::compile(&files, &NoAdapters, &|_| None, &|_| None) {
+        Ok(policy) => Arc::new(policy),
+        Err(mistakes) => panic!("{}", policy::diagnostic::render(&mistakes, false)),
+    };
+    let engine = Engine::new(Timestamp::from_millis(START_MS), policy).0;
+    (engine, began.elapsed())
+}
+
+fn events(round: usize, batch: usize) -> Vec<Event> {
+    (batch * BATCH..(batch + 1) * BATCH)
+        .map(|n| {
+            // neighbours in time are of different deployments
+            let (deployment, metric) = (n % DEPLOYMENTS, n / DEPLOYMENTS);
+            let after = round * EVERY_MS + n * EVERY_MS / (DEPLOYMENTS * METRICS);
+            Event {
+                deployment: format!("web-{deployment}").as_str().into(),
+                time: Timestamp::from_millis(START_MS + i64::try_from(after).expect("it fits")),
+                kind: EventKind::Metric {
+                    name: format!("m{metric}").as_str().into(),
+                    value: ((round * 31 + n * 17) % 1_000) as f64 / 10.0,
+                    labels: Labels::default(),
+                },
+                origin: Origin::External,
+            }
+        })
+        .collect()
+}
+
+fn play(engine: &mut Engine, rounds: std::ops::Range<usize>) -> f64 {
+    let mut handled = Duration::ZERO;
+    let mut count = 0;
+    for round in rounds {
+        for batch in 0..DEPLOYMENTS * METRICS / BATCH {
+            let events = events(round, batch);
+            let now = events.last().map_or(Timestamp::default(), |event| event.time);
+            count += events.len();
+            let mut effects = Vec::new();
+            let began = Instant::now();
+            engine.handle(now, Input::Events(events), &mut effects);
+            handled += began.elapsed();
+        }
+    }
+    count as f64 / handled.as_secs_f64()
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
+}
+
+fn main() {
+    println!("{} series of {DEPLOYMENTS} deployments, a sample each 10 s, windows of 5 min", DEPLOYMENTS * METRICS);
+    for rules in [30, 1_000, 10_000] {
+        let before = resident();
+        let (mut engine, loaded) = engine(rules);
+        let warm = play(&mut engine, 0..WARM);
+        let full = resident() - before;
+        let rate = play(&mut engine, WARM..WARM + MEASURED);
+        let firing = engine.judge().alerts().views().len();
+        println!(
+            "{rules:>6} rules: {rate:>10.0} events/s (while filling {warm:.0}), loaded in {loaded:.1?}, {:.0} bytes a series, \
+             {firing} alerts",
+            full / (DEPLOYMENTS * METRICS) as f64
+        );
+    }
+}

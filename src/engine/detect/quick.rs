@@ -1,0 +1,168 @@
+//! Rules that can be told quiet by arithmetic alone, without asking their scripts.
+//!
+//! Invariant: a rule that is called quiet here is one that nobody has to hear of; whatever else it may be is for its
+//! scripts to say.
+
+use std::time::Duration;
+
+use super::checks::STALE_AFTER;
+use super::plan::MetricIx;
+use super::series::Series;
+use super::subject::Subject;
+use super::windows::{delta, rate};
+use crate::model::{Labels, MetricName, RuleName, Selector, Timestamp};
+use crate::policy::Policy;
+use crate::rule::Rule;
+use crate::script::{Func, Quick, Read};
+
+/// A rule that reads more is asked by its scripts.
+const MAX_READS: usize = 8;
+/// The ways of folding several series, which are all the same for one.
+const FOLDS: [&str; 4] = ["min", "max", "sum", "avg"];
+
+/// What of a metric is read.
+#[derive(Clone, Debug)]
+pub(super) struct Figure {
+    pub metric: MetricName,
+    /// Of the metric in the plan this rule is of.
+    pub number: MetricIx,
+    pub func: Func,
+    /// Zero for the newest value.
+    pub window: Duration,
+}
+
+/// A rule per deployment whose conditions are arithmetic over metrics.
+#[derive(Clone, Debug)]
+pub(super) struct QuickRule {
+    pub name: RuleName,
+    select: Selector,
+    pub figures: Vec<Figure>,
+    value: Option<Program>,
+    whens: Vec<Program>,
+}
+
+#[derive(Clone, Debug)]
+struct Program {
+    quick: Quick,
+    /// For each of its reads the place among the rule's figures.
+    figures: Vec<usize>,
+}
+
+impl QuickRule {
+    /// `None`: this rule has to be asked by its scripts.
+    pub fn of(rule: &Rule, policy: &Policy) -> Option<QuickRule> {
+        if rule.per.len() != 1 || rule.per.first().is_none_or(|label| label != "deployment") {
+            return None;
+        }
+        let mut quick = QuickRule {
+            name: rule.name.clone(),
+            select: rule.select.clone(),
+            figures: Vec::new(),
+            value: None,
+            whens: Vec::new(),
+        };
+        if let Some(value) = &rule.value {
+            quick.value = Some(quick.program(value.quick(&policy.settings)?)?);
+        }
+        for level in &rule.levels {
+            let program = quick.program(level.when.quick(&policy.settings)?)?;
+            quick.whens.push(program);
+        }
+        (quick.figures.len() <= MAX_READS).then_some(quick)
+    }
+
+    fn program(&mut self, quick: Quick) -> Option<Program> {
+        let mut figures = Vec::new();
+        for read in quick.reads() {
+            let figure = figure_of(read)?;
+            let same =
+                |own: &Figure| own.metric == figure.metric && own.func == figure.func && own.window == figure.window;
+            let known = self.figures.iter().position(same);
+            figures.push(known.unwrap_or(self.figures.len()));
+            if known.is_none() {
+                self.figures.push(figure);
+            }
+        }
+        Some(Program { quick, figures })
+    }
+
+    pub fn selects(&self, labels: &Labels) -> bool {
+        self.select.matches(labels)
+    }
+
+    /// Whether none of its levels is true, and none in error, for a deployment about which it said nothing before.
+    pub fn is_quiet(&self, subject: &mut Subject, now: Timestamp) -> bool {
+        let mut known = [None; MAX_READS];
+        for (known, figure) in known.iter_mut().zip(&self.figures) {
+            *known = look(subject, figure, now);
+        }
+        let run = |program: &Program, value: f64| {
+            program.quick.run(value, |index| known.get(*program.figures.get(index)?).copied().flatten())
+        };
+        let value = match &self.value {
+            None => f64::NAN,
+            Some(program) => match run(program, f64::NAN) {
+                Some(value) => value,
+                None => return false,
+            },
+        };
+        self.whens.iter().all(|when| run(when, value).is_some_and(|truth| truth != 1.0))
+    }
+}
+
+fn figure_of(read: &Read) -> Option<Figure> {
+    let is_plain = !read.subject.contains('{') && read.subject.trim() == read.subject;
+    let folds = read.other.as_ref().is_none_or(|how| FOLDS.contains(&how.as_str()));
+    (is_plain && folds).then(|| Figure {
+        metric: MetricName::new(&read.subject),
+        number: MetricIx::MAX,
+        func: read.func,
+        window: read.window.unwrap_or_default(),
+    })
+}
+
+/// The number, NaN where there is none; `None` where that takes more than one series, or more than its samples, to tell.
+fn look(subject: &mut Subject, figure: &Figure, now: Timestamp) -> Option<f64> {
+    let place = subject.series.place_of(figure.number);
+    let metric = place.and_then(|place| subject.series.at_mut(place));
+    let Some(metric) = metric else { return missing(figure.func) };
+    metric.advance(now);
+    match metric.only() {
+        Ok(Some((labels, series))) => told(labels, series, figure, now),
+        Ok(None) => missing(figure.func),
+        Err(_) => None,
+    }
+}
+
+/// That there was none is a number only where somebody listened for so long.
+fn missing(func: Func) -> Option<f64> {
+    (func != Func::Count).then_some(f64::NAN)
+}
+
+fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp) -> Option<f64> {
+    let edge = now - figure.window;
+    let number = match figure.func {
+        Func::Last => {
+            // those of a check are stale when the check is
+            if labels.get("check").is_some() {
+                return None;
+            }
+            series.newest().filter(|newest| newest.at + STALE_AFTER > now).map(|newest| newest.value)
+        }
+        Func::Avg => series.total_after(edge).average(),
+        Func::Sum => {
+            let total = series.total_after(edge);
+            (total.count > 0).then(|| total.sum())
+        }
+        Func::Count => match series.total_after(edge).count {
+            0 => return None,
+            count => Some(count as f64),
+        },
+        Func::Min => series.after(edge).map(|sample| sample.value).reduce(f64::min),
+        Func::Max => series.after(edge).map(|sample| sample.value).reduce(f64::max),
+        Func::Rate => rate(series.after(edge)),
+        Func::Delta => delta(series.after(edge)),
+        _ => return None,
+    };
+    Some(number.filter(|number| number.is_finite()).unwrap_or(f64::NAN))
+}
