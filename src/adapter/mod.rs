@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 
 pub use catalog::Catalog;
 pub use redact::Redactor;
-pub use registry::Adapters;
+pub use registry::{Adapters, Called};
 
 use crate::engine::{Observation, StepCall};
 use crate::model::{AdapterDef, Deployment, Outcome, ResolveSecret, SecretError, Timestamp};

@@ -30,6 +30,18 @@ pub struct Adapters {
     by_kind: BTreeMap<&'static str, Arc<dyn Adapter>>,
 }
 
+/// The end of a call, and what of it was cut for the engine: history keeps that.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Called {
+    pub end: StepEnd,
+    /// The last [`MAX_KEPT`] bytes of a log that was longer.
+    pub long_log: Option<String>,
+    pub long_output: Option<Value>,
+}
+
+/// Of a log so much is kept.
+pub const MAX_KEPT: usize = 64 * 1024;
+
 impl Adapters {
     pub fn new(config: AdaptersConfig) -> Self {
         let context = AdapterContext::new(config);
@@ -47,6 +59,12 @@ impl Adapters {
     /// Tries one verb once. Always ends, at the latest a little after the call's timeout. Dropping the future
     /// cancels as far as that is possible.
     pub fn call(&self, call: StepCall) -> BoxFuture<'static, StepEnd> {
+        let called = self.call_in_full(call);
+        Box::pin(async move { called.await.end })
+    }
+
+    /// As [`Adapters::call`], with what was too long for the engine.
+    pub fn call_in_full(&self, call: StepCall) -> BoxFuture<'static, Called> {
         let adapter = self.by_kind.get(call.adapter.kind.as_str()).cloned();
         let context = self.context.clone();
         Box::pin(async move {
@@ -63,12 +81,16 @@ impl Adapters {
                 }
                 (None, None) => CallEnd { outcome: no_such_kind(&call.adapter), log: String::new() },
             };
-            StepEnd {
-                id,
-                outcome: bounded(context.redactor.outcome(end.outcome)),
-                log: last_bytes(&context.redactor.text(&end.log), Outcome::MAX_OUTPUT),
-                took: began.elapsed(),
-            }
+            let (outcome, log) = (context.redactor.outcome(end.outcome), context.redactor.text(&end.log));
+            let long_output = match &outcome {
+                Outcome::Done { output, .. } => {
+                    Some(output).filter(|output| length(output) > Outcome::MAX_OUTPUT).cloned()
+                }
+                Outcome::Failed { .. } | Outcome::Unknown { .. } => None,
+            };
+            let long_log = (log.len() > Outcome::MAX_OUTPUT).then(|| last_bytes(&log, MAX_KEPT));
+            let log = last_bytes(&log, Outcome::MAX_OUTPUT);
+            Called { end: StepEnd { id, outcome: bounded(outcome), log, took: began.elapsed() }, long_log, long_output }
         })
     }
 
@@ -143,6 +165,14 @@ fn refusal(call: &StepCall, context: &AdapterContext) -> Option<Outcome> {
 
 fn labels_of(deployment: &Deployment) -> Labels {
     deployment.labels.with_label("deployment", deployment.id.as_str())
+}
+
+/// Bytes of an output as text.
+fn length(output: &Value) -> usize {
+    match output {
+        Value::String(text) => text.len(),
+        other => other.to_string().len(),
+    }
 }
 
 /// Cuts the output to what the engine keeps. An output that is no text and too long becomes the beginning of its JSON.

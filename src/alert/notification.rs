@@ -115,6 +115,12 @@ impl Notification {
 
     /// One line for a mail's subject or a chat message's head: status, names, deployments, and what is new.
     /// A pure function of the frozen facts; one line whatever the texts hold.
+    /// Of its alerts and its news.
+    pub fn deployments(&self) -> impl Iterator<Item = &DeploymentId> {
+        let of_alerts = self.alerts.iter().filter_map(|alert| alert.deployment.as_ref());
+        of_alerts.chain(self.news.iter().filter_map(|news| news.deployment.as_ref()))
+    }
+
     pub fn subject(&self) -> String {
         let firing: Vec<&AlertFacts> = self.alerts.iter().filter(|alert| alert.status == AlertStatus::Firing).collect();
         let line = if !firing.is_empty() && self.status == GroupStatus::Firing {

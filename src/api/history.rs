@@ -62,8 +62,13 @@ impl HistoryKind {
         }
     }
 
-    fn has_deployments(self) -> bool {
-        matches!(self, HistoryKind::Alerts | HistoryKind::Runs)
+    /// Whether its rows can be asked for by `deployment`, `rule` or `alert`.
+    fn has(self, filter: &str) -> bool {
+        match self {
+            HistoryKind::Alerts | HistoryKind::Runs => true,
+            HistoryKind::Deliveries => filter != "alert",
+            HistoryKind::Audit | HistoryKind::Policies | HistoryKind::Gaps => false,
+        }
     }
 }
 
@@ -188,8 +193,9 @@ fn fits(query: HistoryQuery) -> Result<HistoryQuery, Problem> {
         return Err(wrong("until", "it is not after `since`"));
     }
     for (name, value) in [("deployment", &query.deployment), ("rule", &query.rule), ("alert", &query.alert)] {
-        if value.is_some() && !query.kind.has_deployments() {
-            return Err(wrong(name, "it is a filter of alerts and runs only"));
+        if value.is_some() && !query.kind.has(name) {
+            let others = if name == "alert" { "alerts and runs" } else { "alerts, runs and deliveries" };
+            return Err(wrong(name, format!("it is a filter of {others} only")));
         }
     }
     if let Some(state) = &query.state {
@@ -256,7 +262,8 @@ mod tests {
             ("limit=many", "limit"),
             ("state=fired", "state"),
             ("kind=audit&state=done", "state"),
-            ("kind=deliveries&deployment=web", "deployment"),
+            ("kind=audit&deployment=web", "deployment"),
+            ("kind=deliveries&alert=00", "alert"),
             ("kind=gaps&alert=00", "alert"),
             ("rule=A&rule=B", "rule"),
             ("page=2", "page"),

@@ -13,8 +13,9 @@ use tokio::sync::{Notify as Signal, mpsc, oneshot};
 use super::driver::Decisions;
 use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
-use crate::adapter::Adapters;
+use crate::adapter::{Adapters, Called};
 use crate::api::model::ReadModel;
+use crate::engine::view::Change;
 use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
 use crate::model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
 use crate::notify::Notify;
@@ -64,6 +65,8 @@ impl Releaser {
             }
         }
         if is_whole {
+            let (audit, changes) = changes.into_iter().partition(|change| matches!(change, Change::Audit(_)));
+            self.history.take(sequence, at, audit);
             self.history.take_whole(sequence, at, changes);
         } else {
             self.history.take(sequence, at, changes);
@@ -82,6 +85,8 @@ pub struct Edges {
     pub probes_ended: mpsc::UnboundedSender<Input>,
     pub observers: Observers,
     pub under_way: Arc<UnderWay>,
+    /// Takes what is too long for the engine.
+    pub history: Arc<History>,
 }
 
 impl Edges {
@@ -148,16 +153,25 @@ impl Edges {
         under_way.steps.fetch_add(1, Ordering::SeqCst);
         let adapters = self.adapters.clone();
         // a task of its own, so that a panic in an adapter is an outcome and not a lost step
-        let task = tokio::spawn(async move { adapters.call(call).await });
+        let history = self.history.clone();
+        let task = tokio::spawn(async move { adapters.call_in_full(call).await });
         let abort = task.abort_handle();
         tokio::spawn(async move {
             let end = tokio::select! {
-                end = task => end.unwrap_or_else(|error| StepEnd {
-                    id: id.clone(),
-                    outcome: Outcome::unknown(format!("the adapter failed: {error}")),
-                    log: String::new(),
-                    took: Duration::ZERO,
-                }),
+                called = task => match called {
+                    Ok(Called { end, long_log, long_output }) => {
+                        if long_log.is_some() || long_output.is_some() {
+                            history.take_output(&end.id, long_log, long_output);
+                        }
+                        end
+                    }
+                    Err(error) => StepEnd {
+                        id: id.clone(),
+                        outcome: Outcome::unknown(format!("the adapter failed: {error}")),
+                        log: String::new(),
+                        took: Duration::ZERO,
+                    },
+                },
                 () = cancel.notified() => {
                     abort.abort();
                     StepEnd { id: id.clone(), outcome: Outcome::unknown("cancelled"), log: String::new(), took: Duration::ZERO }

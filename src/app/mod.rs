@@ -212,6 +212,7 @@ impl Running {
                 probes_ended,
                 observers: Observers::new(adapters, inbox.clone()),
                 under_way: under_way.clone(),
+                history: history.clone(),
             }
             .run(effects),
         );

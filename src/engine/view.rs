@@ -141,6 +141,9 @@ pub struct DeliveryView {
     /// `email` or `webhook`
     pub notifier: SmolStr,
     pub subject: String,
+    /// What it is about, each once.
+    pub deployments: Vec<DeploymentId>,
+    pub rules: Vec<String>,
     /// `pending delivered undelivered`, or `merged`: its words went out with a later one.
     pub state: SmolStr,
     pub attempts: u32,

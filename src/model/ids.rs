@@ -87,6 +87,13 @@ impl StepAttemptId {
     pub fn of(run: &RunId, step: &str, attempt: u32) -> Self {
         StepAttemptId(format_smolstr!("{run}/{step}/{attempt}"))
     }
+
+    /// Run, step and attempt.
+    pub fn parts(&self) -> Option<(&str, &str, &str)> {
+        let mut parts = self.as_str().rsplitn(3, '/');
+        let (attempt, step) = (parts.next()?, parts.next()?);
+        Some((parts.next()?, step, attempt))
+    }
 }
 
 /// What an alert is, whatever its state: its rule and its scope labels. Severity and texts are no part of it.

@@ -198,6 +198,20 @@ async fn a_call_is_one_document_in_and_one_out() {
 }
 
 #[tokio::test]
+async fn what_the_engine_does_not_take_of_a_long_log_and_answer_is_kept_beside() {
+    let world = World::new(
+        "for n in $(seq 1 2000); do echo \"line $n of the log\" >&2; done; printf '{\"outcome\":\"done\",\"output\":\"%s\"}' \"$(head -c 9000 /dev/zero | tr '\\0' o)\"",
+    );
+    let called = world.adapters.call_in_full(world.step("restart", json!({}))).await;
+    let Outcome::Done { output, .. } = &called.end.outcome else { panic!("{:?}", called.end.outcome) };
+    assert_eq!(output.as_str().map(str::len), Some(Outcome::MAX_OUTPUT));
+    assert_eq!(called.long_output.as_ref().and_then(serde_json::Value::as_str).map(str::len), Some(9_000));
+    assert!(called.end.log.len() <= Outcome::MAX_OUTPUT && called.end.log.contains("line 2000 of the log"));
+    let long = called.long_log.unwrap_or_default();
+    assert!(long.contains("line 1 of the log") && long.contains("line 2000 of the log"), "{} bytes", long.len());
+}
+
+#[tokio::test]
 async fn a_message_alone_is_the_output() {
     let world = World::new(r#"echo '{"outcome":"done","message":"restarted"}'; exit 3"#);
     assert_eq!(world.restart().await.outcome, Outcome::done("restarted"), "the document counts, not the exit code");

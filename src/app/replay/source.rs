@@ -79,8 +79,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
 /// The deployment and the step of `<deployment>-<nth>/<step>/<attempt>`. A step mostly goes by its verb's name; where it
 /// does not, the call is answered as one that was never made.
 fn called(id: &StepAttemptId) -> Option<(crate::model::DeploymentId, crate::model::Verb)> {
-    let mut parts = id.as_str().rsplitn(3, '/');
-    let (_, step, run) = (parts.next()?, parts.next()?, parts.next()?);
+    let (run, step, _) = id.parts()?;
     let (deployment, _) = run.rsplit_once('-')?;
     Some((deployment.into(), step.into()))
 }

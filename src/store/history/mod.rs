@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::engine::view::Change;
-use crate::model::Timestamp;
+use crate::model::{StepAttemptId, Timestamp, Value};
 use gap::{Gap, Why};
 pub use query::{DEFAULT_LIMIT, Kind, MAX_LIMIT, Page, Query, ReadError};
 use queue::{Item, Queue};
@@ -122,6 +122,11 @@ impl History {
     /// they are dropped and a gap is noted. A batch that is in the file already is left out.
     pub fn take(&self, sequence: u64, at: Timestamp, changes: Vec<Change>) {
         self.put(sequence, at, changes, false);
+    }
+
+    /// Takes over what an attempt of a step wrote where that is too long for the engine. It is shown with its run.
+    pub fn take_output(&self, step: &StepAttemptId, log: Option<String>, output: Option<Value>) {
+        self.queue.put(Item::Output { step: step.clone(), log, output });
     }
 
     /// Takes over everything that is shown anew after a recovery, as of batch `sequence`, whether that batch is in the

@@ -8,10 +8,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::{Gap, Shared, Why};
 use crate::engine::view::Change;
-use crate::model::Timestamp;
+use crate::model::{StepAttemptId, Timestamp, Value};
 
 /// Changes that may wait: some seconds of the writer's work, and some tens of MB at most when they are large.
 pub(super) const MAX_WAITING: usize = 20_000;
+/// Changes that a long output counts for.
+const OUTPUT_WEIGHT: usize = 100;
 /// Items written in one transaction: enough to spread its cost, few enough that a failed one loses little.
 const MAX_TOGETHER: usize = 256;
 
@@ -22,6 +24,12 @@ pub(super) enum Item {
         changes: Vec<Change>,
         /// Everything there is, not only what changed.
         whole: bool,
+    },
+    /// What a step's attempt wrote, where it is too long for the engine.
+    Output {
+        step: StepAttemptId,
+        log: Option<String>,
+        output: Option<Value>,
     },
     Gap(Gap),
     /// A reader met something that should not be there.
@@ -78,6 +86,14 @@ impl Queue {
                 waiting.items.push_back(Item::Gap(gap));
             }
         }
+        if matches!(item, Item::Output { .. }) {
+            // a large one counts for the many changes it is as large as
+            if waiting.changes + OUTPUT_WEIGHT > MAX_WAITING {
+                self.shared.dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                return;
+            }
+            waiting.changes += OUTPUT_WEIGHT;
+        }
         waiting.items.push_back(item);
         self.moved.notify_one();
     }
@@ -103,9 +119,11 @@ impl Queue {
         let count = waiting.items.len().min(MAX_TOGETHER);
         let items: Vec<Item> = waiting.items.drain(..count).collect();
         for item in &items {
-            if let Item::Batch { changes, .. } = item {
-                waiting.changes -= changes.len();
-            }
+            waiting.changes -= match item {
+                Item::Batch { changes, .. } => changes.len(),
+                Item::Output { .. } => OUTPUT_WEIGHT,
+                Item::Gap(_) | Item::Suspect | Item::Flush(_) => 0,
+            };
         }
         Popped::Items(items)
     }

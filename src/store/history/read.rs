@@ -134,7 +134,7 @@ fn filters(query: &Query) -> Option<(String, Values)> {
     };
     let columns: &[&str] = match query.kind {
         Kind::Alerts | Kind::Runs => &["deployment", "rule", "state", "alert"],
-        Kind::Deliveries => &["state"],
+        Kind::Deliveries => &["deployment", "rule", "state"],
         Kind::Audit | Kind::Policies | Kind::Gaps => &[],
     };
     for (name, wanted) in
@@ -144,7 +144,14 @@ fn filters(query: &Query) -> Option<(String, Values)> {
         if !columns.contains(&name) {
             return None;
         }
-        filters.push(format!("{} = ?", if name == "alert" { alert } else { name }));
+        filters.push(match (query.kind, name) {
+            // a message is about several
+            (Kind::Deliveries, "deployment" | "rule") => {
+                format!("EXISTS (SELECT 1 FROM json_each(view, '$.{name}s') WHERE json_each.value = ?)")
+            }
+            (_, "alert") => format!("{alert} = ?"),
+            _ => format!("{name} = ?"),
+        });
         values.push(Box::new(wanted.clone()));
     }
     Some((filters.join(" AND "), values))
@@ -166,8 +173,23 @@ fn add_transitions(picture: &Transaction<'_>, alert: i64, document: &mut Value) 
 fn add_steps(picture: &Transaction<'_>, run: i64, document: &mut Value) -> rusqlite::Result<usize> {
     let mut statement = picture.prepare_cached("SELECT view FROM steps WHERE run = ?1 ORDER BY nth")?;
     let steps: Vec<String> = statement.query_map([run], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-    document["steps"] = steps.iter().map(|text| parsed(text)).collect();
-    Ok(steps.iter().map(String::len).sum())
+    let mut length = steps.iter().map(String::len).sum();
+    let mut steps: Vec<Value> = steps.iter().map(|text| parsed(text)).collect();
+    let mut statement = picture.prepare_cached("SELECT step, log, output FROM outputs WHERE run = ?1")?;
+    let mut outputs = statement.query([run])?;
+    while let Some(row) = outputs.next()? {
+        let (id, log, output): (String, Option<String>, Option<String>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let Some(step) = steps.iter_mut().find(|step| step["id"] == id.as_str()) else { continue };
+        length += log.as_ref().map_or(0, String::len) + output.as_ref().map_or(0, String::len);
+        if let Some(log) = log {
+            step["log"] = json!(log);
+        }
+        if let Some(output) = output {
+            step["output"] = parsed(&output);
+        }
+    }
+    document["steps"] = json!(steps);
+    Ok(length)
 }
 
 /// Where a walk through pages stands. Rows only ever come in above it, so that nothing is missed or seen twice.

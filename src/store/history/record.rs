@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::gap::Gap;
 use super::reason::Standing;
 use crate::engine::view::{AlertView, AuditEntry, Change, DeliveryView, EngineView, RunView, StepView};
-use crate::model::Timestamp;
+use crate::model::{StepAttemptId, Timestamp};
 
 /// Transitions kept of one episode, the newest: one that flaps for days must not fill the file.
 pub(super) const MAX_TRANSITIONS: i64 = 1_000;
@@ -230,6 +230,18 @@ impl<'a> Recorder<'a> {
                  outcome = excluded.outcome, view = excluded.view WHERE view <> excluded.view",
             )?
             .execute(params![run, nth, step.id, step.action, step.outcome.as_str(), document(step).to_string()])?;
+        Ok(())
+    }
+
+    /// What an attempt wrote, in full; of several attempts of a step the last one's stays.
+    pub fn output(&self, step: &StepAttemptId, log: Option<&str>, output: Option<&Value>) -> rusqlite::Result<()> {
+        let Some((run, step, _)) = step.parts() else { return Ok(()) };
+        self.file
+            .prepare_cached(
+                "INSERT OR REPLACE INTO outputs (run, step, log, output) \
+                 SELECT max(row), ?2, ?3, ?4 FROM runs WHERE id = ?1 HAVING max(row) IS NOT NULL",
+            )?
+            .execute(params![run, step, log, output.map(Value::to_string)])?;
         Ok(())
     }
 

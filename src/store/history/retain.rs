@@ -80,13 +80,13 @@ fn delete(file: &Transaction<'_>, table: &str, at_most: i64, before: i64) -> rus
         .query_map(params![before, at_most], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     let parts = match table {
-        "alerts" => Some("DELETE FROM transitions WHERE alert = ?1"),
-        "runs" => Some("DELETE FROM steps WHERE run = ?1"),
-        _ => None,
+        "alerts" => &["DELETE FROM transitions WHERE alert = ?1"][..],
+        "runs" => &["DELETE FROM steps WHERE run = ?1", "DELETE FROM outputs WHERE run = ?1"],
+        _ => &[],
     };
     for row in &rows {
-        if let Some(parts) = parts {
-            file.prepare_cached(parts)?.execute([row])?;
+        for part in parts {
+            file.prepare_cached(part)?.execute([row])?;
         }
         file.prepare_cached(&format!("DELETE FROM {table} WHERE row = ?1"))?.execute([row])?;
     }

@@ -170,7 +170,7 @@ impl Writer {
 
     /// All of the items in one transaction. The error is `None` while there is no file.
     fn commit(&mut self, items: &[Item]) -> Result<(), Option<rusqlite::Error>> {
-        let writes = |item: &Item| matches!(item, Item::Batch { .. } | Item::Gap(_));
+        let writes = |item: &Item| matches!(item, Item::Batch { .. } | Item::Output { .. } | Item::Gap(_));
         if self.gap.is_none() && !self.state_lost && !items.iter().any(writes) {
             return Ok(());
         }
@@ -197,6 +197,9 @@ impl Writer {
                         if *whole {
                             recorder.lose_unmet()?;
                         }
+                    }
+                    Item::Output { step, log, output } => {
+                        Recorder::new(&transaction, now).output(step, log.as_deref(), output.as_ref())?;
                     }
                     Item::Gap(gap) => Recorder::new(&transaction, now).gap(gap)?,
                     Item::Suspect | Item::Flush(_) => {}
@@ -226,6 +229,9 @@ impl Writer {
                     self.shared.dropped.fetch_add(changes.len() as u64, Ordering::Relaxed);
                     let gap = Gap::dropped(*at, Why::WriteFailed(why.clone()), changes.len());
                     Gap::join(&mut self.gap, gap);
+                }
+                Item::Output { .. } => {
+                    self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 }
                 Item::Gap(gap) => Gap::join(&mut self.gap, gap.clone()),
                 Item::Suspect | Item::Flush(_) => {}

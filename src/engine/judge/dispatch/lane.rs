@@ -3,7 +3,7 @@
 //!
 //! Invariant: what enters a lane ends exactly once, as delivered or as undelivered with a reason.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -329,6 +329,8 @@ impl Parcel {
             receiver: key.group.receiver.clone(),
             notifier: SmolStr::new(kind),
             subject: self.notification.subject(),
+            deployments: about(self.notification.deployments()),
+            rules: about(self.notification.alerts.iter().map(|alert| &alert.alert)),
             state: SmolStr::new_static(state),
             attempts: self.attempts,
             error,
@@ -336,6 +338,12 @@ impl Parcel {
             ended_at: end.map(|_| turn.now),
         })));
     }
+}
+
+/// Each once, in order of first mention.
+fn about<'a, T: Ord + Clone + 'a>(named: impl Iterator<Item = &'a T>) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    named.filter(|one| seen.insert(*one)).cloned().collect()
 }
 
 /// A receiver's notifiers with their names: its kind and which of that kind it is.

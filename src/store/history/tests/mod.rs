@@ -7,7 +7,7 @@ mod moves;
 
 use std::path::PathBuf;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Found, History, Kind, Limits, Page, Query, Start};
@@ -162,6 +162,8 @@ fn delivery(id: &str, state: &str, attempts: u32) -> Change {
         receiver: "oncall".into(),
         notifier: "email".into(),
         subject: "[FIRING] HighCpu".to_owned(),
+        deployments: vec!["web".into(), "db".into()],
+        rules: vec!["HighCpu".to_owned()],
         state: state.into(),
         attempts,
         error: (state != "delivered" && attempts > 0).then(|| "connection refused".to_owned()),

@@ -200,3 +200,38 @@ fn an_older_state_that_is_taken_up_again_goes_on_in_its_rows() {
     let runs = bench.rows(Kind::Runs);
     assert_eq!((runs.len(), &runs[0]["state"]), (1, &"running".into()), "{runs:#?}");
 }
+
+#[test]
+fn what_is_too_long_for_the_engine_is_shown_with_its_step() {
+    let mut bench = Bench::new();
+    let mut view = run("web-1", "running", 1);
+    view.steps = vec![step("look", "running"), step("fix", "running")];
+    bench.take(1, vec![show_run(&view)]);
+    let long = "x".repeat(20_000);
+    let id = |text: &str| crate::model::StepAttemptId::new(text);
+    bench.history.take_output(&id("web-1/look/1"), Some("first try".to_owned()), None);
+    bench.history.take_output(&id("web-1/look/2"), Some(long.clone()), Some(json!({ "pods": [1, 2] })));
+    bench.history.take_output(&id("nobody-1/look/1"), Some(long.clone()), None);
+    view.steps = vec![step("look", "done"), step("fix", "running")];
+    bench.take(2, vec![show_run(&view)]);
+    let rows = bench.rows(Kind::Runs);
+    let steps = &rows[0]["steps"];
+    assert_eq!((&steps[0]["log"], &steps[0]["output"]["pods"][1]), (&json!(long), &json!(2)));
+    assert_eq!((&steps[0]["outcome"], &steps[1]["log"]), (&json!("done"), &json!("stopping\nstarting")));
+}
+
+#[test]
+fn deliveries_are_found_by_what_they_are_about() {
+    let mut bench = Bench::new();
+    bench.take(1, vec![delivery("0/oncall/email-1/1", "delivered", 1)]);
+    let found = |deployment: Option<&str>, rule: Option<&str>| {
+        let asked = Query {
+            deployment: deployment.map(str::to_owned),
+            rule: rule.map(str::to_owned),
+            ..Query::of(Kind::Deliveries)
+        };
+        bench.page(&asked).rows.len()
+    };
+    assert_eq!((found(Some("db"), None), found(Some("web"), Some("HighCpu"))), (1, 1));
+    assert_eq!((found(Some("d"), None), found(None, Some("LowDisk"))), (0, 0));
+}
