@@ -1,7 +1,7 @@
 //! Real crashes: the binary under load from another process, killed at random moments, and afterwards every
 //! acknowledged event and every notification accounted for.
 //!
-//! `SELFHEAL_KILLS` says how often it is killed.
+//! `SELFHEAL_KILLS` says how often it is killed; `SELFHEAL_OTHER` names another build, which runs every second life.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -102,8 +102,14 @@ fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn start(dir: &Path) -> Owned {
-    let mut child = Command::new(SELFHEAL)
+/// The program of one life: with `SELFHEAL_OTHER` every second one is another build, up and down again.
+fn build(life: u64) -> String {
+    let other = std::env::var("SELFHEAL_OTHER").ok().filter(|_| life % 2 == 1);
+    other.unwrap_or_else(|| SELFHEAL.to_owned())
+}
+
+fn start(dir: &Path, life: u64) -> Owned {
+    let mut child = Command::new(build(life))
         .args(["run", "--log", "json", "--policy"])
         .arg(dir)
         .stderr(Stdio::piped())
@@ -230,7 +236,7 @@ async fn nothing_acknowledged_and_no_notification_is_lost_by_kills() {
     std::fs::write(dir.path().join("rules/broken.yaml"), RULES).expect("written");
 
     let mut moments = Moments(1);
-    let mut engine = start(dir.path());
+    let mut engine = start(dir.path(), 0);
     let mut load = start_load(dir.path(), port);
     for number in 0..kills {
         let life = SHORTEST_LIFE_MS + moments.next(LONGEST_LIFE_MS - SHORTEST_LIFE_MS);
@@ -240,7 +246,7 @@ async fn nothing_acknowledged_and_no_notification_is_lost_by_kills() {
         } else {
             engine.kill();
         }
-        engine = start(dir.path());
+        engine = start(dir.path(), number + 1);
     }
     let acknowledged = notes(dir.path()).len();
     until("more load after the last kill", async || (notes(dir.path()).len() > acknowledged + 10).then_some(())).await;
