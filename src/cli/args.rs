@@ -347,10 +347,10 @@ pub struct HistoryArgs {
     /// What began before then
     #[arg(long, value_name = "WHEN", value_parser = when)]
     pub until: Option<When>,
-    /// Only of this deployment (alerts, runs)
+    /// Only of this deployment (alerts, runs, deliveries)
     #[arg(long)]
     pub deployment: Option<String>,
-    /// Only of this rule (alerts, runs)
+    /// Only of this rule (alerts, runs, deliveries)
     #[arg(long)]
     pub rule: Option<String>,
     /// An alert's state, a run's verdict, a delivery's state

@@ -108,6 +108,19 @@ struct Dirty {
     all_watches: bool,
 }
 
+impl Dirty {
+    /// Keeps the memory for what comes next.
+    fn clear(&mut self) {
+        let Dirty { quick, scopes, anew, touched, watches, all_watches } = self;
+        quick.clear();
+        scopes.clear();
+        anew.clear();
+        touched.clear();
+        watches.clear();
+        *all_watches = false;
+    }
+}
+
 impl Detect {
     pub fn new(start: Timestamp, policy: Arc<Policy>) -> Self {
         Detect {
@@ -156,7 +169,7 @@ impl Detect {
         while let Some((due, (number, place))) = self.wheel.pop_due(at) {
             self.time_changed(at, due, (number, place), &mut dirty);
         }
-        self.settle(at, dirty, Because::Time, out);
+        self.settle(at, &mut dirty, Because::Time, out);
     }
 
     /// Reads what [`Detect::fire`] is about to read up to `now`, all of it at once: one after the other each would wait for
@@ -218,7 +231,7 @@ impl Detect {
             let is_last = events.peek().is_none_or(|next| !same(next));
             self.take(now, event, found.next().flatten(), &mut dirty, out);
             if is_last {
-                self.settle_dirty(now, &mut dirty, Because::News, out);
+                self.settle(now, &mut dirty, Because::News, out);
             }
         }
     }
@@ -235,7 +248,7 @@ impl Detect {
         let mut dirty = Dirty::default();
         self.take_observation(now, deployment, observation, &mut dirty, out);
         self.send_desired(effects);
-        self.settle(now, dirty, Because::News, out);
+        self.settle(now, &mut dirty, Because::News, out);
     }
 
     pub fn replace_policy(
@@ -246,9 +259,9 @@ impl Detect {
         effects: &mut Vec<Effect>,
     ) {
         self.now = self.now.max(now);
-        let dirty = self.follow(now, policy, out, effects);
+        let mut dirty = self.follow(now, policy, out, effects);
         self.send_desired(effects);
-        self.settle(now, dirty, Because::News, out);
+        self.settle(now, &mut dirty, Because::News, out);
     }
 
     /// Nothing was watched between the two: no age counts it, and silence begins anew at `to`.
@@ -256,15 +269,15 @@ impl Detect {
         self.now = self.now.max(to);
         self.world.gap(from, to);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
-        // quick rules read no ages: what left their windows meanwhile is noticed when that was due
-        let quick: BTreeSet<&RuleName> = self.world.plan.quick.iter().map(|rule| &rule.name).collect();
-        for (rule, state) in self.rules.iter().filter(|(rule, _)| !quick.contains(rule)) {
-            dirty.scopes.extend(state.names(&self.subjects).into_iter().map(|scope| (rule.clone(), scope)));
+        for (rule, state) in &self.rules {
+            // quick rules read no ages: what left their windows meanwhile is noticed because it was due
+            let scopes: Vec<Labels> = match self.world.plan.quick_of(rule) {
+                Some(_) => state.kept().into_iter().map(|(scope, _)| scope).collect(),
+                None => state.names(&self.subjects),
+            };
+            dirty.scopes.extend(scopes.into_iter().map(|scope| (rule.clone(), scope)));
         }
-        for (rule, state) in self.rules.iter().filter(|(rule, _)| quick.contains(rule)) {
-            dirty.scopes.extend(state.kept().into_iter().map(|(scope, _)| (rule.clone(), scope)));
-        }
-        self.settle(to, dirty, Because::News, out);
+        self.settle(to, &mut dirty, Because::News, out);
     }
 
     /// Events say when by the wall clock, which is so far ahead of the engine's time now.
@@ -310,26 +323,13 @@ impl Detect {
         })
     }
 
-    /// Asks again what has to be, rules first, in order of name and scope.
-    fn settle(&mut self, now: Timestamp, mut dirty: Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
-        self.settle_dirty(now, &mut dirty, because, out);
-    }
-
-    /// As [`Detect::settle`], and leaves `dirty` empty for the next.
-    fn settle_dirty(&mut self, now: Timestamp, dirty: &mut Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
+    /// Asks again what has to be, rules first, in order of name and scope. Leaves `dirty` empty for the next.
+    fn settle(&mut self, now: Timestamp, dirty: &mut Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
         self.sift(now, dirty);
-        let Dirty { scopes, anew, .. } = dirty;
-        for key in scopes.union(anew) {
+        for key in dirty.scopes.union(&dirty.anew) {
             let (rule, scope) = key;
-            self.evaluate(now, rule, scope, because, anew.contains(key), out);
+            self.evaluate(now, rule, scope, because, dirty.anew.contains(key), out);
         }
-        scopes.clear();
-        anew.clear();
-        if self.watches.is_empty() {
-            dirty.touched.clear();
-            return;
-        }
-        let dirty = std::mem::take(dirty);
         let concerned = |(id, watching): (&WatchId, &Watching)| {
             let touched = dirty.touched.iter().any(|deployment| self.concerns(watching, deployment));
             (dirty.all_watches || touched || dirty.watches.contains(id)).then(|| id.clone())
@@ -338,6 +338,7 @@ impl Detect {
         for id in concerned {
             self.look(now, &id, out);
         }
+        dirty.clear();
     }
 
     fn count_firing(&mut self, now: Timestamp, key: &AlertKey, firing: bool, out: &mut VecDeque<ToJudge>) {
@@ -358,7 +359,7 @@ impl Detect {
             };
             dirty.scopes.extend(concerned.into_iter().map(|scope| (rule.clone(), scope)));
         }
-        self.settle(now, dirty, Because::News, out);
+        self.settle(now, &mut dirty, Because::News, out);
     }
 
     /// Of the quick rules found, those that are not certainly as quiet as before are asked by their scripts.
