@@ -139,7 +139,7 @@ impl Running {
         let data_dir = data_dir(&policy_dir, options.data_dir.as_deref(), said)?;
         let lock = lock_data_dir(&data_dir)?;
         let store = Store::at(&data_dir);
-        let Opened { snapshots, policies } = store.open()?;
+        let Opened { mut snapshots, policies } = store.open()?;
         let mut shelf = Shelf::new(policies, &data_dir);
         let last_sequence = store.last_sequence()?;
         let folder = loaded.map(|Recorded { policy, record, answers }| (Arc::new(policy), record, answers));
@@ -152,6 +152,7 @@ impl Running {
         // what a broken folder says of it is not known; what is kept until the next start is not lost
         let keep = folder.as_ref().map(|policy| policy.storage).unwrap_or_default();
         let history = Arc::new(history::open(&data_dir, keep.history, clock.now(), last_sequence));
+        snapshots.prefer_up_to(history.written());
         let memory = Memory { store: store.clone(), snapshots, shelf: shelf.clone(), history: history.clone() };
 
         // it answers as soon as it knows where; what it knew before is read next, or first where the folder is broken

@@ -41,7 +41,15 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// The next older one.
+    /// Tries those up to a sequence before newer ones: history ends there, and only what is folded reaches it.
+    pub fn prefer_up_to(&mut self, sequence: u64) {
+        let (newer, older): (Vec<u64>, Vec<u64>) = self.sequences.iter().partition(|own| **own > sequence);
+        if !older.is_empty() {
+            self.sequences = newer.into_iter().chain(older).collect();
+        }
+    }
+
+    /// The next one to try.
     pub fn next(&mut self, notes: &mut Vec<String>) -> Option<Snapshot> {
         while let Some(sequence) = self.sequences.pop() {
             match self.files.read(sequence) {
@@ -232,5 +240,26 @@ impl Iterator for Tail {
         let next = self.read().transpose();
         self.is_over = !matches!(next, Some(Ok(_)));
         next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In the order they are tried.
+    fn tried(sequences: &[u64], written: u64) -> Vec<u64> {
+        let files = Snapshots::of(PathBuf::from("nowhere"));
+        let mut candidates = Candidates { files, sequences: sequences.to_vec() };
+        candidates.prefer_up_to(written);
+        candidates.sequences.into_iter().rev().collect()
+    }
+
+    #[test]
+    fn a_history_that_is_behind_gets_what_it_missed_from_an_older_snapshot() {
+        assert_eq!(tried(&[5, 9], 9), [9, 5]);
+        assert_eq!(tried(&[5, 9], 7), [5, 9], "the newer one is still there if the older is damaged");
+        assert_eq!(tried(&[5, 9], 3), [9, 5], "no snapshot is old enough");
+        assert_eq!(tried(&[], 3), [0_u64; 0]);
     }
 }

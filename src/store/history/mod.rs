@@ -98,6 +98,8 @@ struct Shared {
     dropped: AtomicU64,
     /// Raised whenever another file lies at the path, so that the reader opens it.
     generation: AtomicU64,
+    /// The newest batch in the file.
+    written: AtomicU64,
 }
 
 impl History {
@@ -162,6 +164,11 @@ impl History {
     /// Changes that came in since the start and are not in the file.
     pub fn dropped(&self) -> u64 {
         self.queue.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// The newest batch that is in the file.
+    pub fn written(&self) -> u64 {
+        self.queue.shared.written.load(Ordering::Relaxed)
     }
 
     /// Returns when all that was taken until now is written or given up.

@@ -100,6 +100,7 @@ impl Writer {
         };
         // after another file it may be behind what was taken
         self.high_water = self.high_water.max(high_water);
+        self.shared.written.store(self.high_water, Ordering::Relaxed);
         Ok(found)
     }
 
@@ -211,6 +212,7 @@ impl Writer {
         };
         write().map_err(Some)?;
         self.high_water = high_water;
+        self.shared.written.store(high_water, Ordering::Relaxed);
         (self.gap, self.state_lost) = (None, false);
         if std::mem::take(&mut self.fails) {
             tracing::info!("history is written again");
