@@ -19,14 +19,27 @@ pub enum Func {
     Max,
     Sum,
     Count,
+    Stddev,
+    P50,
+    P90,
+    P95,
+    P99,
     Rate,
+    Increase,
     Delta,
+    Changes,
+    Slope,
+    Zscore,
+    First,
     Status,
     Healthy,
     Unhealthy,
     Failures,
     Successes,
+    Reason,
+    Latency,
     SuccessRate,
+    Flaps,
     Signal,
     SignalAge,
     SignalField,
@@ -35,6 +48,66 @@ pub enum Func {
     Fact,
     Firing,
     Deployments,
+}
+
+/// What the subject of a function names, and so what can change its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A metric, or a selector.
+    Metric,
+    /// A check's newest verdicts.
+    Check,
+    /// A check's verdicts over a window, which are series.
+    CheckSeries,
+    Signal,
+    /// A label, or the scope as a whole: they change only with the scope itself.
+    Scope,
+    Fact,
+    Rule,
+}
+
+impl Func {
+    pub fn about(self) -> About {
+        match self {
+            Func::Last
+            | Func::Age
+            | Func::Absent
+            | Func::Avg
+            | Func::Min
+            | Func::Max
+            | Func::Sum
+            | Func::Count
+            | Func::Stddev
+            | Func::P50
+            | Func::P90
+            | Func::P95
+            | Func::P99
+            | Func::Rate
+            | Func::Increase
+            | Func::Delta
+            | Func::Changes
+            | Func::Slope
+            | Func::Zscore
+            | Func::First => About::Metric,
+            Func::Status
+            | Func::Healthy
+            | Func::Unhealthy
+            | Func::Failures
+            | Func::Successes
+            | Func::Reason
+            | Func::Latency => About::Check,
+            Func::SuccessRate | Func::Flaps => About::CheckSeries,
+            Func::Signal | Func::SignalAge | Func::SignalField | Func::Open => About::Signal,
+            Func::Label | Func::Deployments => About::Scope,
+            Func::Fact => About::Fact,
+            Func::Firing => About::Rule,
+        }
+    }
+
+    /// Whether it gives a number out of a metric's samples in a window.
+    pub fn is_of_a_window(self) -> bool {
+        self.about() == About::Metric && !matches!(self, Func::Last | Func::Age | Func::Absent)
+    }
 }
 
 /// One call: what a condition asks. Found in the syntax tree where its arguments are constants, else at run time.

@@ -58,7 +58,7 @@ const SIGNAL: Option<&str> = Some("signal");
 
 /// Every function that asks [`Evidence`](super::Evidence).
 #[rustfmt::skip]
-pub(super) static SIGNATURES: [Signature; 24] = [
+pub(super) static SIGNATURES: [Signature; 37] = [
     signature("last", Func::Last, METRIC, Second::Fold, Gives::Number, "last(\"cpu_percent\") or last(\"cpu_percent\", \"max\")"),
     signature("age", Func::Age, METRIC, Second::Fold, Gives::Number, "age(\"cpu_percent\") or age(\"cpu_percent\", \"max\")"),
     signature("absent", Func::Absent, METRIC, Second::Window, Gives::Bool, "absent(\"cpu_percent\", \"5m\")"),
@@ -68,12 +68,25 @@ pub(super) static SIGNATURES: [Signature; 24] = [
     signature("sum", Func::Sum, METRIC, Second::Window, Gives::Number, "sum(\"jobs_failed\", \"5m\")"),
     signature("count", Func::Count, METRIC, Second::Window, Gives::Number, "count(\"cpu_percent\", \"5m\")"),
     signature("rate", Func::Rate, METRIC, Second::Window, Gives::Number, "rate(\"requests_total\", \"5m\")"),
+    signature("stddev", Func::Stddev, METRIC, Second::Window, Gives::Number, "stddev(\"latency_ms\", \"10m\")"),
+    signature("p50", Func::P50, METRIC, Second::Window, Gives::Number, "p50(\"latency_ms\", \"10m\")"),
+    signature("p90", Func::P90, METRIC, Second::Window, Gives::Number, "p90(\"latency_ms\", \"10m\")"),
+    signature("p95", Func::P95, METRIC, Second::Window, Gives::Number, "p95(\"latency_ms\", \"10m\")"),
+    signature("p99", Func::P99, METRIC, Second::Window, Gives::Number, "p99(\"latency_ms\", \"10m\")"),
+    signature("increase", Func::Increase, METRIC, Second::Window, Gives::Number, "increase(\"errors_total\", \"5m\")"),
+    signature("changes", Func::Changes, METRIC, Second::Window, Gives::Number, "changes(\"config_version\", \"1h\")"),
+    signature("slope", Func::Slope, METRIC, Second::Window, Gives::Number, "slope(\"disk_used_bytes\", \"1h\")"),
+    signature("zscore", Func::Zscore, METRIC, Second::Window, Gives::Number, "zscore(\"latency_ms\", \"1h\")"),
+    signature("first", Func::First, METRIC, Second::Window, Gives::Number, "first(\"queue_length\", \"10m\")"),
     signature("delta", Func::Delta, METRIC, Second::Window, Gives::Number, "delta(\"queue_length\", \"5m\")"),
     signature("status", Func::Status, CHECK, Second::None, Gives::Text, "status(\"http\")"),
     signature("healthy", Func::Healthy, CHECK, Second::None, Gives::Bool, "healthy(\"http\")"),
     signature("unhealthy", Func::Unhealthy, CHECK, Second::None, Gives::Bool, "unhealthy(\"http\")"),
     signature("failures", Func::Failures, CHECK, Second::None, Gives::Number, "failures(\"http\")"),
     signature("successes", Func::Successes, CHECK, Second::None, Gives::Number, "successes(\"http\")"),
+    signature("reason", Func::Reason, CHECK, Second::None, Gives::Text, "reason(\"http\")"),
+    signature("latency", Func::Latency, CHECK, Second::None, Gives::Number, "latency(\"http\")"),
+    signature("flaps", Func::Flaps, CHECK, Second::Window, Gives::Number, "flaps(\"http\", \"1h\")"),
     signature("success_rate", Func::SuccessRate, CHECK, Second::Window, Gives::Number, "success_rate(\"http\", \"10m\")"),
     signature("signal", Func::Signal, SIGNAL, Second::Window, Gives::Number, "signal(\"deployment_failed\", \"10m\")"),
     signature("signal_age", Func::SignalAge, SIGNAL, Second::None, Gives::Number, "signal_age(\"deployment_failed\")"),

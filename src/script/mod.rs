@@ -23,7 +23,7 @@ pub mod template;
 mod traps;
 
 pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
-pub use evidence::{Evidence, Func, Read, Reading, Vars};
+pub use evidence::{About, Evidence, Func, Read, Reading, Vars};
 pub use host::ScriptHost;
 pub use quick::Quick;
 pub use template::{Param, Template};

@@ -263,8 +263,7 @@ impl Making<'_> {
 }
 
 fn is_number_of_a_metric(func: Func) -> bool {
-    use Func::{Avg, Count, Delta, Last, Max, Min, Rate, Sum};
-    matches!(func, Last | Avg | Min | Max | Sum | Count | Rate | Delta)
+    func == Func::Last || func.is_of_a_window()
 }
 
 fn constant_of(code: &Code) -> Option<&Data> {

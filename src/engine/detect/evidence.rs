@@ -15,11 +15,12 @@ use smol_str::SmolStr;
 use super::CHECK_UP;
 use super::checks::{CheckState, STALE_AFTER};
 use super::plan::Plan;
+use super::series::Series;
 use super::signals::Signal;
 use super::subject::Subject;
-use super::windows::Total;
+use super::windows::{Total, changes};
 use crate::model::{DeploymentId, Health, Labels, RuleName, Timestamp, Value};
-use crate::script::{Evidence, Func, Read, Reading};
+use crate::script::{About, Evidence, Func, Read, Reading};
 
 /// How often what grows by itself (an age) is looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -109,8 +110,9 @@ impl Evidence for Reader<'_> {
         match read.func {
             Func::Last | Func::Age => self.newest_value(read),
             Func::Absent => self.absent(read),
-            Func::Avg | Func::Min | Func::Max | Func::Sum | Func::Count | Func::Rate | Func::Delta => self.window(read),
-            Func::Status | Func::Healthy | Func::Unhealthy | Func::Failures | Func::Successes => self.check(read),
+            func if func.is_of_a_window() => self.window(read),
+            func if func.about() == About::Check => self.check(read),
+            Func::Flaps => Ok(self.flaps(read)),
             Func::SuccessRate => Ok(self.success_rate(read)),
             Func::Signal => Ok(self.count_signals(read)),
             Func::SignalAge => Ok(self.signal_age(read)),
@@ -120,6 +122,7 @@ impl Evidence for Reader<'_> {
             Func::Fact => self.fact(read),
             Func::Firing => Ok(self.firing(&read.subject)),
             Func::Deployments => Ok(Reading::Number(self.members.len() as f64)),
+            func => Err(format!("{func:?} is read in no way")),
         }
     }
 }
@@ -193,21 +196,41 @@ impl<'a> Reader<'a> {
             },
             Func::Healthy => verdict(smoothed(), Health::Healthy),
             Func::Unhealthy => verdict(smoothed(), Health::Unhealthy),
+            Func::Reason => {
+                let reasons = check.read(self.now, self.cut).filter_map(|place| place.latest?.reason);
+                reasons.map(|reason| Reading::Text(reason.as_str().into())).next().unwrap_or(Reading::Missing)
+            }
+            // the slowest replica's
+            Func::Latency => {
+                let latencies = check.read(self.now, self.cut).filter_map(|place| place.latest?.latency_ms);
+                number(latencies.reduce(f64::max))
+            }
             Func::Failures => number(runs(false).map(f64::from)),
             _ => number(runs(true).map(f64::from)),
         })
     }
 
+    /// The series of a check's verdicts, by replica.
+    fn verdicts<'s>(&'s self, check: &'s str) -> impl Iterator<Item = &'a Series> + 's {
+        let of_check = move |member: &'a Subject| {
+            member.series.of(CHECK_UP).filter(move |(labels, _)| labels.get("check") == Some(check))
+        };
+        self.members.iter().copied().flat_map(of_check).map(|(_, series)| series)
+    }
+
     fn success_rate(&self, read: &Read) -> Reading {
         let window = read.window.unwrap_or_default();
         let mut all = Total::default();
-        for member in self.members.iter().copied() {
-            let of_check = member.series.of(CHECK_UP).filter(|(labels, _)| labels.get("check") == Some(&read.subject));
-            for (_, series) in of_check {
-                self.samples(series, window).for_each(|sample| all.add(sample.value));
-            }
+        for series in self.verdicts(&read.subject) {
+            self.samples(series, window).for_each(|sample| all.add(sample.value));
         }
         number(all.average())
+    }
+
+    fn flaps(&self, read: &Read) -> Reading {
+        let window = read.window.unwrap_or_default();
+        let each = self.verdicts(&read.subject).filter_map(|series| changes(self.samples(series, window)));
+        number(each.reduce(|all, one| all + one))
     }
 
     /// The scope's signals of a name after an edge, newest first within each deployment.

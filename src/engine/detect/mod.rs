@@ -270,12 +270,16 @@ impl Detect {
         self.world.gap(from, to);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {
-            // quick rules read no ages: what left their windows meanwhile is noticed because it was due
+            // quick rules read no ages: what left their windows meanwhile is found below
             let scopes: Vec<Labels> = match self.world.plan.quick_of(rule) {
                 Some(_) => state.kept().into_iter().map(|(scope, _)| scope).collect(),
                 None => state.names(&self.subjects),
             };
             dirty.scopes.extend(scopes.into_iter().map(|scope| (rule.clone(), scope)));
+        }
+        // not as something that time made true: nobody watched that time
+        while let Some((due, key)) = self.wheel.pop_due(to) {
+            self.time_changed(to, due, key, &mut dirty);
         }
         self.settle(to, &mut dirty, Because::News, out);
     }

@@ -13,7 +13,7 @@ use crate::model::{MetricName, RuleName};
 use crate::playbook::{Step, StepKind};
 use crate::policy::Policy;
 use crate::rule::Rule;
-use crate::script::{Condition, Func, Param, Read};
+use crate::script::{About, Condition, Func, Param, Read};
 
 /// Samples are kept at least this long: beyond it a newest value is stale.
 const KEPT_AT_LEAST: Duration = STALE_AFTER;
@@ -197,7 +197,7 @@ impl Plan {
                 let kept = self.kept.entry(query.name.clone()).or_default();
                 *kept = (*kept).max(window.min(KEPT_AT_MOST));
             }
-            if read.func != Func::SuccessRate {
+            if read.func.about() == About::Metric {
                 self.queries.insert(read.subject.clone(), Arc::new(query));
             }
         }
@@ -272,31 +272,10 @@ pub(super) fn conditions(rule: &Rule) -> impl Iterator<Item = &Condition> {
 
 /// The metric a read is about, if it is about one that can be told.
 pub(super) fn metric_of(read: &Read) -> Option<MetricQuery> {
-    match read.func {
-        Func::Last
-        | Func::Age
-        | Func::Absent
-        | Func::Avg
-        | Func::Min
-        | Func::Max
-        | Func::Sum
-        | Func::Count
-        | Func::Rate
-        | Func::Delta => MetricQuery::parse(&read.subject).ok(),
-        Func::SuccessRate => MetricQuery::parse(super::CHECK_UP).ok(),
-        Func::Status
-        | Func::Healthy
-        | Func::Unhealthy
-        | Func::Failures
-        | Func::Successes
-        | Func::Signal
-        | Func::SignalAge
-        | Func::SignalField
-        | Func::Open
-        | Func::Label
-        | Func::Fact
-        | Func::Firing
-        | Func::Deployments => None,
+    match read.func.about() {
+        About::Metric => MetricQuery::parse(&read.subject).ok(),
+        About::CheckSeries => MetricQuery::parse(super::CHECK_UP).ok(),
+        About::Check | About::Signal | About::Scope | About::Fact | About::Rule => None,
     }
 }
 
@@ -308,27 +287,18 @@ fn summed(read: &Read) -> Option<(MetricName, Duration)> {
 
 fn topics_of(read: &Read) -> Vec<Topic> {
     let subject = || read.subject.clone();
-    match read.func {
-        Func::Status | Func::Healthy | Func::Unhealthy | Func::Failures | Func::Successes => {
-            vec![Topic::Check(subject())]
+    match read.func.about() {
+        About::Check => vec![Topic::Check(subject())],
+        // `open` names two
+        About::Signal if read.func == Func::Open => {
+            [Some(subject()), read.other.clone()].into_iter().flatten().map(Topic::Signal).collect()
         }
-        Func::Signal | Func::SignalAge | Func::SignalField => vec![Topic::Signal(subject())],
-        Func::Open => [Some(subject()), read.other.clone()].into_iter().flatten().map(Topic::Signal).collect(),
-        Func::Fact => vec![Topic::Fact(subject())],
-        Func::Firing => vec![Topic::Firing(subject())],
+        About::Signal => vec![Topic::Signal(subject())],
+        About::Fact => vec![Topic::Fact(subject())],
+        About::Rule => vec![Topic::Firing(subject())],
         // these change with the scope itself, which evaluates the rule anyway
-        Func::Label | Func::Deployments => Vec::new(),
-        Func::Last
-        | Func::Age
-        | Func::Absent
-        | Func::Avg
-        | Func::Min
-        | Func::Max
-        | Func::Sum
-        | Func::Count
-        | Func::Rate
-        | Func::Delta
-        | Func::SuccessRate => {
+        About::Scope => Vec::new(),
+        About::Metric | About::CheckSeries => {
             metric_of(read).map(|query| Topic::Metric(query.name.as_str().into())).into_iter().collect()
         }
     }

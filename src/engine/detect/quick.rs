@@ -9,7 +9,7 @@ use super::checks::STALE_AFTER;
 use super::plan::MetricIx;
 use super::series::Series;
 use super::subject::Subject;
-use super::windows::{delta, rate};
+use super::windows::{changes, delta, increase, quantile, rate, share_of, slope, stddev, zscore};
 use crate::model::{Labels, MetricName, RuleName, Selector, Timestamp};
 use crate::policy::Policy;
 use crate::rule::Rule;
@@ -161,7 +161,14 @@ fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp) -> Op
         Func::Min => series.after(edge).map(|sample| sample.value).reduce(f64::min),
         Func::Max => series.after(edge).map(|sample| sample.value).reduce(f64::max),
         Func::Rate => rate(series.after(edge)),
+        Func::Increase => increase(series.after(edge)),
         Func::Delta => delta(series.after(edge)),
+        Func::Changes => changes(series.after(edge)),
+        Func::Stddev => stddev(series.after(edge)),
+        Func::Slope => slope(series.after(edge)),
+        Func::Zscore => zscore(series.after(edge)),
+        Func::First => series.after(edge).next().map(|first| first.value),
+        Func::P50 | Func::P90 | Func::P95 | Func::P99 => quantile(series.after(edge), share_of(figure.func)),
         _ => return None,
     };
     Some(number.filter(|number| number.is_finite()).unwrap_or(f64::NAN))

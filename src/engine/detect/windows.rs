@@ -1,6 +1,9 @@
 //! Arithmetic over the samples of a window. Each function says nothing where there is too little data.
 
+use std::time::Duration;
+
 use super::series::Sample;
+use crate::script::Func;
 
 /// Sums without losing small values beside large ones (Neumaier): plain addition is wrong after one outlier.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -54,9 +57,9 @@ pub(super) fn total(samples: impl Iterator<Item = Sample>) -> Total {
     total
 }
 
-/// How much a counter grew per second between the first and the last sample. A fall is a reset: the counter began
-/// again at zero.
-pub(super) fn rate(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+/// How much a counter grew between the first and the last sample, and how long that took. A fall is a reset: the counter
+/// began again at zero.
+fn grown(samples: impl Iterator<Item = Sample>) -> Option<(f64, Duration)> {
     let mut grown = Total::default();
     let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
     for sample in samples {
@@ -66,8 +69,91 @@ pub(super) fn rate(samples: impl Iterator<Item = Sample>) -> Option<f64> {
         first = first.or(Some(sample));
         last = Some(sample);
     }
-    let span = last?.at.since(first?.at);
-    (!span.is_zero()).then(|| grown.sum() / span.as_secs_f64())
+    (grown.count > 0).then_some((grown.sum(), last?.at.since(first?.at)))
+}
+
+/// How much a counter grew per second.
+pub(super) fn rate(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    grown(samples).filter(|(_, span)| !span.is_zero()).map(|(grown, span)| grown / span.as_secs_f64())
+}
+
+/// How much a counter grew.
+pub(super) fn increase(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    grown(samples).map(|(grown, _)| grown)
+}
+
+/// How often the value became another one.
+pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    let (mut count, mut last) = (0_u32, None);
+    for Sample { value, .. } in samples {
+        count += u32::from(last.is_some_and(|last| last != value));
+        last = Some(value);
+    }
+    last.map(|_| f64::from(count))
+}
+
+/// The standard deviation of the samples as a whole population; 0 of one.
+pub(super) fn stddev(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    let values: Vec<f64> = samples.map(|sample| sample.value).collect();
+    spread(&values).map(|(_, deviation)| deviation)
+}
+
+/// How many standard deviations the newest sample is away from the window's mean.
+pub(super) fn zscore(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    let values: Vec<f64> = samples.map(|sample| sample.value).collect();
+    let (mean, deviation) = spread(&values)?;
+    // where all are the same none is unusual, and nothing can be said
+    (deviation > 0.0).then(|| (values.last().copied().unwrap_or(mean) - mean) / deviation)
+}
+
+/// Mean and standard deviation, about the mean so that large values keep their digits.
+fn spread(values: &[f64]) -> Option<(f64, f64)> {
+    let mut total = Total::default();
+    values.iter().for_each(|value| total.add(*value));
+    let mean = total.average()?;
+    let mut squares = Total::default();
+    values.iter().for_each(|value| squares.add((value - mean) * (value - mean)));
+    Some((mean, libm::sqrt(squares.average()?.max(0.0))))
+}
+
+/// The value below which this share of the samples lies, interpolated between the two nearest.
+pub(super) fn quantile(samples: impl Iterator<Item = Sample>, share: f64) -> Option<f64> {
+    let mut values: Vec<f64> = samples.map(|sample| sample.value).collect();
+    values.sort_by(f64::total_cmp);
+    let place = share * (values.len().checked_sub(1)? as f64);
+    let below = values.get(place as usize)?;
+    let above = values.get(place as usize + 1).unwrap_or(below);
+    Some(below + (above - below) * place.fract())
+}
+
+/// Of a percentile.
+pub(super) fn share_of(func: Func) -> f64 {
+    match func {
+        Func::P50 => 0.5,
+        Func::P90 => 0.9,
+        Func::P95 => 0.95,
+        _ => 0.99,
+    }
+}
+
+/// The trend per second, by least squares about the first sample's time and the mean value.
+pub(super) fn slope(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    let samples: Vec<Sample> = samples.collect();
+    let start = samples.first()?.at;
+    let after = |sample: &Sample| sample.at.since(start).as_secs_f64();
+    let mean_of = |of: &dyn Fn(&Sample) -> f64| {
+        let mut total = Total::default();
+        samples.iter().for_each(|sample| total.add(of(sample)));
+        total.average()
+    };
+    let (mean_time, mean_value) = (mean_of(&after)?, mean_of(&|sample| sample.value)?);
+    let (mut together, mut alone) = (Total::default(), Total::default());
+    for sample in &samples {
+        let time = after(sample) - mean_time;
+        together.add(time * (sample.value - mean_value));
+        alone.add(time * time);
+    }
+    (alone.sum() > 0.0).then(|| together.sum() / alone.sum())
 }
 
 /// The newest less the oldest value of a gauge.
@@ -115,6 +201,41 @@ mod tests {
     fn a_gauge_changes_by_newest_less_oldest() {
         assert_eq!(delta(samples(&[10.0, 50.0, 4.0])), Some(-6.0));
         assert_eq!(delta(samples(&[10.0])), None);
+    }
+
+    #[test]
+    fn a_counters_growth_is_its_rate_over_the_span() {
+        assert_eq!(increase(samples(&[100.0, 110.0, 5.0, 15.0])), Some(25.0));
+        assert_eq!(increase(samples(&[7.0])), None);
+        assert_eq!(changes(samples(&[1.0, 1.0, 2.0, 1.0])), Some(2.0));
+        assert_eq!((changes(samples(&[1.0])), changes(samples(&[]))), (Some(0.0), None));
+    }
+
+    #[test]
+    fn a_spread_keeps_its_digits_beside_a_large_mean() {
+        assert_eq!(stddev(samples(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])), Some(2.0));
+        assert_eq!(stddev(samples(&[1e15 + 2.0, 1e15 + 4.0])), Some(1.0));
+        assert_eq!((stddev(samples(&[3.0])), stddev(samples(&[]))), (Some(0.0), None));
+        assert_eq!(zscore(samples(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])), Some(2.0));
+        assert_eq!(zscore(samples(&[3.0, 3.0])), None, "where all are the same none is unusual");
+    }
+
+    #[test]
+    fn quantiles_lie_between_the_two_nearest_samples() {
+        let values: Vec<f64> = (1..=101).rev().map(f64::from).collect();
+        assert_eq!(quantile(samples(&values), 0.5), Some(51.0));
+        assert_eq!(quantile(samples(&values), 0.99), Some(100.0));
+        assert_eq!(quantile(samples(&[10.0, 20.0]), 0.5), Some(15.0));
+        assert_eq!((quantile(samples(&[7.0]), 0.95), quantile(samples(&[]), 0.95)), (Some(7.0), None));
+    }
+
+    #[test]
+    fn a_trend_is_that_of_the_line_through_the_samples() {
+        // one every 10 s
+        assert_eq!(slope(samples(&[5.0, 25.0, 45.0])), Some(2.0));
+        assert_eq!(slope(samples(&[1e15, 1e15 + 10.0])), Some(1.0));
+        assert_eq!(slope(samples(&[3.0, 3.0, 3.0])), Some(0.0));
+        assert_eq!((slope(samples(&[3.0])), slope(samples(&[]))), (None, None));
     }
 
     #[test]

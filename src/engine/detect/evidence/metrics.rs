@@ -6,7 +6,9 @@ use super::{NAMED, Reader, number};
 use crate::engine::detect::checks::{CheckState, STALE_AFTER};
 use crate::engine::detect::series::{Sample, Series};
 use crate::engine::detect::subject::Subject;
-use crate::engine::detect::windows::{Total, delta, fold, rate};
+use crate::engine::detect::windows::{
+    Total, changes, delta, fold, increase, quantile, rate, share_of, slope, stddev, zscore,
+};
 use crate::model::Labels;
 use crate::script::{Func, Read, Reading};
 
@@ -70,7 +72,7 @@ impl<'a> Reader<'a> {
     }
 
     fn ambiguous(&self, read: &Read, found: &[&Found<'_>]) -> String {
-        let func = if read.func == Func::Last { "last" } else { "age" };
+        let func = format!("{:?}", read.func).to_lowercase();
         let subject = &read.subject;
         let mut names: Vec<String> = found
             .iter()
@@ -83,9 +85,12 @@ impl<'a> Reader<'a> {
         if found.len() > NAMED {
             names.push(format!("{} more", found.len() - NAMED));
         }
+        let fold = match read.func {
+            Func::Last | Func::Age => format!(", or fold them with {func}(\"{subject}\", \"max\")"),
+            _ => String::new(),
+        };
         format!(
-            "{func}(\"{subject}\") is ambiguous: there are {} series, {}; select one, or fold them with \
-             {func}(\"{subject}\", \"max\")",
+            "{func}(\"{subject}\") is ambiguous: there are {} series, {}; select one{fold}",
             found.len(),
             names.join(", ")
         )
@@ -140,7 +145,34 @@ impl<'a> Reader<'a> {
                 (total.count > 0).then(|| total.sum())
             }
             Func::Rate => summed(found.iter().filter_map(|found| rate(self.samples(found.series, window))).collect()),
-            Func::Delta => summed(found.iter().filter_map(|found| delta(self.samples(found.series, window))).collect()),
+            Func::Increase | Func::Delta | Func::Changes => {
+                let of_one = |found: &Found<'a>| {
+                    let samples = self.samples(found.series, window);
+                    match read.func {
+                        Func::Increase => increase(samples),
+                        Func::Delta => delta(samples),
+                        _ => changes(samples),
+                    }
+                };
+                summed(found.iter().filter_map(of_one).collect())
+            }
+            Func::Stddev => stddev(all),
+            Func::P50 | Func::P90 | Func::P95 | Func::P99 => quantile(all, share_of(read.func)),
+            Func::First | Func::Slope | Func::Zscore => {
+                let filled: Vec<&Found<'a>> =
+                    found.iter().filter(|found| self.samples(found.series, window).next().is_some()).collect();
+                let one = match filled.as_slice() {
+                    [] => return Ok(Reading::Missing),
+                    [one] => *one,
+                    _ => return Err(self.ambiguous(read, &filled)),
+                };
+                let mut samples = self.samples(one.series, window);
+                match read.func {
+                    Func::First => samples.next().map(|first| first.value),
+                    Func::Slope => slope(samples),
+                    _ => zscore(samples),
+                }
+            }
             _ => match self.total(&found, window).count {
                 // none is a number only where somebody listened for that long
                 0 => self.watched_for(window).map(|_| 0.0),

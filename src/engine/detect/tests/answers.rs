@@ -183,3 +183,49 @@ fn rules_that_count_alerts_are_asked_when_one_begins_or_ends() {
     bench.firing(40, "Down", &[("deployment", "a")], false);
     assert_eq!(bench.heard(), ["30 Region{region=\"eu\"} true/false", "40 Region{region=\"eu\"} false/true"]);
 }
+
+#[test]
+fn several_series_are_added_thrown_together_or_named() {
+    let mut bench = Bench::of(Vec::new());
+    for (seconds, a, b) in [(10, 0.0, 100.0), (20, 10.0, 100.0), (30, 20.0, 105.0)] {
+        bench.metric_of("shop", seconds, "jobs", &[("q", "a")], a);
+        bench.metric_of("shop", seconds, "jobs", &[("q", "b")], b);
+    }
+    for (asked, expected) in [
+        (r#"increase("jobs", "1m") == 25"#, "true"),
+        (r#"rate("jobs", "1m") == 1.25"#, "true"),
+        (r#"changes("jobs", "1m") == 3"#, "true"),
+        (r#"p50("jobs", "1m") == 60"#, "true"),
+        (r#"stddev("jobs", "1m") > 45 && stddev("jobs{q='a'}", "1m") < 9"#, "true"),
+        (r#"slope("jobs{q='a'}", "1m") == 1"#, "true"),
+        (r#"first("jobs{q='b'}", "15s") == 100"#, "true"),
+        (r#"zscore("jobs{q='b'}", "1m") > 1.4"#, "true"),
+        (r#"p99("nothing", "1m") > 0"#, "nodata"),
+        (r#"stddev("jobs{q='c'}", "1m") > 0"#, "nodata"),
+    ] {
+        assert_eq!(bench.truth(31, asked), expected, "{asked}");
+    }
+    let told = bench.ask(31, r#"slope("jobs", "1m") > 0"#, None);
+    assert!(told.contains("slope(\"jobs\") is ambiguous") && told.contains("q=\"b\""), "{told}");
+}
+
+#[test]
+fn a_check_tells_its_latency_its_flaps_and_why_it_fails() {
+    let mut bench = Bench::new(policy(vec![checked("shop", 1, 1)], Vec::new()));
+    for (seconds, healthy) in [(10, true), (20, false), (30, true), (40, true), (50, false)] {
+        bench.verdict(seconds, None, healthy);
+    }
+    assert_eq!(bench.truth(51, r#"flaps("http", "1m") == 3 && latency("http") == 12"#), "true");
+    assert_eq!(bench.truth(51, r#"reason("http") == "timeout""#), "nodata", "nobody said why");
+    let kind = EventKind::Health {
+        check: "http".into(),
+        replica: None,
+        status: CheckStatus::Unhealthy,
+        latency_ms: Some(5_000.0),
+        reason: Some(crate::model::FailureReason::Timeout),
+        message: String::new(),
+    };
+    bench.event(55, "shop", 55, kind, Origin::External);
+    assert_eq!(bench.truth(56, r#"reason("http") == "timeout" && latency("http") > 4000"#), "true");
+    assert_eq!(bench.truth(900, r#"latency("http") > 0"#), "nodata", "what is old says nothing of now");
+}
