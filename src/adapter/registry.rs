@@ -34,13 +34,13 @@ pub struct Adapters {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Called {
     pub end: StepEnd,
-    /// The last [`MAX_KEPT`] bytes of a log that was longer.
+    /// The last 64 KiB of a log that was longer than the engine takes.
     pub long_log: Option<String>,
     pub long_output: Option<Value>,
 }
 
 /// Of a log so much is kept.
-pub const MAX_KEPT: usize = 64 * 1024;
+const MAX_KEPT: usize = 64 * 1024;
 
 impl Adapters {
     pub fn new(config: AdaptersConfig) -> Self {
