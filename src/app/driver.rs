@@ -21,6 +21,7 @@ const GAP: Duration = Duration::from_secs(30);
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 /// A smaller difference between the clocks is not worth telling.
 const CLOCK_TOLERANCE_MS: u64 = 1_000;
+
 /// What a batch decided, in order.
 pub struct Decisions {
     /// Of the batch.

@@ -71,7 +71,7 @@ name! {
     RunId;
     /// One attempt of one step: `<run>/<step>/<attempt>`.
     StepAttemptId;
-    /// One notification to one notifier: `<group>/<receiver>/<notifier>/<flush>`, the same on every attempt.
+    /// One notification to one notifier: `<group>/<receiver>/<notifier>/<instant>.<serial>`, the same on every attempt.
     DeliveryId;
     /// A group of alerts that go out in one notification.
     GroupId;

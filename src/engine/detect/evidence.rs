@@ -20,7 +20,7 @@ use super::signals::Signal;
 use super::subject::Subject;
 use super::windows::{Total, changes};
 use crate::model::{DeploymentId, Health, Labels, RuleName, Timestamp, Value};
-use crate::script::{About, Evidence, Func, Read, Reading};
+use crate::script::{Evidence, Func, Read, Reading};
 
 /// How often what grows by itself (an age) is looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -110,8 +110,30 @@ impl Evidence for Reader<'_> {
         match read.func {
             Func::Last | Func::Age => self.newest_value(read),
             Func::Absent => self.absent(read),
-            func if func.is_of_a_window() => self.window(read),
-            func if func.about() == About::Check => self.check(read),
+            Func::Avg
+            | Func::Min
+            | Func::Max
+            | Func::Sum
+            | Func::Count
+            | Func::Stddev
+            | Func::P50
+            | Func::P90
+            | Func::P95
+            | Func::P99
+            | Func::Rate
+            | Func::Increase
+            | Func::Delta
+            | Func::Changes
+            | Func::Slope
+            | Func::Zscore
+            | Func::First => self.window(read),
+            Func::Status
+            | Func::Healthy
+            | Func::Unhealthy
+            | Func::Failures
+            | Func::Successes
+            | Func::Reason
+            | Func::Latency => self.check(read),
             Func::Flaps => Ok(self.flaps(read)),
             Func::SuccessRate => Ok(self.success_rate(read)),
             Func::Signal => Ok(self.count_signals(read)),
@@ -122,7 +144,6 @@ impl Evidence for Reader<'_> {
             Func::Fact => self.fact(read),
             Func::Firing => Ok(self.firing(&read.subject)),
             Func::Deployments => Ok(Reading::Number(self.members.len() as f64)),
-            func => Err(format!("{func:?} is read in no way")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::checks::Verdict;
-use super::plan::Topic;
+use super::plan::{MetricPlan, Topic};
 use super::series::{Sample, Taken};
 use super::signals::Signal;
 use super::store::SERIES_IDLE;
@@ -179,9 +179,22 @@ impl Detect {
     fn mark_metric(&self, number: SubjectIx, place: usize, labels: Option<&Labels>, dirty: &mut Dirty) {
         let Some(subject) = self.subjects.at(number) else { return };
         let Some(metric) = subject.series.at(place) else { return };
-        dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number)));
-        if metric.plan.has_others {
-            self.mark(&Topic::Metric(metric.name().as_str().into()), &subject.id, labels, dirty);
+        self.mark_readers(number, metric.name(), &metric.plan, labels, dirty);
+    }
+
+    fn mark_readers(
+        &self,
+        number: SubjectIx,
+        metric: &MetricName,
+        plan: &MetricPlan,
+        labels: Option<&Labels>,
+        dirty: &mut Dirty,
+    ) {
+        dirty.quick.extend(plan.quick.iter().map(|rule| (*rule, number)));
+        if plan.has_others
+            && let Some(subject) = self.subjects.at(number)
+        {
+            self.mark(&Topic::Metric(metric.as_str().into()), &subject.id, labels, dirty);
         }
     }
 
@@ -258,10 +271,7 @@ impl Detect {
         for metric in lost {
             self.place_by_series(id, &metric, dirty, out);
             let Some(number) = self.subjects.number(id) else { continue };
-            let place = self.subjects.at(number).and_then(|subject| subject.series.place(&metric));
-            if let Some(place) = place {
-                self.mark_metric(number, place, None, dirty);
-            }
+            self.mark_readers(number, &metric, &self.world.plan.metric(&metric), None, dirty);
         }
         self.tell_health(now, id, out);
     }

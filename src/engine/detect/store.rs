@@ -1,6 +1,6 @@
 //! All series of one deployment, by metric.
 //!
-//! Invariant: a metric's place does not change while the deployment is there; a place that is empty keeps its name.
+//! Invariant: a metric's place does not change while it has series; places are no more than [`MAX_SERIES`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,10 @@ pub(super) struct Metric {
 #[derive(Clone, Debug, Default)]
 pub(super) struct SeriesStore {
     metrics: Vec<Metric>,
-    /// Places in order of name.
+    /// Places that are taken, in order of name.
     order: Vec<u32>,
+    /// Places that were given up.
+    free: Vec<u32>,
     /// Places of the metrics that rules read, in order of their numbers.
     read: Vec<(MetricIx, u32)>,
     count: usize,
@@ -89,7 +91,7 @@ impl Metric {
 }
 
 impl SeriesStore {
-    /// The place of a metric, also of one that has no series now.
+    /// The place of a metric.
     pub fn place(&self, name: &MetricName) -> Option<usize> {
         self.search(name.as_str()).ok().and_then(|found| self.order.get(found)).map(|place| *place as usize)
     }
@@ -101,8 +103,9 @@ impl SeriesStore {
     }
 
     fn index_read(&mut self) {
-        let numbered = |(place, metric): (usize, &Metric)| Some((metric.plan.number?, u32::try_from(place).ok()?));
-        self.read = self.metrics.iter().enumerate().filter_map(numbered).collect();
+        let metrics = &self.metrics;
+        let numbered = |place: &u32| Some((metrics.get(*place as usize)?.plan.number?, *place));
+        self.read = self.order.iter().filter_map(numbered).collect();
         self.read.sort_unstable();
     }
 
@@ -117,10 +120,13 @@ impl SeriesStore {
         match self.search(name.as_str()) {
             Ok(found) => self.order.get(found).map_or(0, |place| *place as usize),
             Err(missing) => {
-                let place = self.metrics.len();
                 let metric =
                     Metric { name: name.clone(), plan: plan_of(), series: AllSeries::new(), due: Timestamp::MAX };
-                self.metrics.push(metric);
+                let place = self.free.pop().map_or(self.metrics.len(), |place| place as usize);
+                match self.metrics.get_mut(place) {
+                    Some(given_up) => *given_up = metric,
+                    None => self.metrics.push(metric),
+                }
                 self.order.insert(missing, u32::try_from(place).unwrap_or(u32::MAX));
                 self.index_read();
                 place
@@ -226,6 +232,14 @@ impl SeriesStore {
                 lost.push(metric.name.clone());
             }
         }
+        let metrics = &self.metrics;
+        let is_empty = |place: &u32| metrics.get(*place as usize).is_none_or(|metric| metric.series.is_empty());
+        let (given_up, taken): (Vec<u32>, Vec<u32>) = self.order.iter().partition(|place| is_empty(place));
+        if !given_up.is_empty() {
+            self.order = taken;
+            self.free.extend(given_up);
+            self.index_read();
+        }
         let oldest = self.iter().filter_map(|(_, _, series)| series.newest()).map(|newest| newest.at).min();
         (lost, oldest)
     }
@@ -287,6 +301,20 @@ mod tests {
         assert_eq!(store.forget_idle(at(10)), (vec![metric.clone()], Some(at(20))));
         assert_eq!(store.of("requests").count(), 1);
         assert_eq!(insert(&mut store, MAX_SERIES, 30), Taken::NewSeries, "room again");
+    }
+
+    #[test]
+    fn a_name_that_never_repeats_is_bounded_too() {
+        let mut store = SeriesStore::default();
+        for round in 0..5_i64 {
+            for n in 0..MAX_SERIES {
+                let place = store.place_for(&MetricName::new(format!("m{round}-{n}")), Arc::default);
+                let sample = Sample { at: at(round * 10), value: 1.0 };
+                assert_eq!(store.insert(at(round * 10), place, &Labels::default(), sample), Taken::NewSeries);
+            }
+            assert_eq!(store.forget_idle(at(round * 10)).0.len(), MAX_SERIES);
+        }
+        assert_eq!((store.metrics.len(), store.metrics().count()), (MAX_SERIES, 0));
     }
 
     #[test]

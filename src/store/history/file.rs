@@ -51,9 +51,6 @@ CREATE TABLE steps (
     run INTEGER NOT NULL, nth INTEGER NOT NULL, id TEXT NOT NULL, action TEXT NOT NULL, outcome TEXT NOT NULL,
     view TEXT NOT NULL, PRIMARY KEY (run, nth)) WITHOUT ROWID;
 
-CREATE TABLE outputs (
-    run INTEGER NOT NULL, step TEXT NOT NULL, log TEXT, output TEXT, PRIMARY KEY (run, step)) WITHOUT ROWID;
-
 CREATE TABLE deliveries (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, receiver TEXT NOT NULL, state TEXT NOT NULL,
     started_at INTEGER NOT NULL, ended_at INTEGER, view TEXT NOT NULL);
@@ -72,6 +69,12 @@ CREATE INDEX policies_ended ON policies (ended_at);
 CREATE TABLE gaps (
     row INTEGER PRIMARY KEY AUTOINCREMENT, started_at INTEGER NOT NULL, ended_at INTEGER NOT NULL, view TEXT NOT NULL);
 CREATE INDEX gaps_ended ON gaps (ended_at);
+";
+
+/// Added to the format later: a file of it may lack this.
+const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS outputs (
+    run INTEGER NOT NULL, step TEXT NOT NULL, log TEXT, output TEXT, PRIMARY KEY (run, step)) WITHOUT ROWID;
 ";
 
 /// Why a file was not opened.
@@ -159,7 +162,7 @@ fn prepare(file: &mut Connection, is_new: bool) -> rusqlite::Result<()> {
         begin.pragma_update(None, "user_version", FORMAT)?;
         begin.commit()?;
     }
-    Ok(())
+    file.execute_batch(ADDED)
 }
 
 /// One look at both ends of every table: what is wrong deeper inside shows when it is met.
