@@ -92,12 +92,16 @@ impl Redactor {
         }
     }
 
+    fn labels(&self, labels: &Labels) -> Labels {
+        labels.iter().map(|(name, value)| (name, self.text(value))).collect()
+    }
+
     fn event(&self, event: Event) -> Event {
         let kind = match event.kind {
             EventKind::Metric { name, value, labels } => {
-                let labels: Labels = labels.iter().map(|(name, value)| (name, self.text(value))).collect();
-                EventKind::Metric { name, value, labels }
+                EventKind::Metric { name, value, labels: self.labels(&labels) }
             }
+            EventKind::Ended { name, labels } => EventKind::Ended { name, labels: self.labels(&labels) },
             EventKind::Health { check, replica, status, latency_ms, reason, message } => {
                 let message = self.text(&message).into_owned();
                 EventKind::Health { check, replica, status, latency_ms, reason, message }

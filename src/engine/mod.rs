@@ -100,7 +100,7 @@ impl Engine {
                 self.judge.resumed(from, to, because, &mut to_detect, effects);
             }
             Input::Tick => {}
-            Input::ClockMoved { offset_ms } => self.detect.clock_moved(offset_ms),
+            Input::ClockMoved { offset_ms } => self.detect.clock_moved(now, offset_ms, &mut to_judge),
             other => self.judge.input(now, other, &mut to_detect, effects),
         }
         self.pump(now, to_detect, to_judge, effects);

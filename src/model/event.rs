@@ -50,4 +50,9 @@ pub enum EventKind {
         name: SignalName,
         fields: Map,
     },
+    /// Who sends a series says that there are no more samples of it: its newest value is of no use from here on.
+    Ended {
+        name: MetricName,
+        labels: Labels,
+    },
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here reads a clock, a file or a socket, and nothing here knows a rule or a playbook.
 
 pub mod adapter;
+pub mod civil;
 pub mod deployment;
 pub mod event;
 pub mod health;
@@ -11,12 +12,14 @@ pub mod labels;
 pub mod outcome;
 pub mod secret;
 pub mod severity;
+pub mod source;
 pub mod time;
 pub mod units;
 
 pub use adapter::{
     AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec, lasting,
 };
+pub use civil::{TimeInterval, Zone};
 pub use deployment::{
     AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
 };
@@ -27,6 +30,7 @@ pub use labels::{Labels, Matcher, MatcherError, Selector};
 pub use outcome::{FailureClass, Outcome};
 pub use secret::{ResolveSecret, Secret, SecretError, SecretSource};
 pub use severity::Severity;
+pub use source::{Conversion, NamePattern, Source, SourceKind};
 pub use time::Timestamp;
 pub use units::Bytes;
 

@@ -9,6 +9,8 @@ use smol_str::format_smolstr;
 use super::config::{self, Settings};
 use super::deployments::{Adapters, Deployments};
 use super::diagnostic::{Diagnostic, Level};
+use super::intake;
+use super::intervals;
 use super::keys::Keys;
 use super::ladders::{self, Known};
 use super::links;
@@ -31,18 +33,8 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 10] = [
-    "sources",
-    "inhibit_rules",
-    "time_intervals",
-    "remediations",
-    "schedules",
-    "metrics",
-    "severities",
-    "heartbeat",
-    "secrets",
-    "mute_time_intervals",
-];
+const NOT_BUILT: [&str; 7] =
+    ["inhibit_rules", "remediations", "schedules", "severities", "heartbeat", "secrets", "mute_time_intervals"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -149,7 +141,6 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let file = reader.files.iter().position(|file| file.path == CONFIGURATION)?;
     let documents = Documents::read(reader);
     let host = functions(reader);
-    let scripts = Scripts { reader, host: host.as_ref() };
     let empty = Node { span: Span { file, start: 0, end: 0 }, kind: Kind::Map(Vec::new()) };
     let configuration = documents.configuration.as_ref().unwrap_or(&empty);
     if let Some(configuration) = &documents.configuration {
@@ -157,6 +148,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     }
     let keys = Keys::of(reader, "selfheal.yaml", configuration)?;
     let _ = keys.raw("format");
+    let time_intervals = intervals::read(reader, keys.section("time_intervals"));
+    let scripts = Scripts { reader, host: host.as_ref(), intervals: &time_intervals };
     let server = config::server(reader, keys.section("server"));
     let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
     let storage = storage::storage(reader, keys.section("storage"));
@@ -167,6 +160,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys);
+    let intake = intake::read(reader, &keys);
     let guards = config::guards(reader, keys.section("guards"));
 
     let mut rule_files = RuleFiles::default();
@@ -215,6 +209,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         receivers,
         route,
         guards,
+        time_intervals: Arc::new(time_intervals),
+        intake,
         settings: Arc::new(settings),
         rules: rules.into_iter().map(|read| (read.rule.name.clone(), read.rule)).collect(),
         ladders,

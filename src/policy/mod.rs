@@ -11,6 +11,8 @@ mod deployments;
 pub mod diagnostic;
 mod fields;
 mod inputs;
+mod intake;
+mod intervals;
 mod keys;
 mod ladders;
 mod links;
@@ -36,13 +38,14 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 pub use diagnostic::{Diagnostic, Level};
+pub use intake::Intake;
 pub use storage::{Durability, Keep, StorageRules};
 
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
     AdapterCatalog, AdapterDef, AdapterName, Deployment, DeploymentId, Map, PlaybookName, ReceiverName, RuleName,
-    Severity,
+    Severity, TimeInterval,
 };
 use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
@@ -53,6 +56,9 @@ use crate::rule::Rule;
 const CONFIGURATION: &str = "selfheal.yaml";
 /// Where state is kept, without `data_dir:`.
 pub const DATA_DIR: &str = "data";
+
+/// Named times; of those under one name any may hold.
+pub type TimeIntervals = BTreeMap<SmolStr, Vec<TimeInterval>>;
 
 /// Everything that is hot-reloaded.
 pub struct Policy {
@@ -68,6 +74,8 @@ pub struct Policy {
     /// The root route; its receiver takes what no child takes.
     pub route: Route,
     pub guards: Guards,
+    pub time_intervals: Arc<TimeIntervals>,
+    pub intake: Intake,
     /// Durations are seconds, sizes bytes.
     pub settings: Arc<Map>,
     pub rules: BTreeMap<RuleName, Arc<Rule>>,

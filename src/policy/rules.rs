@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::TimeIntervals;
 use super::keys::Keys;
 use super::ladders::{Clears, LadderNode};
 use super::reader::{Defined, Reader};
@@ -202,7 +203,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
         mode,
         hash: 0,
     };
-    rule.hash = hash(&rule, settings_hash);
+    rule.hash = hash(&rule, settings_hash, scripts.intervals);
     Some(ReadRule { rule: Arc::new(rule), ladders, firing })
 }
 
@@ -377,7 +378,7 @@ pub(super) fn note_firing(scripts: &Scripts<'_>, condition: &Condition, node: &N
 }
 
 /// Over everything that decides the rule's answer.
-fn hash(rule: &Rule, settings_hash: u64) -> u64 {
+fn hash(rule: &Rule, settings_hash: u64, intervals: &TimeIntervals) -> u64 {
     let mut parts: Vec<String> = vec![
         format!("{settings_hash:x}"),
         rule.per.join(","),
@@ -386,6 +387,10 @@ fn hash(rule: &Rule, settings_hash: u64) -> u64 {
     ];
     let mut add = |condition: Option<&Condition>| {
         parts.push(condition.map_or_else(|| "-".to_owned(), |condition| format!("{:x}", condition.hash())));
+        let reads = condition.map(Condition::reads).unwrap_or_default();
+        for read in reads.iter().filter(|read| read.func == Func::InInterval) {
+            parts.push(format!("{:?}", intervals.get(&read.subject)));
+        }
     };
     add(rule.value.as_ref());
     for level in &rule.levels {

@@ -2,15 +2,21 @@
 
 use std::ops::Range;
 
+use smol_str::SmolStr;
+
+use super::TimeIntervals;
 use super::diagnostic::Level;
 use super::reader::Reader;
 use super::yaml::{Kind, Node, Span, Style, cut_by_comment};
-use crate::script::{Condition, Expect, Names, Param, ProblemSeverity, ScriptHost, ScriptProblem, Template};
+use crate::script::{
+    Condition, Expect, Func, Names, Param, ProblemSeverity, Read, ScriptHost, ScriptProblem, Template,
+};
 
 /// Compiles with one policy's functions. Without a host (a `.rhai` file is wrong) conditions are left unread.
 pub(super) struct Scripts<'a> {
     pub reader: &'a Reader<'a>,
     pub host: Option<&'a ScriptHost>,
+    pub intervals: &'a TimeIntervals,
 }
 
 impl Scripts<'_> {
@@ -27,12 +33,23 @@ impl Scripts<'_> {
         match Condition::compile(self.host?, source, expect, names) {
             Ok((condition, warnings)) => {
                 self.report(node, source, warnings);
+                self.check_intervals(node, &condition);
                 Some(condition)
             }
             Err(problems) => {
                 self.report(node, source, problems);
                 None
             }
+        }
+    }
+
+    /// Every `in_interval("x")` names one there is.
+    fn check_intervals(&self, node: &Node, condition: &Condition) {
+        let unknown = |read: &&Read| read.func == Func::InInterval && !self.intervals.contains_key(&read.subject);
+        for read in condition.reads().iter().filter(unknown).filter(|_| !self.reader.configuration_is_unread()) {
+            let names = self.intervals.keys().map(SmolStr::as_str);
+            let span = self.place_of(node, &read.subject);
+            self.reader.unknown(span, "unknown-interval", "time interval", &read.subject, names);
         }
     }
 

@@ -1,5 +1,7 @@
 //! What scripts can read: one question type for every function of the rule language.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +33,10 @@ pub enum Func {
     Slope,
     Zscore,
     First,
+    Quantile,
+    Predict,
+    TimeTo,
+    History,
     Status,
     Healthy,
     Unhealthy,
@@ -48,6 +54,9 @@ pub enum Func {
     Fact,
     Firing,
     Deployments,
+    Hour,
+    Weekday,
+    InInterval,
 }
 
 /// What the subject of a function names, and so what can change its answer.
@@ -64,6 +73,8 @@ pub enum About {
     Scope,
     Fact,
     Rule,
+    /// The wall clock of the evaluation.
+    Clock,
 }
 
 impl Func {
@@ -88,7 +99,11 @@ impl Func {
             | Func::Changes
             | Func::Slope
             | Func::Zscore
-            | Func::First => About::Metric,
+            | Func::First
+            | Func::Quantile
+            | Func::Predict
+            | Func::TimeTo
+            | Func::History => About::Metric,
             Func::Status
             | Func::Healthy
             | Func::Unhealthy
@@ -101,12 +116,15 @@ impl Func {
             Func::Label | Func::Deployments => About::Scope,
             Func::Fact => About::Fact,
             Func::Firing => About::Rule,
+            Func::Hour | Func::Weekday | Func::InInterval => About::Clock,
         }
     }
 
-    /// Whether it gives a number out of a metric's samples in a window.
+    /// Whether it gives a number out of a metric's samples in a window, the same as long as none comes or leaves.
     pub fn is_of_a_window(self) -> bool {
-        self.about() == About::Metric && !matches!(self, Func::Last | Func::Age | Func::Absent)
+        let is_other =
+            matches!(self, Func::Last | Func::Age | Func::Absent | Func::Predict | Func::TimeTo | Func::History);
+        self.about() == About::Metric && !is_other
     }
 }
 
@@ -121,6 +139,48 @@ pub struct Read {
     /// The other text argument: `closed_by` of `open`, `key` of `signal_field`, the fold of `last` and `age`
     /// (`min max sum avg`).
     pub other: Option<SmolStr>,
+    /// The share of `quantile`, the seconds ahead of `predict`, the limit of `time_to`.
+    pub amount: Option<Amount>,
+}
+
+/// A number out of a call's arguments, finite; two are the same if they have the same bits.
+#[derive(Clone, Copy, Debug)]
+pub struct Amount(f64);
+
+impl Amount {
+    pub fn new(number: f64) -> Amount {
+        Amount(if number.is_finite() { number } else { 0.0 })
+    }
+
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl PartialEq for Amount {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Amount {}
+
+impl PartialOrd for Amount {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Amount {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl Hash for Amount {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
 }
 
 /// The answer to a [`Read`]. Every number is finite.

@@ -23,7 +23,8 @@ pub mod template;
 mod traps;
 
 pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
-pub use evidence::{About, Evidence, Func, Read, Reading, Vars};
+pub use evidence::{About, Amount, Evidence, Func, Read, Reading, Vars};
+pub use functions::function_names;
 pub use host::ScriptHost;
 pub use quick::Quick;
 pub use template::{Param, Template};

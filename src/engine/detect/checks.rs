@@ -40,20 +40,16 @@ struct Smoothing {
 }
 
 impl Smoothing {
-    const HEARD_OF: Smoothing = Smoothing {
-        failures: 1,
-        successes: 1,
-        start_period: Duration::ZERO,
-        stale_after: STALE_AFTER,
-        per_replica: false,
-    };
+    fn heard_of(stale_after: Duration) -> Smoothing {
+        Smoothing { failures: 1, successes: 1, start_period: Duration::ZERO, stale_after, per_replica: false }
+    }
 
-    fn of(check: &Check) -> Self {
+    fn of(check: &Check, stale_after: Duration) -> Self {
         Smoothing {
             failures: check.failure_threshold.max(1),
             successes: check.success_threshold.max(1),
             start_period: check.start_period,
-            stale_after: STALE_AFTER.max(check.every.saturating_mul(STALE_ROUNDS)),
+            stale_after: stale_after.max(check.every.saturating_mul(STALE_ROUNDS)),
             per_replica: check.per_replica(),
         }
     }
@@ -213,21 +209,37 @@ fn together(parts: impl Iterator<Item = Health>, healthy_when: HealthyWhen) -> H
 }
 
 /// All checks of one deployment.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Checks {
     by_name: BTreeMap<CheckName, CheckState>,
     healthy_when: HealthyWhen,
+    /// Of those that are only heard of, and the shortest of those that are listed.
+    stale_after: Duration,
     /// Verdicts that were not taken in because there were too many checks or replicas.
     refused: u64,
 }
 
+impl Default for Checks {
+    fn default() -> Self {
+        Checks { by_name: BTreeMap::new(), healthy_when: HealthyWhen::default(), stale_after: STALE_AFTER, refused: 0 }
+    }
+}
+
 impl Checks {
+    /// To be called before [`Checks::configure`].
+    pub fn set_stale_after(&mut self, stale_after: Duration) {
+        self.stale_after = stale_after;
+        for state in self.by_name.values_mut().filter(|state| !state.listed) {
+            state.smoothing.stale_after = stale_after;
+        }
+    }
+
     /// Takes over what the policy says now. Verdicts stay; smoothed ones turn with the next that comes.
     pub fn configure(&mut self, checks: &[Check], healthy_when: HealthyWhen, replicas: &[Replica], now: Timestamp) {
         self.healthy_when = healthy_when;
         self.by_name.retain(|name, state| !state.listed || checks.iter().any(|check| check.name == *name));
         for check in checks {
-            let smoothing = Smoothing::of(check);
+            let smoothing = Smoothing::of(check, self.stale_after);
             let state = self.by_name.entry(check.name.clone()).or_insert_with(|| CheckState::new(smoothing));
             if state.smoothing.per_replica != smoothing.per_replica {
                 // verdicts about replicas and about the whole do not add up
@@ -287,7 +299,8 @@ impl Checks {
             self.refused += 1;
             return false;
         }
-        let state = self.by_name.entry(check.clone()).or_insert_with(|| CheckState::new(Smoothing::HEARD_OF));
+        let state =
+            self.by_name.entry(check.clone()).or_insert_with(|| CheckState::new(Smoothing::heard_of(self.stale_after)));
         let begun = if replica.is_some() { verdict.at } else { since };
         let place = state.places.entry(replica).or_insert_with(|| Place::new(begun));
         place.take(verdict, &state.smoothing);

@@ -13,13 +13,13 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::CHECK_UP;
-use super::checks::{CheckState, STALE_AFTER};
+use super::checks::CheckState;
 use super::plan::Plan;
 use super::series::Series;
 use super::signals::Signal;
 use super::subject::Subject;
 use super::windows::{Total, changes};
-use crate::model::{DeploymentId, Health, Labels, RuleName, Timestamp, Value};
+use crate::model::{DeploymentId, Health, Labels, RuleName, Timestamp, Value, Zone};
 use crate::script::{Evidence, Func, Read, Reading};
 
 /// How often what grows by itself (an age) is looked at again.
@@ -38,11 +38,19 @@ pub(super) struct World {
     /// Alerts that count for `firing(rule)`.
     pub firing: BTreeMap<RuleName, BTreeSet<Labels>>,
     pub plan: Plan,
+    /// The wall clock, by which events say when, is so far ahead of the engine's time.
+    pub offset_ms: i64,
 }
 
 impl World {
     pub fn new(start: Timestamp) -> Self {
-        World { watched_since: start, gaps: VecDeque::new(), firing: BTreeMap::new(), plan: Plan::default() }
+        World {
+            watched_since: start,
+            gaps: VecDeque::new(),
+            firing: BTreeMap::new(),
+            plan: Plan::default(),
+            offset_ms: 0,
+        }
     }
 
     /// Nobody watches between the two.
@@ -56,11 +64,41 @@ impl World {
         }
     }
 
-    /// The watched time from `at` to `now`, in seconds: it stands still in gaps.
-    fn age(&self, at: Timestamp, now: Timestamp) -> f64 {
-        let unseen: Duration = self.gaps.iter().map(|(from, to)| now.min(*to).since(at.max(*from))).sum();
-        now.since(at).saturating_sub(unseen).as_secs_f64()
+    /// What the wall clock shows.
+    fn wall(&self, at: Timestamp) -> Timestamp {
+        Timestamp::from_millis(at.as_millis().saturating_add(self.offset_ms))
     }
+
+    /// When the wall clock will show that.
+    fn at_wall(&self, wall: Timestamp) -> Timestamp {
+        if wall == Timestamp::MAX {
+            wall
+        } else {
+            Timestamp::from_millis(wall.as_millis().saturating_sub(self.offset_ms))
+        }
+    }
+
+    /// The watched time from `at` to `now`, in seconds: it stands still in gaps.
+    fn watched(&self, at: Timestamp, now: Timestamp) -> f64 {
+        seen(self.gaps.iter().copied(), at, now)
+    }
+
+    /// As [`World::watched`]; it also stands still while a source of the deployment fails.
+    fn age(&self, subject: &Subject, at: Timestamp, now: Timestamp) -> f64 {
+        let mut spans: Vec<_> = self.gaps.iter().copied().chain(subject.sight.blind(now)).collect();
+        spans.sort_unstable();
+        seen(spans.into_iter(), at, now)
+    }
+}
+
+/// The seconds from `at` to `now` that lie in none of the spans, which are in order.
+fn seen(spans: impl Iterator<Item = (Timestamp, Timestamp)>, at: Timestamp, now: Timestamp) -> f64 {
+    let (mut unseen, mut up_to) = (Duration::ZERO, at);
+    for (from, to) in spans {
+        unseen += to.min(now).since(from.max(up_to));
+        up_to = up_to.max(to);
+    }
+    now.since(at).saturating_sub(unseen).as_secs_f64()
 }
 
 /// Reads for one scope.
@@ -126,7 +164,11 @@ impl Evidence for Reader<'_> {
             | Func::Changes
             | Func::Slope
             | Func::Zscore
-            | Func::First => self.window(read),
+            | Func::First
+            | Func::Quantile
+            | Func::Predict
+            | Func::TimeTo
+            | Func::History => self.window(read),
             Func::Status
             | Func::Healthy
             | Func::Unhealthy
@@ -143,6 +185,7 @@ impl Evidence for Reader<'_> {
             Func::Label => Ok(self.label(&read.subject)),
             Func::Fact => self.fact(read),
             Func::Firing => Ok(self.firing(&read.subject)),
+            Func::Hour | Func::Weekday | Func::InInterval => self.clock(read),
             Func::Deployments => Ok(Reading::Number(self.members.len() as f64)),
         }
     }
@@ -169,6 +212,11 @@ impl<'a> Reader<'a> {
         (self.now - window).max(self.cut.unwrap_or(Timestamp::MIN))
     }
 
+    /// Of what is said of the whole scope: the longest of its deployments'.
+    fn longest_stale_after(&self) -> Duration {
+        self.members.iter().map(|member| member.stale_after).max().unwrap_or_default()
+    }
+
     fn after_cut(&self, at: Timestamp) -> bool {
         self.cut.is_none_or(|cut| at > cut)
     }
@@ -176,8 +224,15 @@ impl<'a> Reader<'a> {
     /// Whether silence over the window means something; else notes when it will. Before that instant it is only
     /// that nobody listened.
     fn watched_for(&self, window: Duration) -> Option<Timestamp> {
+        // while a source of one fails nobody can say; when that ends, the rule is asked again
+        let clear = self.members.iter().map(|subject| subject.sight.clear_since()).collect::<Option<Vec<_>>>()?;
+        self.listened_for(window, clear.into_iter().max())
+    }
+
+    /// As [`Reader::watched_for`], of what is sent and not fetched; and perhaps not before another instant.
+    fn listened_for(&self, window: Duration, also: Option<Timestamp>) -> Option<Timestamp> {
         let known = self.members.iter().map(|subject| subject.known_since).max();
-        let since = [Some(self.world.watched_since), Some(self.rule_since), known, self.cut];
+        let since = [Some(self.world.watched_since), Some(self.rule_since), known, self.cut, also];
         let full = since.into_iter().flatten().max().unwrap_or(self.now) + window;
         self.changes_at(full);
         (full <= self.now).then_some(full)
@@ -278,7 +333,7 @@ impl<'a> Reader<'a> {
             self.changes_at(signal.at + window);
         }
         match count {
-            0 => number(self.watched_for(window).map(|_| 0.0)),
+            0 => number(self.listened_for(window, None).map(|_| 0.0)),
             count => number(Some(f64::from(count))),
         }
     }
@@ -286,12 +341,13 @@ impl<'a> Reader<'a> {
     fn signal_age(&self, read: &Read) -> Reading {
         let Some(newest) = self.newest_signal(&read.subject) else { return Reading::Missing };
         self.tick();
-        number(Some(self.world.age(newest.at, self.now)))
+        // signals are sent, not fetched: a source that fails says nothing about them
+        number(Some(self.world.watched(newest.at, self.now)))
     }
 
     fn signal_field(&self, read: &Read) -> Reading {
         let Some(newest) = self.newest_signal(&read.subject) else { return Reading::Missing };
-        let stale_at = newest.at + STALE_AFTER;
+        let stale_at = newest.at + self.longest_stale_after();
         self.changes_at(stale_at);
         let field = read.other.as_ref().and_then(|key| newest.fields.get(key.as_str()));
         field.filter(|_| stale_at > self.now).map_or(Reading::Missing, reading)
@@ -319,12 +375,13 @@ impl<'a> Reader<'a> {
     fn fact(&self, read: &Read) -> Result<Reading, String> {
         let mut found: Vec<(&Subject, &Value)> = Vec::new();
         for member in self.members.iter().copied() {
-            let Some(at) = member.observed.at.filter(|at| self.after_cut(*at) && *at + STALE_AFTER > self.now) else {
+            let Some(at) = member.observed.at.filter(|at| self.after_cut(*at) && *at + member.stale_after > self.now)
+            else {
                 continue;
             };
             if let Some(value) = member.observed.facts.get(&read.subject) {
                 self.note(at);
-                self.changes_at(at + STALE_AFTER);
+                self.changes_at(at + member.stale_after);
                 found.push((member, value));
             }
         }
@@ -333,6 +390,28 @@ impl<'a> Reader<'a> {
             [(_, value)] => Ok(reading(value)),
             many => Err(several("fact", &read.subject, many.iter().map(|(subject, _)| &subject.id))),
         }
+    }
+
+    /// What the wall clock shows, until it shows something else.
+    fn clock(&self, read: &Read) -> Result<Reading, String> {
+        let wall = self.world.wall(self.now);
+        let (shows, until) = if read.func == Func::InInterval {
+            let name = &read.subject;
+            let intervals = self.world.plan.intervals.get(name);
+            let intervals = intervals.ok_or_else(|| format!("there is no time interval `{name}`"))?;
+            let is_in = intervals.iter().any(|interval| interval.contains(wall));
+            let until = intervals.iter().map(|interval| interval.next_boundary(wall)).min();
+            (Reading::Bool(is_in), until.unwrap_or(Timestamp::MAX))
+        } else {
+            let zone = Zone::named(&read.subject).ok_or_else(|| format!("there is no time zone `{}`", read.subject))?;
+            match read.func {
+                Func::Hour => (Reading::Number(f64::from(zone.hour(wall))), zone.next_hour(wall)),
+                _ => (Reading::Number(f64::from(zone.weekday(wall))), zone.next_day(wall)),
+            }
+        };
+        self.note(self.now);
+        self.changes_at(self.world.at_wall(until));
+        Ok(shows)
     }
 
     fn firing(&self, rule: &str) -> Reading {

@@ -9,7 +9,7 @@ use super::signals::Signal;
 use super::store::SERIES_IDLE;
 use super::subject::{FORGET_AFTER, MAX_REGISTERED, Subject};
 use super::subjects::SubjectIx;
-use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due};
+use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due, SOURCE_UP};
 use crate::engine::input::Observation;
 use crate::engine::message::{DeploymentHealth, ToJudge};
 use crate::model::{
@@ -45,6 +45,29 @@ impl Detect {
         }
     }
 
+    /// Renames and recalculates metrics as the policy says.
+    pub(super) fn convert(&self, events: &mut [Event]) {
+        let conversions = &self.policy.intake.metrics;
+        if conversions.is_empty() {
+            return;
+        }
+        for event in events {
+            match &mut event.kind {
+                EventKind::Metric { name, value, .. } => {
+                    let Some(conversion) = conversions.get(name) else { continue };
+                    *name = conversion.name.clone();
+                    *value *= conversion.times;
+                }
+                EventKind::Ended { name, .. } => {
+                    if let Some(conversion) = conversions.get(name) {
+                        *name = conversion.name.clone();
+                    }
+                }
+                EventKind::Health { .. } | EventKind::Signal { .. } => {}
+            }
+        }
+    }
+
     /// Takes in one event, at its own time but never later than now. `found` says where it belongs, if that is known.
     pub(super) fn take(
         &mut self,
@@ -74,8 +97,23 @@ impl Detect {
         }
         match event.kind {
             EventKind::Metric { name, value, labels } => {
+                if name.as_str() == SOURCE_UP
+                    && event.origin == Origin::Watched
+                    && let Some(source) = labels.get("source")
+                    && subject.sight.told(source, value > 0.0, now)
+                {
+                    dirty.touched.insert(id.clone());
+                    self.mark_silence(&id, dirty);
+                }
                 let place = found.map(|found| found.place);
                 self.sample(now, (number, &id), (&name, place), &labels, Sample { at, value }, dirty, out);
+            }
+            EventKind::Ended { name, labels } => {
+                let Some(place) = self.place_of(number, &name) else { return };
+                let Some(subject) = self.subjects.at_mut(number) else { return };
+                if subject.series.end(place, &labels, at) {
+                    self.mark_metric(number, place, Some(&labels), dirty);
+                }
             }
             EventKind::Signal { name, fields } => {
                 let made_for = match event.origin {
@@ -103,12 +141,21 @@ impl Detect {
         }
     }
 
+    /// Rules that draw conclusions from silence are asked again: whether anybody listens to this deployment changed.
+    fn mark_silence(&self, id: &DeploymentId, dirty: &mut Dirty) {
+        let Some(subject) = self.subjects.get(id) else { return };
+        for rule in &self.world.plan.silent {
+            let Some(state) = self.rules.get(rule) else { continue };
+            dirty.scopes.extend(state.of(subject).into_iter().map(|scope| (rule.clone(), scope)));
+        }
+    }
+
     /// The event's own time on the engine's clock. What the engine says itself is on it already.
     fn placed(&self, event: &Event) -> Timestamp {
         match event.origin {
             Origin::Run { .. } => event.time,
             Origin::External | Origin::Watched => {
-                Timestamp::from_millis(event.time.as_millis().saturating_sub(self.offset_ms))
+                Timestamp::from_millis(event.time.as_millis().saturating_sub(self.world.offset_ms))
             }
         }
     }
@@ -340,7 +387,12 @@ impl Detect {
             let value = value.as_f64().filter(|value| value.is_finite())?;
             Some((MetricName::new(format!("{FACT_PREFIX}{name}")), value, Labels::default()))
         });
-        let metrics: Vec<_> = of_facts.chain(observation.metrics).collect();
+        let conversions = &self.policy.intake.metrics;
+        let seen = observation.metrics.into_iter().map(|(name, value, labels)| match conversions.get(&name) {
+            Some(conversion) => (conversion.name.clone(), value * conversion.times, labels),
+            None => (name, value, labels),
+        });
+        let metrics: Vec<_> = of_facts.chain(seen).collect();
         let Some(number) = self.subjects.number(id) else { return };
         for (metric, value, labels) in metrics {
             if value.is_finite() {

@@ -43,6 +43,8 @@ use crate::policy::Policy;
 /// The metrics that verdicts give, labelled `check`.
 const CHECK_UP: &str = "check_up";
 const CHECK_LATENCY: &str = "check_latency_ms";
+/// 1 while a source gives what it is asked for, labelled `source`.
+const SOURCE_UP: &str = "up";
 
 /// The detecting half.
 pub struct Detect {
@@ -58,8 +60,6 @@ pub struct Detect {
     /// As last sent to the edges.
     desired: Option<Arc<Desired>>,
     refused: Refused,
-    /// The wall clock, by which events say when, is so far ahead of the engine's time.
-    offset_ms: i64,
 }
 
 /// Input that found no room or no deployment, counted.
@@ -134,7 +134,6 @@ impl Detect {
             wheel: Wheel::default(),
             desired: None,
             refused: Refused::default(),
-            offset_ms: 0,
         }
     }
 
@@ -182,10 +181,12 @@ impl Detect {
 
     /// What is read of a metric is another thing now.
     fn time_changed(&mut self, at: Timestamp, due: Timestamp, (number, place): (SubjectIx, u32), dirty: &mut Dirty) {
-        let metric = self.subjects.at_mut(number).and_then(|subject| subject.series.at_mut(place as usize));
+        let Some(subject) = self.subjects.at_mut(number) else { return };
+        let stale_after = subject.stale_after;
+        let metric = subject.series.at_mut(place as usize);
         let Some(metric) = metric.filter(|metric| metric.due == due) else { return };
         metric.advance(at);
-        metric.due = metric.next_change(at);
+        metric.due = metric.next_change(at, stale_after);
         dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number)));
         if metric.due < Timestamp::MAX {
             self.wheel.push(metric.due, (number, place));
@@ -194,9 +195,11 @@ impl Detect {
 
     /// Sees to it that passing time is noticed where quick rules read this metric.
     fn arm(&mut self, now: Timestamp, number: SubjectIx, place: usize) {
-        let metric = self.subjects.at_mut(number).and_then(|subject| subject.series.at_mut(place));
+        let Some(subject) = self.subjects.at_mut(number) else { return };
+        let stale_after = subject.stale_after;
+        let metric = subject.series.at_mut(place);
         let Some(metric) = metric.filter(|metric| !metric.plan.quick.is_empty()) else { return };
-        let next = metric.next_change(now);
+        let next = metric.next_change(now, stale_after);
         // an instant that comes too early is looked at and moved on
         if next < metric.due {
             metric.due = next;
@@ -215,11 +218,12 @@ impl Detect {
     pub fn events(
         &mut self,
         now: Timestamp,
-        events: Vec<Event>,
+        mut events: Vec<Event>,
         out: &mut VecDeque<ToJudge>,
         _effects: &mut Vec<Effect>,
     ) {
         self.now = self.now.max(now);
+        self.convert(&mut events);
         let mut dirty = Dirty::default();
         // finding them all first lets the memory of one come while the next is looked for
         let found: Vec<_> = events.iter().map(|event| self.locate(event)).collect();
@@ -285,8 +289,14 @@ impl Detect {
     }
 
     /// Events say when by the wall clock, which is so far ahead of the engine's time now.
-    pub fn clock_moved(&mut self, offset_ms: i64) {
-        self.offset_ms = offset_ms;
+    pub fn clock_moved(&mut self, now: Timestamp, offset_ms: i64, out: &mut VecDeque<ToJudge>) {
+        self.now = self.now.max(now);
+        self.world.offset_ms = offset_ms;
+        let mut dirty = Dirty::default();
+        for (rule, state) in self.world.plan.clocks.iter().filter_map(|rule| Some((rule, self.rules.get(rule)?))) {
+            dirty.scopes.extend(state.names(&self.subjects).into_iter().map(|scope| (rule.clone(), scope)));
+        }
+        self.settle(now, &mut dirty, Because::News, out);
     }
 
     pub fn message(

@@ -11,7 +11,7 @@ use super::query::MetricQuery;
 use super::quick::QuickRule;
 use crate::model::{MetricName, RuleName};
 use crate::playbook::{Step, StepKind};
-use crate::policy::Policy;
+use crate::policy::{Policy, TimeIntervals};
 use crate::rule::Rule;
 use crate::script::{About, Condition, Func, Param, Read};
 
@@ -68,14 +68,21 @@ pub(super) struct Plan {
     texts: String,
     /// Rules whose reads are only known at run time: every event of their scope evaluates them.
     always: Vec<RuleName>,
+    /// Rules that draw conclusions from silence, in order of name.
+    pub silent: Vec<RuleName>,
+    /// Rules that read the wall clock, in order of name.
+    pub clocks: Vec<RuleName>,
     kept: BTreeMap<MetricName, Duration>,
     kept_of_others: Duration,
     queries: BTreeMap<SmolStr, Arc<MetricQuery>>,
+    /// By name, as [`Policy::time_intervals`].
+    pub intervals: Arc<TimeIntervals>,
 }
 
 impl Plan {
     pub fn of(policy: &Policy) -> Self {
-        let mut plan = Plan { kept_of_others: KEPT_AT_LEAST, ..Plan::default() };
+        let mut plan =
+            Plan { kept_of_others: KEPT_AT_LEAST, intervals: policy.time_intervals.clone(), ..Plan::default() };
         let mut metrics = Metrics::default();
         for rule in policy.rules.values() {
             let mut topics = Vec::new();
@@ -97,6 +104,13 @@ impl Plan {
             }
             for topic in topics {
                 plan.readers.entry(topic).or_default().push(rule.name.clone());
+            }
+            let reads = || conditions(rule).flat_map(Condition::reads);
+            if reads().any(|read| matches!(read.func, Func::Absent | Func::Age | Func::Count)) {
+                plan.silent.push(rule.name.clone());
+            }
+            if reads().any(|read| read.func.about() == About::Clock) {
+                plan.clocks.push(rule.name.clone());
             }
             if !fixed {
                 plan.always.push(rule.name.clone());
@@ -275,7 +289,7 @@ pub(super) fn metric_of(read: &Read) -> Option<MetricQuery> {
     match read.func.about() {
         About::Metric => MetricQuery::parse(&read.subject).ok(),
         About::CheckSeries => MetricQuery::parse(super::CHECK_UP).ok(),
-        About::Check | About::Signal | About::Scope | About::Fact | About::Rule => None,
+        About::Check | About::Signal | About::Scope | About::Fact | About::Rule | About::Clock => None,
     }
 }
 
@@ -296,8 +310,8 @@ fn topics_of(read: &Read) -> Vec<Topic> {
         About::Signal => vec![Topic::Signal(subject())],
         About::Fact => vec![Topic::Fact(subject())],
         About::Rule => vec![Topic::Firing(subject())],
-        // these change with the scope itself, which evaluates the rule anyway
-        About::Scope => Vec::new(),
+        // these change with the scope itself, which evaluates the rule anyway, or with time
+        About::Scope | About::Clock => Vec::new(),
         About::Metric | About::CheckSeries => {
             metric_of(read).map(|query| Topic::Metric(query.name.as_str().into())).into_iter().collect()
         }

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use super::checks::STALE_AFTER;
 use super::plan::MetricIx;
 use super::series::Series;
 use super::subject::Subject;
@@ -13,7 +12,7 @@ use super::windows::{changes, delta, increase, quantile, rate, share_of, slope, 
 use crate::model::{Labels, MetricName, RuleName, Selector, Timestamp};
 use crate::policy::Policy;
 use crate::rule::Rule;
-use crate::script::{Func, Quick, Read};
+use crate::script::{Amount, Func, Quick, Read};
 
 /// A rule that reads more is asked by its scripts.
 const MAX_READS: usize = 8;
@@ -27,6 +26,8 @@ pub(super) struct Figure {
     /// Of the metric in the plan this rule is of.
     pub number: MetricIx,
     pub func: Func,
+    /// The share of a quantile.
+    pub amount: Option<Amount>,
     /// Zero for the newest value.
     pub window: Duration,
 }
@@ -75,8 +76,10 @@ impl QuickRule {
         let mut figures = Vec::new();
         for read in quick.reads() {
             let figure = figure_of(read)?;
-            let same =
-                |own: &Figure| own.metric == figure.metric && own.func == figure.func && own.window == figure.window;
+            let same = |own: &Figure| {
+                (&own.metric, own.func, own.amount, own.window)
+                    == (&figure.metric, figure.func, figure.amount, figure.window)
+            };
             let known = self.figures.iter().position(same);
             figures.push(known.unwrap_or(self.figures.len()));
             if known.is_none() {
@@ -117,18 +120,23 @@ fn figure_of(read: &Read) -> Option<Figure> {
         metric: MetricName::new(&read.subject),
         number: MetricIx::MAX,
         func: read.func,
+        amount: read.amount,
         window: read.window.unwrap_or_default(),
     })
 }
 
 /// The number, NaN where there is none; `None` where that takes more than one series, or more than its samples, to tell.
 fn look(subject: &mut Subject, figure: &Figure, now: Timestamp) -> Option<f64> {
+    let stale_after = subject.stale_after;
     let place = subject.series.place_of(figure.number);
+    if figure.func == Func::Last && place.is_some_and(|place| subject.series.has_ended_at(place)) {
+        return Some(f64::NAN);
+    }
     let metric = place.and_then(|place| subject.series.at_mut(place));
     let Some(metric) = metric else { return missing(figure.func) };
     metric.advance(now);
     match metric.only() {
-        Ok(Some((labels, series))) => told(labels, series, figure, now),
+        Ok(Some((labels, series))) => told(labels, series, figure, now, stale_after),
         Ok(None) => missing(figure.func),
         Err(_) => None,
     }
@@ -139,7 +147,7 @@ fn missing(func: Func) -> Option<f64> {
     (func != Func::Count).then_some(f64::NAN)
 }
 
-fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp) -> Option<f64> {
+fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp, stale_after: Duration) -> Option<f64> {
     let edge = now - figure.window;
     let number = match figure.func {
         Func::Last => {
@@ -147,7 +155,7 @@ fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp) -> Op
             if labels.get("check").is_some() {
                 return None;
             }
-            series.newest().filter(|newest| newest.at + STALE_AFTER > now).map(|newest| newest.value)
+            series.newest().filter(|newest| newest.at + stale_after > now).map(|newest| newest.value)
         }
         Func::Avg => series.total_after(edge).average(),
         Func::Sum => {
@@ -168,7 +176,9 @@ fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp) -> Op
         Func::Slope => slope(series.after(edge)),
         Func::Zscore => zscore(series.after(edge)),
         Func::First => series.after(edge).next().map(|first| first.value),
-        Func::P50 | Func::P90 | Func::P95 | Func::P99 => quantile(series.after(edge), share_of(figure.func)),
+        Func::P50 | Func::P90 | Func::P95 | Func::P99 | Func::Quantile => {
+            quantile(series.after(edge), share_of(figure.func, figure.amount))
+        }
         _ => return None,
     };
     Some(number.filter(|number| number.is_finite()).unwrap_or(f64::NAN))

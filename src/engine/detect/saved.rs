@@ -82,7 +82,7 @@ impl Detect {
     pub(in crate::engine) fn saving(&self) -> Saving<'_> {
         Saving {
             now: self.now,
-            offset_ms: self.offset_ms,
+            offset_ms: self.world.offset_ms,
             watched_since: self.world.watched_since,
             gaps: &self.world.gaps,
             firing: &self.world.firing,
@@ -105,12 +105,12 @@ impl Detect {
     ) -> Result<Self, RestoreError> {
         let damaged = |what: String| RestoreError::Damaged(what);
         let mut detect = Detect::new(saved.now, policy.clone());
-        detect.offset_ms = saved.offset_ms;
         detect.world = World {
             watched_since: saved.watched_since,
             gaps: saved.gaps,
             firing: saved.firing,
             plan: Plan::of(&policy),
+            offset_ms: saved.offset_ms,
         };
         for (id, saved) in saved.subjects {
             let number = detect.subjects.insert(Subject::restored(id, saved, &policy, &detect.world.plan));

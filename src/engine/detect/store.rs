@@ -2,6 +2,7 @@
 //!
 //! Invariant: a metric's place does not change while it has series; places are no more than [`MAX_SERIES`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(super) struct SeriesStore {
     /// Places of the metrics that rules read, in order of their numbers.
     read: Vec<(MetricIx, u32)>,
     count: usize,
+    /// Series whose sender said that they ended, with when; until a newer sample comes.
+    ended: BTreeMap<(MetricName, Labels), Timestamp>,
     /// Samples that were not taken in because there were too many series.
     refused: u64,
 }
@@ -73,10 +76,10 @@ impl Metric {
     }
 
     /// When time alone next changes what is read of it.
-    pub fn next_change(&self, now: Timestamp) -> Timestamp {
+    pub fn next_change(&self, now: Timestamp, stale_after: Duration) -> Timestamp {
         let stale = |series: &Series| {
             let newest = series.newest().filter(|_| self.plan.newest)?;
-            Some(newest.at + super::checks::STALE_AFTER).filter(|at| *at > now)
+            Some(newest.at + stale_after).filter(|at| *at > now)
         };
         let changes = self.series.iter().flat_map(|(_, series)| [series.next_to_leave(), stale(series)]);
         changes.flatten().min().unwrap_or(Timestamp::MAX)
@@ -157,6 +160,9 @@ impl SeriesStore {
 
     /// Puts a sample where it belongs.
     pub fn insert(&mut self, now: Timestamp, place: usize, labels: &Labels, sample: Sample) -> Taken {
+        if !self.ended.is_empty() {
+            self.go_on(place, labels, sample.at);
+        }
         let has_room = self.has_room();
         let Some(metric) = self.metrics.get_mut(place) else { return Taken::TooManySeries };
         let horizon = now - metric.plan.kept;
@@ -178,6 +184,37 @@ impl SeriesStore {
                 Taken::NewSeries
             }
         }
+    }
+
+    /// A sample later than the end of its series: it goes on.
+    fn go_on(&mut self, place: usize, labels: &Labels, at: Timestamp) {
+        let Some(metric) = self.metrics.get(place) else { return };
+        let key = (metric.name.clone(), labels.clone());
+        if self.ended.get(&key).is_some_and(|ended| *ended < at) {
+            self.ended.remove(&key);
+        }
+    }
+
+    /// No more samples of a series come; whether that is news of one that is there.
+    pub fn end(&mut self, place: usize, labels: &Labels, at: Timestamp) -> bool {
+        let Some(metric) = self.metrics.get(place) else { return false };
+        let found = metric.series.binary_search_by(|(own, _)| own.cmp(labels)).ok();
+        let newest = found.and_then(|found| metric.series.get(found)?.1.newest());
+        if newest.is_none_or(|newest| newest.at > at) {
+            return false;
+        }
+        self.ended.insert((metric.name.clone(), labels.clone()), at).is_none()
+    }
+
+    /// Whether a series has ended.
+    pub fn has_ended(&self, name: &MetricName, labels: &Labels) -> bool {
+        !self.ended.is_empty() && self.ended.contains_key(&(name.clone(), labels.clone()))
+    }
+
+    /// Whether the only series of a metric has ended; of several that is for others to say.
+    pub fn has_ended_at(&self, place: usize) -> bool {
+        let only = || self.metrics.get(place).and_then(|metric| Some((&metric.name, metric.only().ok()??)));
+        !self.ended.is_empty() && only().is_some_and(|(name, (labels, _))| self.has_ended(name, labels))
     }
 
     /// The series of a metric, in order of labels.
@@ -232,6 +269,11 @@ impl SeriesStore {
                 lost.push(metric.name.clone());
             }
         }
+        if !self.ended.is_empty() {
+            let mut ended = std::mem::take(&mut self.ended);
+            ended.retain(|(name, labels), _| self.of(name.as_str()).any(|(own, _)| own == labels));
+            self.ended = ended;
+        }
         let metrics = &self.metrics;
         let is_empty = |place: &u32| metrics.get(*place as usize).is_none_or(|metric| metric.series.is_empty());
         let (given_up, taken): (Vec<u32>, Vec<u32>) = self.order.iter().partition(|place| is_empty(place));
@@ -250,13 +292,16 @@ struct Saved<S> {
     /// With its name and what is due.
     metrics: Vec<(MetricName, Timestamp, S)>,
     refused: u64,
+    #[serde(default)]
+    ended: Vec<(MetricName, Labels, Timestamp)>,
 }
 
 impl Serialize for SeriesStore {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let filled = self.metrics().filter(|(_, _, metric)| !metric.series.is_empty());
         let metrics = filled.map(|(_, name, metric)| (name.clone(), metric.due, &metric.series)).collect();
-        Saved { metrics, refused: self.refused }.serialize(serializer)
+        let ended = self.ended.iter().map(|((name, labels), at)| (name.clone(), labels.clone(), *at)).collect();
+        Saved { metrics, refused: self.refused, ended }.serialize(serializer)
     }
 }
 
@@ -264,6 +309,7 @@ impl<'de> Deserialize<'de> for SeriesStore {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let saved = Saved::<AllSeries>::deserialize(deserializer)?;
         let mut store = SeriesStore { refused: saved.refused, ..SeriesStore::default() };
+        store.ended = saved.ended.into_iter().map(|(name, labels, at)| ((name, labels), at)).collect();
         for (name, due, series) in saved.metrics {
             let place = store.place_for(&name, Arc::default);
             store.count += series.len();

@@ -1,10 +1,11 @@
 //! A deployment as this half knows it: what it is, and everything that was heard and seen of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::checks::Checks;
 use super::plan::Plan;
@@ -45,6 +46,64 @@ pub(super) struct Subject {
     pub told_health: Option<DeploymentHealth>,
     /// Rules that are not quiet about it.
     pub loud: BTreeSet<RuleName>,
+    pub sight: Sight,
+    /// A newest value is missing once older than this.
+    pub stale_after: Duration,
+}
+
+/// Whether the sources that are asked about a deployment answer: while one does not, silence means nothing.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Sight {
+    /// Sources that fail, and since when none is blind to it no more.
+    failing: BTreeSet<SmolStr>,
+    blind_since: Option<Timestamp>,
+    /// Spans in which one of them failed, oldest first.
+    spans: VecDeque<(Timestamp, Timestamp)>,
+}
+
+/// Spans remembered; an age that reaches beyond them counts the oldest as seen.
+const MAX_SPANS: usize = 64;
+
+impl Sight {
+    /// A source answered or did not; whether that makes a difference.
+    pub fn told(&mut self, source: &str, answers: bool, now: Timestamp) -> bool {
+        let was_blind = !self.failing.is_empty();
+        if answers {
+            self.failing.remove(source);
+        } else {
+            self.failing.insert(source.into());
+        }
+        let is_blind = !self.failing.is_empty();
+        if is_blind && !was_blind {
+            self.blind_since = Some(now);
+        }
+        if was_blind && !is_blind {
+            self.spans.extend(self.blind_since.take().map(|since| (since, now)));
+            if self.spans.len() > MAX_SPANS {
+                self.spans.pop_front();
+            }
+        }
+        is_blind != was_blind
+    }
+
+    /// Forgets sources that are no longer asked.
+    pub fn keep_only(&mut self, sources: &BTreeSet<&str>, now: Timestamp) {
+        let gone: Vec<SmolStr> =
+            self.failing.iter().filter(|source| !sources.contains(source.as_str())).cloned().collect();
+        for source in gone {
+            self.told(&source, true, now);
+        }
+    }
+
+    /// Since when all of them have been answering; `None`: not now.
+    pub fn clear_since(&self) -> Option<Timestamp> {
+        self.failing.is_empty().then(|| self.spans.back().map_or(Timestamp::MIN, |(_, to)| *to))
+    }
+
+    /// The spans up to now in which one did not.
+    pub fn blind(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        self.spans.iter().copied().chain(self.blind_since.map(|since| (since, now)))
+    }
 }
 
 /// What its adapter last saw.
@@ -69,6 +128,7 @@ pub(super) struct SavingSubject<'a> {
     signals: &'a Signals,
     observed: &'a Observed,
     told_health: &'a Option<DeploymentHealth>,
+    sight: &'a Sight,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +141,8 @@ pub(super) struct SavedSubject {
     signals: Signals,
     observed: Observed,
     told_health: Option<DeploymentHealth>,
+    #[serde(default)]
+    sight: Sight,
 }
 
 impl Subject {
@@ -94,13 +156,24 @@ impl Subject {
             signals: &self.signals,
             observed: &self.observed,
             told_health: &self.told_health,
+            sight: &self.sight,
         }
     }
 
     /// As saved under this very policy.
     pub fn restored(id: DeploymentId, saved: SavedSubject, policy: &Policy, plan: &Plan) -> Self {
-        let SavedSubject { known_since, last_event_at, heard_at, mut series, checks, signals, observed, told_health } =
-            saved;
+        let SavedSubject {
+            known_since,
+            last_event_at,
+            heard_at,
+            mut series,
+            checks,
+            signals,
+            observed,
+            told_health,
+            sight,
+        } = saved;
+        let stale_after = policy.intake.stale_after_of(id.as_str());
         series.link(|metric| plan.metric(metric));
         let (listed, labels) = Subject::listing(&id, policy);
         let settings = policy.settings_for(Some(&id));
@@ -118,6 +191,8 @@ impl Subject {
             observed,
             told_health,
             loud: BTreeSet::new(),
+            sight,
+            stale_after,
         }
     }
 
@@ -149,6 +224,8 @@ impl Subject {
             observed: Observed::default(),
             told_health: None,
             loud: BTreeSet::new(),
+            sight: Sight::default(),
+            stale_after: Duration::ZERO,
         };
         subject.follow(policy, now);
         subject
@@ -157,11 +234,17 @@ impl Subject {
     /// Takes over what a policy says of it; whether that is something else than before.
     pub fn follow(&mut self, policy: &Policy, now: Timestamp) -> bool {
         let (listed, labels) = Subject::listing(&self.id, policy);
-        let changed = listed != self.listed;
+        let stale_after = policy.intake.stale_after_of(self.id.as_str());
+        let changed = listed != self.listed || stale_after != self.stale_after;
+        self.stale_after = stale_after;
+        let sources = policy.intake.sources.iter().map(|source| source.name.as_str()).collect();
+        self.sight.keep_only(&sources, now);
         self.labels = labels;
         self.settings = policy.settings_for(Some(&self.id));
+        self.checks.set_stale_after(stale_after);
         if let Some(deployment) = &listed {
-            self.checks.configure(&deployment.checks, deployment.healthy_when, &self.observed.replicas, now);
+            let replicas = &self.observed.replicas;
+            self.checks.configure(&deployment.checks, deployment.healthy_when, replicas, now);
         }
         self.listed = listed;
         changed

@@ -1,10 +1,12 @@
 //! Stories about the detecting half alone: what it is told, and what it says to judge.
 
 mod answers;
+mod documented;
 mod questions;
 mod quick;
 mod reloads;
 mod scopes;
+mod sources;
 mod time;
 
 use std::collections::BTreeMap;
@@ -125,6 +127,8 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
             routes: Vec::new(),
         },
         guards: Guards::default(),
+        time_intervals: Arc::default(),
+        intake: crate::policy::Intake::default(),
         settings: Arc::new(Map::from_iter([("limit".to_owned(), Value::from(80))])),
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),

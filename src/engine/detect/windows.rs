@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::series::Sample;
-use crate::script::Func;
+use crate::model::Timestamp;
+use crate::script::{Amount, Func};
 
 /// Sums without losing small values beside large ones (Neumaier): plain addition is wrong after one outlier.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -126,9 +127,10 @@ pub(super) fn quantile(samples: impl Iterator<Item = Sample>, share: f64) -> Opt
     Some(below + (above - below) * place.fract())
 }
 
-/// Of a percentile.
-pub(super) fn share_of(func: Func) -> f64 {
+/// Of a percentile, or as asked.
+pub(super) fn share_of(func: Func, amount: Option<Amount>) -> f64 {
     match func {
+        Func::Quantile => amount.map_or(0.5, Amount::get),
         Func::P50 => 0.5,
         Func::P90 => 0.9,
         Func::P95 => 0.95,
@@ -136,24 +138,68 @@ pub(super) fn share_of(func: Func) -> f64 {
     }
 }
 
-/// The trend per second, by least squares about the first sample's time and the mean value.
-pub(super) fn slope(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    let samples: Vec<Sample> = samples.collect();
-    let start = samples.first()?.at;
-    let after = |sample: &Sample| sample.at.since(start).as_secs_f64();
-    let mean_of = |of: &dyn Fn(&Sample) -> f64| {
-        let mut total = Total::default();
-        samples.iter().for_each(|sample| total.add(of(sample)));
-        total.average()
-    };
-    let (mean_time, mean_value) = (mean_of(&after)?, mean_of(&|sample| sample.value)?);
-    let (mut together, mut alone) = (Total::default(), Total::default());
-    for sample in &samples {
-        let time = after(sample) - mean_time;
-        together.add(time * (sample.value - mean_value));
-        alone.add(time * time);
+/// Seconds of a `time_to` that never comes: some 30 million years. A number, so that comparing with it is known, and finite, so
+/// that calculating with it is.
+pub(super) const NEVER: f64 = 1e15;
+
+/// The line through samples by least squares, about the middle of both so that large values keep their digits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Trend {
+    first: Timestamp,
+    last: Timestamp,
+    /// Seconds after the first.
+    mean_time: f64,
+    mean_value: f64,
+    /// Per second.
+    pub slope: f64,
+}
+
+impl Trend {
+    /// `None` below two instants.
+    pub fn of(samples: impl Iterator<Item = Sample>) -> Option<Trend> {
+        let samples: Vec<Sample> = samples.collect();
+        let (first, last) = (samples.first()?.at, samples.last()?.at);
+        let after = |sample: &Sample| sample.at.since(first).as_secs_f64();
+        let mean_of = |of: &dyn Fn(&Sample) -> f64| {
+            let mut total = Total::default();
+            samples.iter().for_each(|sample| total.add(of(sample)));
+            total.average()
+        };
+        let (mean_time, mean_value) = (mean_of(&after)?, mean_of(&|sample| sample.value)?);
+        let (mut together, mut alone) = (Total::default(), Total::default());
+        for sample in &samples {
+            let time = after(sample) - mean_time;
+            together.add(time * (sample.value - mean_value));
+            alone.add(time * time);
+        }
+        let slope = (alone.sum() > 0.0).then(|| together.sum() / alone.sum())?;
+        Some(Trend { first, last, mean_time, mean_value, slope })
     }
-    (alone.sum() > 0.0).then(|| together.sum() / alone.sum())
+
+    /// What the line says of an instant, and of so many seconds after it.
+    pub fn at(&self, at: Timestamp, ahead: f64) -> f64 {
+        let after = (at.as_millis().saturating_sub(self.first.as_millis())) as f64 / 1e3;
+        self.mean_value + self.slope * (after + ahead - self.mean_time)
+    }
+
+    /// Seconds from `now` until the line reaches `limit`; 0 where it crossed it since the first sample, else [`NEVER`].
+    pub fn time_to(&self, limit: f64, now: Timestamp) -> f64 {
+        if self.slope == 0.0 {
+            return if self.mean_value == limit { 0.0 } else { NEVER };
+        }
+        let seconds = (limit - self.at(now, 0.0)) / self.slope;
+        let since_first = now.max(self.last).since(self.first).as_secs_f64();
+        match seconds {
+            ahead if ahead >= 0.0 => ahead.min(NEVER),
+            past if -past <= since_first => 0.0,
+            _ => NEVER,
+        }
+    }
+}
+
+/// The trend per second.
+pub(super) fn slope(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    Trend::of(samples).map(|trend| trend.slope)
 }
 
 /// The newest less the oldest value of a gauge.
@@ -182,7 +228,6 @@ pub(super) fn fold(how: &str, values: &[f64]) -> Result<Option<f64>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     fn samples(values: &[f64]) -> impl Iterator<Item = Sample> + Clone {
         let placed =

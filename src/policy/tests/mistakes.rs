@@ -38,7 +38,7 @@ fn configuration(cases: &[(&'static str, &str)]) {
 fn of_the_configuration() {
     configuration(&[
         ("recievers: []\n", "unknown-key 3:1"),
-        ("sources: []\n", "not-built-yet 3:1"),
+        ("schedules: []\n", "not-built-yet 3:1"),
         ("inhibit_rules: []\n", "not-built-yet 3:1"),
         ("data_dir: a\ndata_dir: b\n", "duplicate-key 4:1"),
         ("data_dir:\n", "empty-value 3:1"),
@@ -70,6 +70,52 @@ fn of_guards() {
         ("guards: { blast_radius: { min_healthy: most } }\n", "wrong-type 3:40"),
         ("guards: { blast_radius: { min_healthy: 150% } }\n", "wrong-type 3:40"),
     ]);
+}
+
+#[test]
+fn of_what_comes_in() {
+    configuration(&[
+        ("sources: [{ url: http://x }]\n", "missing-key 3:13"),
+        ("sources: [{ type: scrap, url: http://x }]\n", "wrong-value 3:19"),
+        ("sources: [{ type: scrape }]\n", "missing-key 3:13"),
+        ("sources: [{ type: scrape, url: x:9 }]\n", "wrong-type 3:32"),
+        ("sources: [{ type: scrape, url: http://x, every: 1ms }]\n", "out-of-range 3:49"),
+        ("sources: [{ type: scrape, url: http://x, only: cpu }]\n", "wrong-type 3:48"),
+        ("sources: [{ type: scrape, url: http://x }, { type: scrape, url: http://x }]\n", "duplicate-name 3:65"),
+        ("sources: [{ type: host }]\n", "missing-key 3:11"),
+        ("sources: [{ type: host, url: http://x, labels: { deployment: a } }]\n", "conflict 3:11"),
+        ("metrics: { a: {} }\n", "missing-key 3:12"),
+        ("metrics: { a: { times: x } }\n", "wrong-type 3:24"),
+        ("metrics: { a: { az: b } }\n", "unknown-key 3:17"),
+        ("stale_after: 0s\n", "out-of-range 3:14"),
+        ("deployment_from: []\n", "empty-value 3:18"),
+    ]);
+}
+
+#[test]
+fn of_time_intervals() {
+    configuration(&[
+        ("time_intervals: [{ time_intervals: [] }]\n", "missing-key 3:20"),
+        ("time_intervals: [{ name: a }]\n", "missing-key 3:20"),
+        ("time_intervals: [{ name: a, time_intervals: [{ weekdays: [mon] }] }]\n", "wrong-type 3:59"),
+        ("time_intervals: [{ name: a, time_intervals: [{ weekdays: ['friday:monday'] }] }]\n", "wrong-type 3:59"),
+        ("time_intervals: [{ name: a, time_intervals: [{ days_of_month: [0] }] }]\n", "wrong-type 3:64"),
+        ("time_intervals: [{ name: a, time_intervals: [{ months: [13] }] }]\n", "wrong-type 3:57"),
+        ("time_intervals: [{ name: a, time_intervals: [{ location: Mars }] }]\n", "wrong-value 3:58"),
+        (
+            "time_intervals: [{ name: a, time_intervals: [{ times: [{ start_time: '9:00', end_time: '10:00' }] }] }]\n",
+            "wrong-type 3:70",
+        ),
+        (
+            "time_intervals: [{ name: a, time_intervals: [{ times: [{ start_time: '22:00', end_time: '06:00' }] }] }]\n",
+            "out-of-range 3:56",
+        ),
+    ]);
+    let rule = "rules:\n  - alert: A\n    when: 'in_interval(\"nihgts\")'\n";
+    let intervals = "format: 1\nreceivers: [{ name: a }]\ntime_intervals: [{ name: nights, time_intervals: [{}] }]\n";
+    let found = mistakes(&[("selfheal.yaml", intervals), ("rules/a.yaml", rule)]);
+    assert_eq!(places(&found), ["unknown-interval rules/a.yaml:3:25"]);
+    assert_eq!(found[0].help.as_deref(), Some("did you mean `nights`?"));
 }
 
 #[test]

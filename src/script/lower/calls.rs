@@ -8,7 +8,7 @@ use super::{Lowerer, Type};
 use crate::script::code::{Code, Root, bytes_of, seconds_of};
 use crate::script::data::Data;
 use crate::script::evidence::Read;
-use crate::script::functions::{Gives, PLAIN, Second, Signature, plan, signature_of};
+use crate::script::functions::{Gives, PLAIN, Param, Signature, plan, signature_of};
 use crate::script::library::{Library, library_of};
 use crate::script::reference::is_of_rhai;
 use crate::script::suggest::setting_problem;
@@ -85,6 +85,7 @@ impl Lowerer<'_> {
             Gives::Number => Type::Number,
             Gives::Bool => Type::Bool,
             Gives::Text => Type::Text,
+            Gives::List => Type::Holder,
             Gives::Any => Type::Any,
         };
         if !self.counted(signature.name, signature.shape, signature.arity(), args.len(), at) {
@@ -131,14 +132,14 @@ impl Lowerer<'_> {
 
     /// Checks the arguments that are constants while others are not, with stand-ins for those.
     fn check_known(&mut self, signature: &'static Signature, constants: &[Option<Constant>], places: &[Position]) {
-        let stand_ins = [
-            Data::text("x"),
-            match signature.second {
-                Second::Window => Data::Int(1),
-                Second::Fold => Data::text("max"),
-                _ => Data::text("x"),
-            },
-        ];
+        let subject = if signature.subject == Some("time zone") { "UTC" } else { "x" };
+        let stand_in = |param: &Param| match param {
+            Param::Window | Param::Share | Param::Ahead | Param::Limit => Data::Int(1),
+            Param::Fold => Data::text("max"),
+            Param::Text(_) => Data::text("x"),
+        };
+        let stand_ins: Vec<Data> =
+            std::iter::once(Data::text(subject)).chain(signature.params.iter().map(stand_in)).collect();
         let values: Vec<Data> = constants
             .iter()
             .zip(&stand_ins)

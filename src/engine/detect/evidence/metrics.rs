@@ -3,14 +3,23 @@
 use std::time::Duration;
 
 use super::{NAMED, Reader, number};
-use crate::engine::detect::checks::{CheckState, STALE_AFTER};
+use crate::engine::detect::checks::CheckState;
 use crate::engine::detect::series::{Sample, Series};
 use crate::engine::detect::subject::Subject;
 use crate::engine::detect::windows::{
-    Total, changes, delta, fold, increase, quantile, rate, share_of, slope, stddev, zscore,
+    Total, Trend, changes, delta, fold, increase, quantile, rate, share_of, slope, stddev, zscore,
 };
-use crate::model::Labels;
-use crate::script::{Func, Read, Reading};
+use crate::model::{Labels, Value};
+use crate::script::{Amount, Func, Read, Reading};
+
+/// Values that `history` gives at most, the newest: a list of a script holds no more.
+const MAX_HISTORY: usize = 1_000;
+
+/// The values of samples, oldest first.
+fn newest_of(samples: impl Iterator<Item = Sample>) -> Reading {
+    let values: Vec<Value> = samples.map(|sample| Value::from(sample.value)).collect();
+    Reading::Json(Value::Array(values[values.len().saturating_sub(MAX_HISTORY)..].to_vec()))
+}
 
 /// A series with the deployment it is of.
 struct Found<'a> {
@@ -39,21 +48,23 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn newest_value(&self, read: &Read) -> Result<Reading, String> {
+        let query = self.world.plan.query(&read.subject)?;
         let found = self.series(&read.subject)?;
         let mut values = Vec::with_capacity(found.len());
         let mut named = Vec::with_capacity(found.len());
         for found in &found {
             let Some(newest) = found.series.newest().filter(|newest| self.after_cut(newest.at)) else { continue };
+            let series = &found.subject.series;
             if read.func == Func::Last {
                 let stale_at = newest.at + self.stale_after(found);
-                if stale_at <= self.now {
+                if stale_at <= self.now || series.has_ended(&query.name, found.labels) {
                     continue;
                 }
                 self.changes_at(stale_at);
                 values.push(newest.value);
             } else {
                 self.tick();
-                values.push(self.world.age(newest.at, self.now));
+                values.push(self.world.age(found.subject, newest.at, self.now));
             }
             self.note(newest.at);
             named.push(found);
@@ -68,7 +79,7 @@ impl<'a> Reader<'a> {
 
     fn stale_after(&self, found: &Found<'_>) -> Duration {
         let check = found.labels.get("check").and_then(|check| found.subject.checks.get(check));
-        check.map_or(STALE_AFTER, CheckState::stale_after)
+        check.map_or(found.subject.stale_after, CheckState::stale_after)
     }
 
     fn ambiguous(&self, read: &Read, found: &[&Found<'_>]) -> String {
@@ -131,6 +142,15 @@ impl<'a> Reader<'a> {
         all
     }
 
+    /// The line through samples; what it says of now moves on with now.
+    fn trend(&self, samples: impl Iterator<Item = Sample>) -> Option<Trend> {
+        let trend = Trend::of(samples)?;
+        if trend.slope != 0.0 {
+            self.tick();
+        }
+        Some(trend)
+    }
+
     pub(super) fn window(&self, read: &Read) -> Result<Reading, String> {
         let window = read.window.unwrap_or_default();
         let found = self.series(&read.subject)?;
@@ -157,8 +177,10 @@ impl<'a> Reader<'a> {
                 summed(found.iter().filter_map(of_one).collect())
             }
             Func::Stddev => stddev(all),
-            Func::P50 | Func::P90 | Func::P95 | Func::P99 => quantile(all, share_of(read.func)),
-            Func::First | Func::Slope | Func::Zscore => {
+            Func::P50 | Func::P90 | Func::P95 | Func::P99 | Func::Quantile => {
+                quantile(all, share_of(read.func, read.amount))
+            }
+            Func::First | Func::Slope | Func::Zscore | Func::Predict | Func::TimeTo | Func::History => {
                 let filled: Vec<&Found<'a>> =
                     found.iter().filter(|found| self.samples(found.series, window).next().is_some()).collect();
                 let one = match filled.as_slice() {
@@ -167,10 +189,14 @@ impl<'a> Reader<'a> {
                     _ => return Err(self.ambiguous(read, &filled)),
                 };
                 let mut samples = self.samples(one.series, window);
+                let amount = read.amount.map(Amount::get).unwrap_or_default();
                 match read.func {
                     Func::First => samples.next().map(|first| first.value),
                     Func::Slope => slope(samples),
-                    _ => zscore(samples),
+                    Func::Zscore => zscore(samples),
+                    Func::History => return Ok(newest_of(samples)),
+                    Func::Predict => self.trend(samples).map(|trend| trend.at(self.now, amount)),
+                    _ => self.trend(samples).map(|trend| trend.time_to(amount, self.now)),
                 }
             }
             _ => match self.total(&found, window).count {

@@ -91,6 +91,8 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
             routes: Vec::new(),
         },
         guards: Guards::default(),
+        time_intervals: Arc::default(),
+        intake: crate::policy::Intake::default(),
         settings: Arc::default(),
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),

@@ -143,6 +143,8 @@ pub fn policy() -> Policy {
             routes: Vec::new(),
         },
         guards: Guards { start_grace: secs(0), ..Guards::default() },
+        time_intervals: Arc::default(),
+        intake: crate::policy::Intake::default(),
         settings: Arc::default(),
         rules: BTreeMap::new(),
         ladders: BTreeMap::from([
