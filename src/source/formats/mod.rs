@@ -5,6 +5,8 @@
 //! good one with it. Which deployment a series belongs to, and whether its names are welcome, is not settled here.
 
 mod exposition;
+mod remote_write;
+mod wire;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -15,6 +17,7 @@ use smol_str::SmolStr;
 use crate::model::Timestamp;
 
 pub use exposition::{Dialect, parse_text};
+pub use remote_write::{Written, parse_remote_write};
 
 /// Errors that are listed; the rest is counted.
 pub const MAX_ERRORS: usize = 100;
