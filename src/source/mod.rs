@@ -4,4 +4,5 @@
 //! its place and its reason, and costs nothing that was good beside it.
 
 pub mod checks;
+pub mod formats;
 pub mod ingest;
