@@ -19,6 +19,7 @@ use crate::engine::view::Change;
 use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
 use crate::model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
 use crate::notify::Notify;
+use crate::source::asking::Sources;
 use crate::source::checks::Checks;
 use crate::store::history::History;
 
@@ -81,6 +82,7 @@ pub struct Edges {
     pub adapters: Arc<Adapters>,
     pub notifier: Arc<dyn Notify>,
     pub checks: Arc<Checks>,
+    pub sources: Sources,
     /// Probes whose verdicts were sent; see [`bring_verdicts`].
     pub probes_ended: mpsc::UnboundedSender<Input>,
     pub observers: Observers,
@@ -132,6 +134,7 @@ impl Edges {
             }
             Effect::Desired(desired) => {
                 self.checks.apply(&desired);
+                self.sources.apply(&desired);
                 self.observers.apply(&desired);
             }
             Effect::Emitted(event) => tracing::info!(deployment = %event.deployment, ?event.kind, "signal"),

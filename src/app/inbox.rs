@@ -118,8 +118,9 @@ impl Inbox {
         admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
     ) -> Result<oneshot::Receiver<Stored>, Refused> {
         let (done, wait) = oneshot::channel();
-        let (metrics, urgent): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|event| matches!(event.kind, EventKind::Metric { .. }));
+        let (metrics, urgent): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| matches!(event.kind, EventKind::Metric { .. } | EventKind::Ended { .. }));
         self.push(|lanes| {
             admit(lanes)?;
             if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS

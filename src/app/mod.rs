@@ -32,6 +32,7 @@ use crate::engine::{Effect, Engine, Input};
 use crate::model::ResolveSecret;
 use crate::notify::{Notifiers, NotifiersConfig};
 use crate::policy::{self, record::Recorded};
+use crate::source::asking::Sources;
 use crate::source::checks::Checks;
 use crate::store::history::History;
 use crate::store::recovery::Candidates;
@@ -197,9 +198,11 @@ impl Running {
             http: http_client()?,
             clock: wall.clone(),
         }));
+        let dir = policy_dir.clone();
         let (check_events, checked) = mpsc::channel(CHECK_EVENTS);
         let (probes_ended, probed) = mpsc::unbounded_channel();
-        let checks = Arc::new(Checks::new(check_events, wall.clone()).in_dir(policy_dir.clone()));
+        let checks = Arc::new(Checks::new(check_events.clone(), wall.clone()).in_dir(policy_dir.clone()));
+        let sources = Sources::new(check_events, wall.clone(), secrets.clone(), dir);
         tokio::spawn(effects::bring_verdicts(checked, probed, inbox.clone()));
         let under_way = Arc::new(UnderWay::default());
         let (to_edges, effects) = mpsc::unbounded_channel();
@@ -210,6 +213,7 @@ impl Running {
                 adapters: adapters.clone(),
                 notifier: Arc::new(Notifiers::new(NotifiersConfig { secrets, clock: wall, policy_dir })),
                 checks,
+                sources,
                 probes_ended,
                 observers: Observers::new(adapters, inbox.clone()),
                 under_way: under_way.clone(),

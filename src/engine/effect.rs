@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::view::Change;
 use crate::alert::notification::Notification;
 use crate::alert::receiver::Notifier;
 use crate::model::{
-    AdapterDef, CheckName, DeliveryId, Deployment, DeploymentId, Event, Facts, Map, ReceiverName, Replica,
+    AdapterDef, CheckName, DeliveryId, Deployment, DeploymentId, Event, Facts, Map, ReceiverName, Replica, Source,
     StepAttemptId, Timestamp, Verb,
 };
 
@@ -94,6 +96,10 @@ pub struct Delivery {
 #[derive(Clone, Default)]
 pub struct Desired {
     pub deployments: Vec<DesiredDeployment>,
+    /// Places to ask for metrics.
+    pub sources: Vec<Arc<Source>>,
+    /// Labels that say whose a foreign sample is, in the order they are looked at.
+    pub deployment_from: Arc<[SmolStr]>,
 }
 
 #[derive(Clone)]

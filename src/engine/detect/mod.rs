@@ -441,7 +441,9 @@ impl Detect {
             new.deployment == old.deployment && new.adapter == old.adapter && new.replicas == old.replicas
         };
         let unchanged = self.desired.as_ref().is_some_and(|sent| {
-            sent.deployments.len() == desired.deployments.len()
+            sent.sources == desired.sources
+                && sent.deployment_from == desired.deployment_from
+                && sent.deployments.len() == desired.deployments.len()
                 && desired.deployments.iter().zip(&sent.deployments).all(same)
         });
         if !unchanged {
@@ -457,7 +459,12 @@ impl Detect {
             adapter: deployment.adapter.as_ref().and_then(|name| self.policy.adapters.get(name).cloned()),
             replicas: self.subjects.get(id).map(|subject| subject.observed.replicas.clone()).unwrap_or_default(),
         });
-        Desired { deployments: deployments.collect() }
+        let intake = &self.policy.intake;
+        Desired {
+            deployments: deployments.collect(),
+            sources: intake.sources.clone(),
+            deployment_from: intake.deployment_from.as_slice().into(),
+        }
     }
 
     /// Forgets a deployment that no policy lists, if it has been silent for long enough.

@@ -58,7 +58,7 @@ fn desired(checks: Vec<Check>, replicas: Vec<Replica>) -> Arc<Desired> {
         source: None,
     };
     let deployment = DesiredDeployment { deployment: Arc::new(deployment), adapter: None, replicas };
-    Arc::new(Desired { deployments: vec![deployment] })
+    Arc::new(Desired { deployments: vec![deployment], ..Desired::default() })
 }
 
 fn checks() -> (Checks, mpsc::Receiver<Vec<Event>>) {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::model::{Event, Timestamp};
 use frame::{Cut, Piece};
+pub(super) use object::{cut, label_name, wrong_name};
 
 /// A body may have so many bytes after decompression; the API answers 413 beyond it. Room for some 100,000 samples,
 /// which is more than one request should carry.

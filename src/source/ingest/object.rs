@@ -271,7 +271,7 @@ impl Reader<'_> {
 }
 
 /// Why a name is none. Quotes, braces and commas would be read as a selector; spaces and control signs as mistakes.
-fn wrong_name(name: &str, longest: usize) -> Option<String> {
+pub(in crate::source) fn wrong_name(name: &str, longest: usize) -> Option<String> {
     if name.is_empty() {
         return Some("is empty".to_owned());
     }
@@ -282,7 +282,7 @@ fn wrong_name(name: &str, longest: usize) -> Option<String> {
     Some(format!("holds {wrong:?}; use letters, digits and _ - . : / @ +"))
 }
 
-fn label_name(name: &str) -> bool {
+pub(in crate::source) fn label_name(name: &str) -> bool {
     let letter = |byte: u8| byte == b'_' || byte.is_ascii_alphabetic();
     let bytes = name.as_bytes();
     bytes.first().is_some_and(|byte| letter(*byte)) && bytes.iter().all(|byte| letter(*byte) || byte.is_ascii_digit())
@@ -315,7 +315,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// At most `longest` bytes of a text, cut between two letters and marked with `…`.
-fn cut(text: &str, longest: usize) -> String {
+pub(in crate::source) fn cut(text: &str, longest: usize) -> String {
     const MARK: &str = "…";
     if text.len() <= longest {
         return text.to_owned();
