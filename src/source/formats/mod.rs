@@ -5,6 +5,7 @@
 //! good one with it. Which deployment a series belongs to, and whether its names are welcome, is not settled here.
 
 mod exposition;
+mod otlp;
 mod remote_write;
 mod wire;
 
@@ -17,6 +18,7 @@ use smol_str::SmolStr;
 use crate::model::Timestamp;
 
 pub use exposition::{Dialect, parse_text};
+pub use otlp::{OtlpEncoding, parse_otlp};
 pub use remote_write::{Written, parse_remote_write};
 
 /// Errors that are listed; the rest is counted.
@@ -100,8 +102,16 @@ struct Gather {
     foreign: Foreign,
     /// Of all samples so far.
     labels: usize,
+    room: Room,
     /// Samples beyond the limits.
     beyond: usize,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Room {
+    #[default]
+    Left,
+    Full,
 }
 
 impl Gather {
@@ -117,13 +127,21 @@ impl Gather {
     }
 
     fn sample(&mut self, name: &SmolStr, labels: &[(SmolStr, SmolStr)], value: ForeignValue, time: Option<Timestamp>) {
-        let sum = self.labels + labels.len();
-        if self.foreign.samples.len() >= MAX_SAMPLES_PER_BODY || sum > MAX_LABELS_PER_BODY {
+        if !self.has_room(labels.len()) {
             self.beyond += 1;
             return;
         }
-        self.labels = sum;
+        self.labels += labels.len();
         self.foreign.samples.push(ForeignSample { name: name.clone(), labels: labels.to_vec(), value, time });
+    }
+
+    /// For a sample with so many labels. Once there is none it stays so: what is left out is the end of the body.
+    fn has_room(&mut self, labels: usize) -> bool {
+        let fits = self.foreign.samples.len() < MAX_SAMPLES_PER_BODY && self.labels + labels <= MAX_LABELS_PER_BODY;
+        if !fits {
+            self.room = Room::Full;
+        }
+        self.room == Room::Left
     }
 
     /// `why` is only asked for when there is room to list it.
