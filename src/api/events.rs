@@ -1,4 +1,4 @@
-//! `POST /api/v1/events`: one object, an array or NDJSON, plain or gzip.
+//! `POST /api/v1/events`: one object, an array or NDJSON, plain, gzip or zstd.
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -14,8 +14,8 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::json;
 
-use super::Api;
 use super::problem::Problem;
+use super::{Api, Form};
 
 /// A body's size after decompression: about 100,000 events, well beyond any sensible batch.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -40,12 +40,8 @@ impl Pace {
     }
 }
 
-pub async fn post(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+/// A body, if its sender is not too fast and it not too large.
+pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Result<bytes::Bytes, Problem> {
     if !api.pace.allows(client.ip()) {
         return Err(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -54,9 +50,18 @@ pub async fn post(
         )
         .retry_after());
     }
-    let body = axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))?;
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))
+}
+
+pub async fn post(
+    State(api): State<Api>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let body = read_body(&api, client, body).await?;
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let taken = api.backend.ingest(body, content_type).await?;
+    let taken = api.backend.ingest(body, Form::Events { content_type }).await?;
     if taken.rejected == 0 {
         let counts = json!({ "accepted": taken.accepted, "rejected": 0 });
         return Ok((StatusCode::ACCEPTED, Json(counts)).into_response());

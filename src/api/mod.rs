@@ -4,6 +4,7 @@
 //! document that says what to do.
 
 mod events;
+mod foreign;
 mod history;
 pub mod model;
 mod operate;
@@ -23,6 +24,7 @@ use tower_http::decompression::RequestDecompressionLayer;
 
 use crate::engine::view::DeploymentView;
 use crate::engine::{OperatorAnswer, OperatorCommand};
+use crate::model::Labels;
 use crate::policy::Diagnostic;
 use events::Pace;
 pub use history::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
@@ -34,7 +36,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the API needs from the running engine.
 pub trait Backend: Send + Sync + 'static {
     /// Parses a body and hands its events over; resolves when they are handled.
-    fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> BoxFuture<'_, Result<Ingested, Busy>>;
+    fn ingest(&self, body: bytes::Bytes, form: Form) -> BoxFuture<'_, Result<Ingested, NotTaken>>;
 
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>>;
 
@@ -50,10 +52,49 @@ pub trait Backend: Send + Sync + 'static {
     fn is_ready(&self) -> bool;
 }
 
+/// How a body is written.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// As selfheal's own events.
+    Events {
+        content_type: Option<String>,
+    },
+    /// Prometheus' remote write.
+    RemoteWrite {
+        content_type: Option<String>,
+    },
+    Otlp {
+        is_json: bool,
+    },
+    /// Prometheus' text or OpenMetrics; the labels go on all of it.
+    Text {
+        content_type: Option<String>,
+        labels: Labels,
+    },
+}
+
+/// Why nothing of a body was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    Busy(Busy),
+    /// It is not what it should be; a sentence for people.
+    Unreadable(String),
+    /// It is of a kind that is not spoken here.
+    Unsupported(String),
+}
+
+impl From<Busy> for NotTaken {
+    fn from(busy: Busy) -> Self {
+        NotTaken::Busy(busy)
+    }
+}
+
 /// What became of a body of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ingested {
     pub accepted: usize,
+    /// Samples of a foreign body that were read, also those that say nothing.
+    pub understood: usize,
     pub rejected: usize,
     /// `{line | index, why}` of each rejected event, in order, up to a limit.
     pub errors: Vec<serde_json::Value>,
@@ -114,8 +155,14 @@ impl Api {
     pub fn router(self) -> Router {
         let events = Router::new()
             .route("/api/v1/events", post(events::post))
+            .route("/api/v1/import/prometheus", post(foreign::text))
+            .route("/v1/metrics", post(foreign::otlp))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(RequestDecompressionLayer::new());
+        // its compression is part of its format
+        let write = Router::new()
+            .route("/api/v1/write", post(foreign::remote_write))
+            .layer(axum::extract::DefaultBodyLimit::disable());
         Router::new()
             .route("/api/v1/alerts", get(reads::alerts))
             .route("/api/v1/alerts/{id}", get(reads::alert))
@@ -134,6 +181,7 @@ impl Api {
             .route("/healthz", get(reads::healthz))
             .route("/readyz", get(reads::readyz))
             .merge(events)
+            .merge(write)
             .fallback(problem::not_found)
             .layer(tower_http::timeout::TimeoutLayer::with_status_code(
                 axum::http::StatusCode::REQUEST_TIMEOUT,

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Busy;
+use super::{Busy, NotTaken};
 
 /// A client told to come back waits at least this many seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
@@ -73,6 +73,18 @@ impl From<Busy> for Problem {
                 format!("the journal cannot be written, so this may be lost; send it again later: {why}"),
             )
             .retry_after(),
+        }
+    }
+}
+
+impl From<NotTaken> for Problem {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::Busy(busy) => busy.into(),
+            NotTaken::Unreadable(why) => {
+                Problem::new(StatusCode::BAD_REQUEST, "unreadable body", format!("the body {why}"))
+            }
+            NotTaken::Unsupported(why) => Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown content type", why),
         }
     }
 }

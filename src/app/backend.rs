@@ -9,19 +9,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::bodies;
 use super::clock;
 use super::effects::Tickets;
 use super::history::Lookup;
 use super::inbox::{Inbox, Refused};
 use super::policies::{LoadFailure, PolicyLoader};
 use super::recovery::SharedShelf;
-use crate::api::{Backend, Busy, HistoryPage, HistoryQuery, Ingested, NoHistory, ReloadAnswer};
+use crate::api::{Backend, Busy, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotTaken, ReloadAnswer};
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
-use crate::model::DeploymentId;
+use crate::policy::Policy;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
-use crate::policy::{Policy, UnknownDeployments};
-use crate::source::ingest;
 use crate::store::history::History;
 
 /// The engine as the API sees it.
@@ -100,33 +99,18 @@ impl EngineBackend {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> Result<Ingested, Busy> {
+    async fn ingest(&self, body: bytes::Bytes, form: Form) -> Result<Ingested, NotTaken> {
         if self.draining.load(Ordering::SeqCst) {
-            return Err(Busy::Draining);
+            return Err(Busy::Draining.into());
         }
         // asked before a large body is parsed for nothing
         self.inbox.takes_events().map_err(busy)?;
         let arrival = clock::wall();
         let policy = self.policy();
-        let parse = move || {
-            let limits = ingest::Limits::default();
-            let mut parsed = ingest::parse(&body, content_type.as_deref(), arrival, &limits);
-            if policy.unknown_deployments == UnknownDeployments::Reject {
-                parsed.admit(&limits, |event| match policy.deployments.contains_key(&event.deployment) {
-                    true => Ok(()),
-                    false => Err(unknown_deployment(&policy, &event.deployment)),
-                });
-            }
-            parsed
-        };
-        let parsed = tokio::task::spawn_blocking(parse).await.map_err(|_| Busy::Draining)?;
-        let taken = Ingested {
-            accepted: parsed.events.len(),
-            rejected: parsed.errors.len() + parsed.more_errors,
-            errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
-        };
-        if !parsed.events.is_empty() {
-            let stored = self.inbox.events(parsed.events).map_err(busy)?;
+        let parsed = tokio::task::spawn_blocking(move || bodies::parse(&body, form, arrival, &policy));
+        let (events, taken) = parsed.await.map_err(|_| Busy::Draining)??;
+        if !events.is_empty() {
+            let stored = self.inbox.events(events).map_err(busy)?;
             let stored = stored.await.map_err(|_| Busy::Draining)?;
             stored.map_err(|why| busy(Refused::Unwritable(why)))?;
         }
@@ -209,22 +193,9 @@ fn busy(refused: Refused) -> Busy {
     }
 }
 
-fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {
-    let near = policy
-        .deployments
-        .keys()
-        .map(|known| (strsim::damerau_levenshtein(known.as_str(), id.as_str()), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
-    match near {
-        Some((_, known)) => format!("deployment `{id}` is not listed; did you mean `{known}`?"),
-        None => format!("deployment `{id}` is not listed, and `unknown_deployments` is `reject`"),
-    }
-}
-
 impl Backend for EngineBackend {
-    fn ingest(&self, body: bytes::Bytes, content_type: Option<String>) -> BoxFuture<'_, Result<Ingested, Busy>> {
-        Box::pin(EngineBackend::ingest(self, body, content_type))
+    fn ingest(&self, body: bytes::Bytes, form: Form) -> BoxFuture<'_, Result<Ingested, NotTaken>> {
+        Box::pin(EngineBackend::ingest(self, body, form))
     }
 
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>> {

@@ -1,6 +1,7 @@
 //! The composition root: one running selfheal, put together in a straight line, and taken down in order.
 
 mod backend;
+mod bodies;
 pub mod clock;
 pub mod demo;
 pub mod driver;

@@ -15,6 +15,14 @@ const DEPLOYMENT: &str = "deployment";
 /// A label that a source says itself keeps the sample's own under this, as in Prometheus.
 const EXPORTED: &str = "exported_";
 
+/// Labels of one sample that another system gives: what a resource or a discovery knows of it goes on every one.
+const MAX_LABELS: usize = 64;
+
+/// The bounds of foreign samples.
+fn limits() -> Limits {
+    Limits { labels: MAX_LABELS, ..Limits::default() }
+}
+
 /// How samples are placed.
 pub struct Placing<'a> {
     /// Put on every sample; `deployment` says whose they are.
@@ -42,7 +50,8 @@ pub struct Placed {
 }
 
 /// Places all samples of a body.
-pub fn place(foreign: Foreign, placing: &Placing<'_>, limits: &Limits) -> Placed {
+pub fn place(foreign: Foreign, placing: &Placing<'_>) -> Placed {
+    let limits = &limits();
     let Foreign { samples, errors, more_errors, .. } = foreign;
     let mut placed = Placed { errors, more_errors, ..Placed::default() };
     placed.events.reserve(samples.len());
@@ -165,7 +174,7 @@ mod tests {
             arrival: at(1_000_000),
             origin: Origin::External,
         };
-        place(Foreign { samples, ..Foreign::default() }, &placing, &Limits::default())
+        place(Foreign { samples, ..Foreign::default() }, &placing)
     }
 
     #[test]

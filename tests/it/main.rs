@@ -10,6 +10,7 @@ mod ingest;
 mod journal_reader;
 mod layers;
 mod loop_closes;
+mod peers;
 mod postfix;
 mod reload;
 mod replay;

@@ -11,13 +11,10 @@ use smol_str::SmolStr;
 
 use crate::model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Source, Timestamp};
 use crate::source::formats::Foreign;
-use crate::source::ingest::Limits;
 use crate::source::placing::{Placing, place};
 
 /// Whose a source's own metrics are when nothing else says so.
 const ITSELF: &str = "selfheal";
-/// Labels of one series of a source. Hardly one has over thirty; what discovery adds comes near that by itself.
-const MAX_LABELS: usize = 64;
 
 type SeriesKey = (DeploymentId, MetricName, Labels);
 
@@ -76,8 +73,7 @@ impl Rounds {
             arrival,
             origin: Origin::Watched,
         };
-        let limits = Limits { labels: MAX_LABELS, ..Limits::default() };
-        let placed = place(foreign, &placing, &limits);
+        let placed = place(foreign, &placing);
         let series: BTreeSet<SeriesKey> = placed.events.iter().filter_map(key_of).collect();
         self.deployments.extend(series.iter().map(|(deployment, _, _)| deployment.clone()));
         let ended = self.series.difference(&series).map(|(deployment, name, labels)| Event {

@@ -1,0 +1,96 @@
+//! A posted body into events, whatever it is written in: what the API hands over, the parsers of `source` read, and the
+//! policy has a word in.
+
+use crate::api::{Form, Ingested, NotTaken};
+use crate::model::{DeploymentId, Event, Labels, Origin, Timestamp};
+use crate::policy::{Policy, UnknownDeployments};
+use crate::source::formats::{Dialect, Foreign, FormatError, OtlpEncoding, parse_otlp, parse_remote_write, parse_text};
+use crate::source::ingest::{self, Limits};
+use crate::source::placing::{Placed, Placing, place};
+
+/// The events of a body, and what to answer.
+///
+/// # Errors
+/// It cannot be read at all.
+pub fn parse(
+    body: &bytes::Bytes,
+    form: Form,
+    arrival: Timestamp,
+    policy: &Policy,
+) -> Result<(Vec<Event>, Ingested), NotTaken> {
+    let none = Labels::default();
+    match form {
+        Form::Events { content_type } => Ok(own(body, content_type.as_deref(), arrival, policy)),
+        Form::RemoteWrite { content_type } => {
+            let foreign = parse_remote_write(content_type.as_deref(), body).map_err(not_taken)?;
+            Ok(placed(foreign, &none, arrival, policy))
+        }
+        Form::Otlp { is_json } => {
+            let encoding = if is_json { OtlpEncoding::Json } else { OtlpEncoding::Protobuf };
+            Ok(placed(parse_otlp(encoding, body).map_err(not_taken)?, &none, arrival, policy))
+        }
+        Form::Text { content_type, labels } => {
+            let text = std::str::from_utf8(body).map_err(|_| NotTaken::Unreadable("is no UTF-8".to_owned()))?;
+            let foreign = parse_text(text, Dialect::of_content_type(content_type.as_deref()));
+            Ok(placed(foreign, &labels, arrival, policy))
+        }
+    }
+}
+
+fn not_taken(error: FormatError) -> NotTaken {
+    match error {
+        FormatError::UnknownMessage(why) => NotTaken::Unsupported(why),
+        other => NotTaken::Unreadable(other.to_string()),
+    }
+}
+
+fn own(body: &[u8], content_type: Option<&str>, arrival: Timestamp, policy: &Policy) -> (Vec<Event>, Ingested) {
+    let limits = Limits::default();
+    let mut parsed = ingest::parse(body, content_type, arrival, &limits);
+    if policy.unknown_deployments == UnknownDeployments::Reject {
+        parsed.admit(&limits, |event| match policy.deployments.contains_key(&event.deployment) {
+            true => Ok(()),
+            false => Err(unknown_deployment(policy, &event.deployment)),
+        });
+    }
+    let taken = Ingested {
+        accepted: parsed.events.len(),
+        understood: parsed.events.len(),
+        rejected: parsed.errors.len() + parsed.more_errors,
+        errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
+    };
+    (parsed.events, taken)
+}
+
+fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy) -> (Vec<Event>, Ingested) {
+    let understood = foreign.samples.len() + foreign.without_value;
+    let placing = Placing {
+        labels,
+        deployment_from: &policy.intake.deployment_from,
+        keeps: &|_| true,
+        arrival,
+        origin: Origin::External,
+    };
+    let Placed { mut events, errors, more_errors, .. } = place(foreign, &placing);
+    if policy.unknown_deployments == UnknownDeployments::Reject {
+        // such a sender sends what it has, also of what nobody asked for: that is no mistake of it
+        events.retain(|event| policy.deployments.contains_key(&event.deployment));
+    }
+    let rejected = errors.len() + more_errors;
+    let errors = errors.into_iter().map(|why| serde_json::json!({ "why": why })).collect();
+    let taken = Ingested { accepted: events.len(), understood: understood.saturating_sub(rejected), rejected, errors };
+    (events, taken)
+}
+
+fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {
+    let near = policy
+        .deployments
+        .keys()
+        .map(|known| (strsim::damerau_levenshtein(known.as_str(), id.as_str()), known))
+        .min()
+        .filter(|(distance, _)| *distance <= 2);
+    match near {
+        Some((_, known)) => format!("deployment `{id}` is not listed; did you mean `{known}`?"),
+        None => format!("deployment `{id}` is not listed, and `unknown_deployments` is `reject`"),
+    }
+}
