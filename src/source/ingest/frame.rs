@@ -122,7 +122,18 @@ fn cut_array(body: &[u8], start: usize) -> Cut<'_> {
     cut
 }
 
+#[cfg(test)]
+impl<'a> Piece<'a> {
+    pub fn of_body(text: &'a [u8]) -> Self {
+        Piece { place: Place::Body, text, line: 1, column: 1 }
+    }
+}
+
 impl Piece<'_> {
+    pub fn text(&self) -> &[u8] {
+        self.text
+    }
+
     /// The object's entries in written order.
     ///
     /// # Errors

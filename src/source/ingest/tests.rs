@@ -290,3 +290,73 @@ proptest! {
         prop_assert_eq!(values(&parsed), sent);
     }
 }
+
+/// One field of a would-be sample as somebody may write it.
+fn field() -> impl Strategy<Value = String> {
+    prop_oneof![
+        prop::sample::select(vec![
+            r#""type":"metric""#,
+            r#""type":"metrics""#,
+            r#""type":1"#,
+            r#""deployment":"web""#,
+            r#""deployment":"we b""#,
+            r#""deployment":"\u0077eb""#,
+            r#""name":"cpu""#,
+            r#""name":"""#,
+            r#""name":null"#,
+            r#""value":1"#,
+            r#""value":-0.5e3"#,
+            r#""value":18446744073709551615"#,
+            r#""value":1e400"#,
+            r#""value":"1""#,
+            r#""value":NaN"#,
+            r#""labels":{}"#,
+            r#""labels":{"a":"b","c":"d"}"#,
+            r#""labels":{"a":"b","a":"c"}"#,
+            r#""labels":{"a-b":"c"}"#,
+            r#""labels":{"deployment":"x"}"#,
+            r#""labels":{"a":"\n"}"#,
+            r#""labels":{"a":1}"#,
+            r#""labels":null"#,
+            r#""time":"2026-11-23T19:59:58Z""#,
+            r#""time":"2026-11-23T20:01:00+00:00""#,
+            r#""time":"2026-11-24T20:00:00Z""#,
+            r#""time":"soon""#,
+            r#""time":null"#,
+            r#""extra":1"#,
+        ])
+        .prop_map(str::to_owned),
+        "\"[a-z]{1,3}\":[0-9]{1,3}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_quickly_is_what_would_have_been_read(
+        fields in prop::collection::vec(field(), 0..5),
+        is_whole in any::<bool>(),
+        close in prop::sample::select(vec!["}", "} ", "}}", "", ",}"]),
+    ) {
+        let mut all = fields;
+        if is_whole {
+            all.extend([r#""type":"metric""#, r#""deployment":"web""#, r#""name":"cpu""#, r#""value":1.5"#].map(str::to_owned));
+        }
+        let text = format!("{{{}{close}", all.join(","));
+        if let Some(event) = quick::sample(text.as_bytes(), arrival(), &Limits::default()) {
+            let piece = Piece::of_body(text.as_bytes());
+            let object::Read { events, problems } =
+                object::read(piece.fields().expect("it was read"), arrival(), &Limits::default());
+            prop_assert_eq!((events, problems), (vec![event], vec![]));
+        }
+    }
+}
+
+#[test]
+fn what_comes_by_the_hundred_thousand_is_read_quickly() {
+    for text in [
+        metric(91.2),
+        r#"{"type":"metric","deployment":"web","name":"cpu","value":1,"labels":{"mount":"/"},"time":"2026-11-23T19:59:58Z"}"#.into(),
+    ] {
+        assert!(quick::sample(text.as_bytes(), arrival(), &Limits::default()).is_some(), "{text}");
+    }
+}

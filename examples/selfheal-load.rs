@@ -1,0 +1,260 @@
+//! What a whole engine takes in over HTTP on this machine: events a second from the socket to the decision with the
+//! journal synced, and how long it takes from an event to what follows from it.
+//!
+//! `cargo run --release --example selfheal-load -- [RULES] [SECONDS]`. Engine and load run in this one process, so that
+//! they share the machine's cores; nothing leaves loopback.
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::State;
+use axum::routing::post;
+use selfheal::app::{Options, Running};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// Events of one body.
+const BATCH: usize = 1_000;
+const DEPLOYMENTS: usize = 1_000;
+/// Rules that read each metric.
+const INTERESTED: usize = 3;
+const CONNECTIONS: usize = 16;
+const PROBES: usize = 400;
+const SYNCS: usize = 400;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+fn policy(rules: usize, webhook: &str) -> Vec<(&'static str, String)> {
+    let configuration = format!(
+        "format: 1\nreceivers:\n  - name: sink\n    webhook: {{ url: '{webhook}' }}\nroute: {{ receiver: sink, group_by: [deployment], group_wait: 0s }}\n"
+    );
+    let mut text = "rules:\n  - { alert: Probe, when: 'last(\"probe\") > 0.5' }\n".to_owned();
+    for rule in 0..rules {
+        let (metric, limit) = (rule / INTERESTED, 200 + rule % INTERESTED);
+        text += &format!("  - {{ alert: R{rule}, when: 'avg(\"m{metric}\", \"5m\") > {limit}' }}\n");
+    }
+    vec![("selfheal.yaml", configuration), ("rules/load.yaml", text)]
+}
+
+/// A body of one moment: every deployment once.
+fn body(round: usize, metrics: usize) -> String {
+    let line = |n: usize| {
+        let (deployment, metric, value) =
+            (n % DEPLOYMENTS, (round + n / DEPLOYMENTS) % metrics, (round * 31 + n * 17) % 1_000);
+        format!(
+            "{{\"type\":\"metric\",\"deployment\":\"web-{deployment}\",\"name\":\"m{metric}\",\"value\":{}}}\n",
+            value as f64 / 10.0
+        )
+    };
+    (0..BATCH).map(line).collect()
+}
+
+/// A connection that posts bodies and reads how each was answered.
+struct Client {
+    stream: TcpStream,
+    answer: Vec<u8>,
+}
+
+impl Client {
+    async fn to(address: std::net::SocketAddr) -> Result<Client, Error> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Client { stream, answer: Vec::new() })
+    }
+
+    /// The status.
+    async fn post(&mut self, body: &str) -> Result<u16, Error> {
+        let head = format!(
+            "POST /api/v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.stream.write_all(head.as_bytes()).await?;
+        self.stream.write_all(body.as_bytes()).await?;
+        self.answer.clear();
+        loop {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err("the engine closed the connection".into());
+            }
+            let text = String::from_utf8_lossy(&self.answer);
+            let Some((head, rest)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+            if rest.len() >= length.unwrap_or(0) {
+                return Ok(text.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0));
+            }
+        }
+    }
+}
+
+/// Posts as fast as it is answered, or so many events a second over all connections; counts what was accepted.
+async fn load(
+    address: std::net::SocketAddr,
+    bodies: Arc<Vec<String>>,
+    rate: Option<f64>,
+    taken: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+) -> Result<(), Error> {
+    let mut tasks = Vec::new();
+    for number in 0..CONNECTIONS {
+        let (bodies, taken, refused) = (bodies.clone(), taken.clone(), refused.clone());
+        tasks.push(tokio::spawn(async move {
+            let mut client = Client::to(address).await?;
+            let pause = rate.map(|rate| Duration::from_secs_f64(CONNECTIONS as f64 * BATCH as f64 / rate));
+            let mut rhythm = pause.map(|pause| {
+                tokio::time::interval_at(
+                    tokio::time::Instant::now() + pause.mul_f64(number as f64 / CONNECTIONS as f64),
+                    pause,
+                )
+            });
+            for round in number.. {
+                if let Some(rhythm) = &mut rhythm {
+                    rhythm.tick().await;
+                }
+                match client.post(&bodies[round % bodies.len()]).await? {
+                    202 => taken.fetch_add(BATCH as u64, Ordering::Relaxed),
+                    _ => refused.fetch_add(BATCH as u64, Ordering::Relaxed),
+                };
+            }
+            Ok::<(), Error>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
+fn quantiles(mut spans: Vec<Duration>) -> String {
+    spans.sort();
+    let at = |share: f64| spans.get(((spans.len() - 1) as f64 * share) as usize).copied().unwrap_or_default();
+    let ms = |span: Duration| span.as_secs_f64() * 1e3;
+    format!("p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms", ms(at(0.5)), ms(at(0.99)), ms(at(1.0)))
+}
+
+/// What the disk's own sync takes, so that it can be told from what selfheal takes.
+fn syncs(dir: &std::path::Path) -> Result<Vec<Duration>, Error> {
+    let mut file = std::fs::File::create(dir.join("sync"))?;
+    let mut spans = Vec::new();
+    for _ in 0..SYNCS {
+        file.write_all(&[7; 4096])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        spans.push(began.elapsed());
+    }
+    Ok(spans)
+}
+
+/// From posting an event that makes an alert fire to its webhook's arrival, one after the other.
+async fn probes(
+    address: std::net::SocketAddr,
+    heard: &mut mpsc::UnboundedReceiver<(String, Instant)>,
+    series: &str,
+) -> Result<(Vec<Duration>, Vec<Duration>), Error> {
+    let mut client = Client::to(address).await?;
+    let (mut effects, mut answers) = (Vec::new(), Vec::new());
+    for number in 0..PROBES {
+        let id = format!("probe-{series}-{number}");
+        let body = format!("{{\"type\":\"metric\",\"deployment\":\"{id}\",\"name\":\"probe\",\"value\":1}}\n");
+        let began = Instant::now();
+        client.post(&body).await?;
+        answers.push(began.elapsed());
+        loop {
+            let (named, at) =
+                tokio::time::timeout(Duration::from_secs(10), heard.recv()).await?.ok_or("the sink ended")?;
+            if named == id {
+                effects.push(at.duration_since(began));
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok((effects, answers))
+}
+
+async fn sink(State(heard): State<mpsc::UnboundedSender<(String, Instant)>>, body: String) {
+    let at = Instant::now();
+    let named = body.split("\"deployment\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    if let Some(named) = named {
+        // after the last probe nobody listens
+        let _ = heard.send((named.to_owned(), at));
+    }
+}
+
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let mut args = std::env::args().skip(1);
+    let rules: usize = args.next().map_or(Ok(300), |text| text.parse())?;
+    let seconds: u64 = args.next().map_or(Ok(10), |text| text.parse())?;
+    let metrics = (rules / INTERESTED).clamp(1, 100);
+    let dir = std::env::temp_dir().join(format!("selfheal-load-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("rules"))?;
+
+    let (tell, mut heard) = mpsc::unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let webhook = format!("http://{}/", listener.local_addr()?);
+    let app = axum::Router::new().route("/", post(sink)).with_state(tell);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    for (path, text) in policy(rules, &webhook) {
+        std::fs::write(dir.join(path), text)?;
+    }
+    println!(
+        "{rules} rules, {INTERESTED} read each event; {DEPLOYMENTS} deployments x {metrics} metrics; bodies of {BATCH}"
+    );
+    println!("sync of 4 KiB alone: {}", quantiles(syncs(&dir)?));
+    let options = Options {
+        policy_dir: dir.clone(),
+        listen: Some("127.0.0.1:0".to_owned()),
+        data_dir: None,
+        allow_unauthenticated: false,
+        watch: false,
+        accept_clock: false,
+    };
+    let running = Running::start(options).await?;
+    let address = running.address;
+    println!("idle: {:.1} MiB resident", resident_mib());
+    let bodies: Arc<Vec<String>> = Arc::new((0..metrics).map(|round| body(round, metrics)).collect());
+    println!("made the load: {:.1} MiB resident", resident_mib());
+
+    let (taken, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let ceiling = {
+        let task = tokio::spawn(load(address, bodies.clone(), None, taken.clone(), refused.clone()));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let (before, began) = (taken.load(Ordering::Relaxed), Instant::now());
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let rate = (taken.load(Ordering::Relaxed) - before) as f64 / began.elapsed().as_secs_f64();
+        task.abort();
+        rate
+    };
+    println!(
+        "HTTP to decision, journal synced: {ceiling:.0} events/s ({} refused); {:.1} MiB resident",
+        refused.load(Ordering::Relaxed),
+        resident_mib()
+    );
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for (name, rate) in
+        [("0", None), ("10k", Some(10_000.0)), ("tenth", Some(ceiling / 10.0)), ("half", Some(ceiling / 2.0))]
+    {
+        let task =
+            rate.map(|rate| tokio::spawn(load(address, bodies.clone(), Some(rate), taken.clone(), refused.clone())));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (effects, answers) = probes(address, &mut heard, name).await?;
+        if let Some(task) = task {
+            task.abort();
+        }
+        println!("at {:.0} events/s beside: event to webhook {}", rate.unwrap_or(0.0), quantiles(effects));
+        println!("                         event to its 202 {}", quantiles(answers));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    running.drain().await;
+    std::fs::remove_dir_all(&dir)?;
+    Ok(())
+}
