@@ -63,6 +63,16 @@ pub enum ForeignValue {
     Stale,
 }
 
+impl ForeignValue {
+    /// None: it says nothing.
+    fn of(value: f64) -> Option<Self> {
+        if value.to_bits() == STALE_BITS {
+            return Some(ForeignValue::Stale);
+        }
+        value.is_finite().then_some(ForeignValue::Number(value))
+    }
+}
+
 /// What a body came to. Good samples are kept, the bad are said.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Foreign {
@@ -117,12 +127,9 @@ enum Room {
 impl Gather {
     /// `value` as it came: it may be a marker, or say nothing.
     fn number(&mut self, name: &SmolStr, labels: &[(SmolStr, SmolStr)], value: f64, time: Option<Timestamp>) {
-        if value.to_bits() == STALE_BITS {
-            self.sample(name, labels, ForeignValue::Stale, time);
-        } else if value.is_finite() {
-            self.sample(name, labels, ForeignValue::Number(value), time);
-        } else {
-            self.foreign.without_value += 1;
+        match ForeignValue::of(value) {
+            Some(value) => self.sample(name, labels, value, time),
+            None => self.foreign.without_value += 1,
         }
     }
 

@@ -156,14 +156,18 @@ impl Reader {
         let name = names::metric(&metric.name, &metric.unit, form).to_smolstr();
         for point in points {
             self.gather.ignore(point.exemplars.len());
-            if let Err(why) = self.point_labels(&point.attributes) {
-                self.settle(metric, Err(why));
+            let at = At::new(point.time_unix_nano, point.flags);
+            // A point with neither a value nor the flag says nothing.
+            let value = at.has(point.as_double.or(point.as_int.map(|int| int as f64))).unwrap_or(f64::NAN);
+            if ForeignValue::of(value).is_none() {
+                // Only counted, so that its labels would be put together for nothing.
+                self.gather.number(&name, &[], value, at.time);
                 continue;
             }
-            let at = At::new(point.time_unix_nano, point.flags);
-            let value = at.has(point.as_double.or(point.as_int.map(|int| int as f64)));
-            // A point with neither a value nor the flag says nothing.
-            self.put(&name, value.unwrap_or(f64::NAN), at);
+            match self.point_labels(&point.attributes) {
+                Ok(()) => self.put(&name, value, at),
+                Err(why) => self.settle(metric, Err(why)),
+            }
         }
     }
 

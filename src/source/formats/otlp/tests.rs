@@ -281,7 +281,7 @@ fn a_bad_metric_is_named_and_takes_no_good_one_with_it() {
             metric("open.sum", "", Data::Sum(open)),
             metric("misfit", "", histogram(vec![1, 2, 3], vec![1.0])),
             metric("falling", "", histogram(vec![1, 2, 3], vec![2.0, 1.0])),
-            metric("wide", "", gauge(vec![number(None, many), double(1.0)])),
+            metric("wide", "", gauge(vec![metrics::NumberDataPoint { attributes: many, ..double(2.0) }, double(1.0)])),
         ],
     ));
     assert_eq!(all(&foreign), ["misfit_count{} 3", "falling_count{} 3", "wide{} 1"]);
