@@ -98,9 +98,9 @@ impl Redactor {
                 let labels: Labels = labels.iter().map(|(name, value)| (name, self.text(value))).collect();
                 EventKind::Metric { name, value, labels }
             }
-            EventKind::Health { check, replica, status, latency_ms, reason, message } => {
+            EventKind::Health { check, replica, status, latency_ms, reason, message, confidence } => {
                 let message = self.text(&message).into_owned();
-                EventKind::Health { check, replica, status, latency_ms, reason, message }
+                EventKind::Health { check, replica, status, latency_ms, reason, message, confidence }
             }
             EventKind::Signal { name, fields } => EventKind::Signal { name, fields: self.map(fields) },
         };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::health::Confidence;
 use super::ids::{AdapterName, CheckName, DeploymentId, SourceRef};
 use super::labels::Labels;
 use super::secret::Secret;
@@ -61,6 +62,8 @@ pub struct Check {
     pub success_threshold: u32,
     /// After a replica's start (or the deployment's first sight) failures do not count yet.
     pub start_period: Duration,
+    /// A verdict that is less sure shows, and does not turn the smoothed one.
+    pub min_confidence: Confidence,
 }
 
 /// What a check asks. Texts may hold `{{ port }}` and `{{ replica }}`; then the check runs for every replica.

@@ -21,7 +21,7 @@ pub use deployment::{
     AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
 };
 pub use event::{Event, EventKind, Origin};
-pub use health::{CheckStatus, FailureReason, Health};
+pub use health::{CheckStatus, Confidence, FailureReason, Health};
 pub use ids::*;
 pub use labels::{Labels, Matcher, MatcherError, Selector};
 pub use outcome::{FailureClass, Outcome};

@@ -6,7 +6,7 @@ use super::config::url;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node};
-use crate::model::{Check, CheckKind, CheckName};
+use crate::model::{Check, CheckKind, CheckName, Confidence};
 
 const EVERY: Duration = Duration::from_secs(15);
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,7 +61,8 @@ fn check(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Check>
         );
         reader.warn(span, "slow-check", message, None);
     }
-    keys.finish(&["tls", "dns", "servers", "address", "min_confidence", "server_name", "ca_file", "record", "expect"]);
+    let min_confidence = keys.get("min_confidence").and_then(|node| confidence(reader, node)).unwrap_or_default();
+    keys.finish(&["tls", "dns", "servers", "address", "server_name", "ca_file", "record", "expect"]);
     Some(Check {
         name: CheckName::from(name?),
         kind: kind?,
@@ -73,7 +74,16 @@ fn check(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Check>
         failure_threshold,
         success_threshold,
         start_period,
+        min_confidence,
     })
+}
+
+fn confidence(reader: &Reader<'_>, node: &Node) -> Option<Confidence> {
+    let confidence = Confidence::new(reader.number(node)?);
+    if confidence.is_none() {
+        reader.wrong_type(node, "a number from 0 to 1");
+    }
+    confidence
 }
 
 fn kind(reader: &Reader<'_>, keys: &Keys<'_>, present: &[&str]) -> Option<CheckKind> {

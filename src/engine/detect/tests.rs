@@ -98,6 +98,7 @@ pub(super) fn checked(id: &str, failures: u32, successes: u32) -> Deployment {
         failure_threshold: failures,
         success_threshold: successes,
         start_period: Duration::ZERO,
+        min_confidence: crate::model::Confidence::NONE,
     };
     Deployment { checks: vec![check], ..deployment(id, &[]) }
 }
@@ -236,6 +237,7 @@ impl Bench {
             latency_ms: Some(12.0),
             reason: None,
             message: String::new(),
+            confidence: None,
         };
         self.event(seconds, "shop", seconds, kind, Origin::External);
     }

@@ -253,6 +253,7 @@ fn events(job: &Job, verdict: Verdict, time: Timestamp) -> Vec<Event> {
         latency_ms: Some(latency_ms),
         reason: verdict.fault,
         message: verdict.message.clone(),
+        confidence: None,
     };
     [health, metric("check_up", up), metric("check_latency_ms", latency_ms)]
         .into_iter()

@@ -21,6 +21,7 @@ fn check(kind: CheckKind) -> Check {
         failure_threshold: 1,
         success_threshold: 1,
         start_period: Duration::ZERO,
+        min_confidence: crate::model::Confidence::NONE,
     }
 }
 

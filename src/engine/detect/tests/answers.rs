@@ -224,6 +224,7 @@ fn a_check_tells_its_latency_its_flaps_and_why_it_fails() {
         latency_ms: Some(5_000.0),
         reason: Some(crate::model::FailureReason::Timeout),
         message: String::new(),
+        confidence: None,
     };
     bench.event(55, "shop", 55, kind, Origin::External);
     assert_eq!(bench.truth(56, r#"reason("http") == "timeout" && latency("http") > 4000"#), "true");
