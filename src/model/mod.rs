@@ -18,7 +18,8 @@ pub use adapter::{
     AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec, lasting,
 };
 pub use deployment::{
-    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
+    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, DnsRecord, Facts, HealthyWhen, Reach,
+    Replica, Trust,
 };
 pub use event::{Event, EventKind, Origin};
 pub use health::{CheckStatus, Confidence, FailureReason, Health};

@@ -16,7 +16,7 @@ use crate::alert::route::{GroupBy, Route};
 use crate::engine::message::{Ask, AskId, Context, Question, Reply, Watch, Watched};
 use crate::model::{
     AdapterDef, AdapterName, Allow, Check, CheckKind, CheckStatus, Deployment, EventKind, Facts, HealthyWhen, Map,
-    Origin, Replica, RunId, Selector, Severity, SourceRef, StepId, Value,
+    Origin, Reach, Replica, RunId, Selector, Severity, SourceRef, StepId, Value,
 };
 use crate::playbook::guard::Guards;
 use crate::policy::{Server, UnknownDeployments};
@@ -89,7 +89,7 @@ pub(super) fn deployment(id: &str, own: &[(&str, &str)]) -> Deployment {
 pub(super) fn checked(id: &str, failures: u32, successes: u32) -> Deployment {
     let check = Check {
         name: "http".into(),
-        kind: CheckKind::Tcp { address: "localhost:{{ port }}".to_owned() },
+        kind: CheckKind::Tcp { address: "localhost:{{ port }}".to_owned(), reach: Reach::default() },
         every: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
         connect_timeout: None,

@@ -5,7 +5,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::model::{CheckStatus, Deployment, HealthyWhen, Map, Replica};
+use crate::model::{
+    CheckStatus, Confidence, Deployment, EventKind, HealthyWhen, Labels, Map, Origin, Reach, Replica, Trust,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -21,7 +23,7 @@ fn check(kind: CheckKind) -> Check {
         failure_threshold: 1,
         success_threshold: 1,
         start_period: Duration::ZERO,
-        min_confidence: crate::model::Confidence::NONE,
+        min_confidence: Confidence::NONE,
     }
 }
 
@@ -33,8 +35,14 @@ fn http(url: impl Into<String>) -> CheckKind {
         body: None,
         status: Vec::new(),
         body_matches: None,
-        verify: true,
+        follow_redirects: false,
+        trust: Trust::default(),
+        reach: Reach::default(),
     }
+}
+
+fn tcp(address: impl Into<String>) -> CheckKind {
+    CheckKind::Tcp { address: address.into(), reach: Reach::default() }
 }
 
 fn shell(script: &str) -> CheckKind {
@@ -206,7 +214,7 @@ async fn what_breaks_on_the_wire_is_called_by_its_name() {
     let host = format!("{}.invalid", "a".repeat(64));
     let seen = probed(check(http(format!("http://{host}/"))), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Dns), "{seen:?}");
-    let seen = probed(check(CheckKind::Tcp { address: format!("{host}:80") }), vec![]).await;
+    let seen = probed(check(tcp(format!("{host}:80"))), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Dns), "{seen:?}");
 }
 
@@ -259,9 +267,9 @@ async fn each_replica_is_asked_at_its_own_port_and_a_dead_one_refuses() {
 async fn tcp_is_healthy_where_a_connection_opens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
-    assert_eq!(probed(check(CheckKind::Tcp { address: address.clone() }), vec![]).await.status, CheckStatus::Healthy);
+    assert_eq!(probed(check(tcp(address.clone())), vec![]).await.status, CheckStatus::Healthy);
     drop(listener);
-    let seen = probed(check(CheckKind::Tcp { address: address.clone() }), vec![]).await;
+    let seen = probed(check(tcp(address.clone())), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Refused));
     assert_eq!(seen.message, format!("{address}: connection refused"));
 }
@@ -355,7 +363,7 @@ async fn what_is_applied_runs_on_its_rhythm_and_stops_when_it_is_gone() {
 
 #[tokio::test]
 async fn only_what_changed_begins_anew() {
-    let mut first = check(CheckKind::Tcp { address: "127.0.0.1:{{ port }}".to_owned() });
+    let mut first = check(tcp("127.0.0.1:{{ port }}"));
     first.name = "a".into();
     let mut second = first.clone();
     second.name = "b".into();
@@ -390,7 +398,7 @@ fn first_runs_are_spread_by_name_and_always_the_same() {
 #[tokio::test]
 async fn a_probe_of_nothing_says_so() {
     let (checks, _receiver) = checks();
-    let per_replica = check(CheckKind::Tcp { address: "127.0.0.1:{{ port }}".to_owned() });
+    let per_replica = check(tcp("127.0.0.1:{{ port }}"));
     checks.running.lock().expect("not poisoned").desired = desired(vec![per_replica], vec![]);
     let said = |result: Result<usize, ProbeError>| result.expect_err("nothing to probe").to_string();
     assert_eq!(said(checks.probe(&"web".into(), &"tls".into()).await), "`web` has no check `tls`");

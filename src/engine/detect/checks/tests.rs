@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::CheckKind;
+use crate::model::{CheckKind, Reach};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
@@ -8,7 +8,7 @@ fn at(seconds: i64) -> Timestamp {
 fn check(failures: u32, successes: u32, start_period: u64, address: &str) -> Check {
     Check {
         name: "http".into(),
-        kind: CheckKind::Tcp { address: address.to_owned() },
+        kind: CheckKind::Tcp { address: address.to_owned(), reach: Reach::default() },
         every: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
         connect_timeout: None,
