@@ -127,6 +127,7 @@ fn of_deployments() {
         ("{ id: a, checks: [{ name: x }] }", "missing-key 4:23"),
         ("{ id: a, checks: [{ http: http://x, tcp: a:1 }] }", "conflict 4:23"),
         ("{ id: a, checks: [{ tls: a }] }", "wrong-type 4:30"),
+        ("{ id: a, checks: [{ dns: a, tls: a:1, record: MX }] }", "conflict 4:23"),
         ("{ id: a, checks: [{ tcp: a:1, body: x }] }", "unknown-key 4:35"),
         ("{ id: a, checks: [{ tcp: a:1, every: 0s }] }", "out-of-range 4:42"),
         ("{ id: a, checks: [{ http: x }] }", "wrong-type 4:31"),

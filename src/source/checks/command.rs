@@ -121,7 +121,7 @@ fn judge(status: ExitStatus, out: &[u8], err: &[u8], findings: &mut Findings) ->
     let said: Option<Said> = serde_json::from_str(out.trim()).ok();
     let says_unhealthy = said.as_ref().is_some_and(|said| said.status == Some(CheckStatus::Unhealthy));
     findings.confidence = said.as_ref().and_then(|said| said.confidence);
-    let words = said.and_then(|said| said.message).unwrap_or_else(|| last_line(&out).to_owned());
+    let words = said.map_or_else(|| last_line(&out).to_owned(), |said| said.message.unwrap_or_default());
     if status.success() && !says_unhealthy {
         return Ok(shorten(&words));
     }

@@ -9,6 +9,10 @@ use crate::model::{
     CheckStatus, Confidence, Deployment, EventKind, HealthyWhen, Labels, Map, Origin, Reach, Replica, Trust,
 };
 
+mod dns;
+mod reach;
+mod tls;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn check(kind: CheckKind) -> Check {
@@ -276,24 +280,38 @@ async fn tcp_is_healthy_where_a_connection_opens() {
 
 #[tokio::test]
 async fn a_command_speaks_by_its_exit_and_by_json() {
-    for (script, reason, message) in [
-        ("echo fine", None, "fine"),
-        (r#"echo '{"status":"healthy","message":"12 rows","confidence":0.9}'"#, None, "12 rows"),
+    for (script, reason, message, confidence) in [
+        ("echo fine", None, "fine", None),
+        (r#"echo '{"status":"healthy","message":"12 rows","confidence":0.9}'"#, None, "12 rows", Some(0.9)),
         (
-            r#"echo '{"status":"unhealthy","message":"lag 40s"}'"#,
+            r#"echo '{"status":"unhealthy","message":"lag 40s","confidence":0}'"#,
             Some(FailureReason::Exit),
             "sh: says unhealthy: lag 40s",
+            Some(0.0),
         ),
+        (
+            r#"echo '{"status":"healthy","message":"fine","confidence":1}'; exit 1"#,
+            Some(FailureReason::Exit),
+            "sh: exit code 1: fine",
+            Some(1.0),
+        ),
+        // what is not one such object is a message
+        (r#"echo '{"status":"degraded"}'"#, None, r#"{"status":"degraded"}"#, None),
+        (r#"echo '{"confidence":2}'"#, None, r#"{"confidence":2}"#, None),
+        (r#"echo '{"message":"a"} {"message":"b"}'"#, None, r#"{"message":"a"} {"message":"b"}"#, None),
         (
             r#"echo '{"status":"healthy"}'; echo 'no space' >&2; exit 3"#,
             Some(FailureReason::Exit),
-            "sh: exit code 3: {\"status\":\"healthy\"}",
+            "sh: exit code 3: no space",
+            None,
         ),
-        ("echo 'no space' >&2; exit 3", Some(FailureReason::Exit), "sh: exit code 3: no space"),
-        ("kill -9 $$", Some(FailureReason::Exit), "sh: killed by signal 9"),
+        ("echo 'no space' >&2; exit 3", Some(FailureReason::Exit), "sh: exit code 3: no space", None),
+        ("kill -9 $$", Some(FailureReason::Exit), "sh: killed by signal 9", None),
     ] {
         let seen = probed(check(shell(script)), vec![]).await;
         assert_eq!((seen.reason, seen.message.as_str()), (reason, message), "{script}");
+        let EventKind::Health { confidence: said, .. } = seen.events[0].kind else { panic!("no verdict") };
+        assert_eq!(said, confidence.and_then(Confidence::new), "{script}");
     }
     let missing = CheckKind::Command { command: vec!["/no/such/program".to_owned()] };
     let seen = probed(check(missing), vec![]).await;
