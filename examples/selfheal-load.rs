@@ -23,14 +23,16 @@ const DEPLOYMENTS: usize = 1_000;
 /// Rules that read each metric.
 const INTERESTED: usize = 3;
 const CONNECTIONS: usize = 16;
-const PROBES: usize = 400;
+/// One after the other, at most ten a second: a receiver's host is not sent more.
+const PROBES: usize = 100;
+const BETWEEN_PROBES: Duration = Duration::from_millis(110);
 const SYNCS: usize = 400;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 fn policy(rules: usize, webhook: &str) -> Vec<(&'static str, String)> {
     let configuration = format!(
-        "format: 1\nreceivers:\n  - name: sink\n    webhook: {{ url: '{webhook}' }}\nroute: {{ receiver: sink, group_by: [deployment], group_wait: 0s }}\n"
+        "format: 1\nreceivers:\n  - name: sink\n    rate: 10000/1m\n    webhook: {{ url: '{webhook}' }}\nroute: {{ receiver: sink, group_by: [deployment], group_wait: 0s }}\n"
     );
     let mut text = "rules:\n  - { alert: Probe, when: 'last(\"probe\") > 0.5' }\n".to_owned();
     for rule in 0..rules {
@@ -169,7 +171,7 @@ async fn probes(
                 break;
             }
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(BETWEEN_PROBES).await;
     }
     Ok((effects, answers))
 }

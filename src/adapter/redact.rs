@@ -102,9 +102,9 @@ impl Redactor {
                 EventKind::Metric { name, value, labels: self.labels(&labels) }
             }
             EventKind::Ended { name, labels } => EventKind::Ended { name, labels: self.labels(&labels) },
-            EventKind::Health { check, replica, status, latency_ms, reason, message } => {
+            EventKind::Health { check, replica, status, latency_ms, reason, message, confidence } => {
                 let message = self.text(&message).into_owned();
-                EventKind::Health { check, replica, status, latency_ms, reason, message }
+                EventKind::Health { check, replica, status, latency_ms, reason, message, confidence }
             }
             EventKind::Signal { name, fields } => EventKind::Signal { name, fields: self.map(fields) },
         };

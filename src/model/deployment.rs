@@ -1,5 +1,7 @@
 //! A deployment as the policy lists it, and what an adapter last saw of it.
 
+// plain addresses: what can be done with them is the edges'
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::health::Confidence;
 use super::ids::{AdapterName, CheckName, DeploymentId, SourceRef};
 use super::labels::Labels;
 use super::secret::Secret;
@@ -61,6 +64,8 @@ pub struct Check {
     pub success_threshold: u32,
     /// After a replica's start (or the deployment's first sight) failures do not count yet.
     pub start_period: Duration,
+    /// A verdict that is less sure shows, and does not turn the smoothed one.
+    pub min_confidence: Confidence,
 }
 
 /// What a check asks. Texts may hold `{{ port }}` and `{{ replica }}`; then the check runs for every replica.
@@ -75,16 +80,112 @@ pub enum CheckKind {
         status: Vec<u16>,
         /// A regular expression the body must match.
         body_matches: Option<String>,
-        /// `false`: the server's certificate is not verified; shown as a warning.
-        verify: bool,
+        /// `false`: a 3xx is judged as the status it is.
+        follow_redirects: bool,
+        trust: Trust,
+        reach: Reach,
     },
     Tcp {
         address: String,
+        reach: Reach,
     },
-    /// Exit 0 is healthy; `{status, message}` as JSON on stdout is read.
+    /// Healthy when the handshake ends and the certificate is trusted.
+    Tls {
+        address: String,
+        /// Asked for and looked for in the certificate; `None`: the host of `address`.
+        server_name: Option<String>,
+        trust: Trust,
+        reach: Reach,
+    },
+    /// Healthy when every name server gives answers, those expected among them.
+    Dns {
+        name: String,
+        record: DnsRecord,
+        expect: Vec<String>,
+        /// Each is asked by itself; empty: the machine's, where the first that answers is enough.
+        servers: Vec<SocketAddr>,
+    },
+    /// Exit 0 is healthy; `{status, confidence, message}` as JSON on stdout is read.
     Command {
         command: Vec<String>,
     },
+}
+
+/// How a peer is found by its name.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Reach {
+    /// Connected to instead of resolving: an IP address, with a port where it is another one.
+    pub address: Option<String>,
+    /// Name servers to resolve by, in order; empty: as the machine does.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Trust {
+    /// Those the machine trusts.
+    #[default]
+    Platform,
+    /// Those signed by a certificate of this PEM file and by nobody else; a relative path is beside the policy.
+    Authorities(PathBuf),
+    /// Anybody's: shown as a warning.
+    Anybody,
+}
+
+/// What a dns check asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DnsRecord {
+    #[default]
+    A,
+    Aaaa,
+    Cname,
+    Mx,
+    Txt,
+    Ns,
+    Srv,
+    Ptr,
+    Soa,
+}
+
+impl DnsRecord {
+    pub const ALL: [DnsRecord; 9] = [
+        DnsRecord::A,
+        DnsRecord::Aaaa,
+        DnsRecord::Cname,
+        DnsRecord::Mx,
+        DnsRecord::Txt,
+        DnsRecord::Ns,
+        DnsRecord::Srv,
+        DnsRecord::Ptr,
+        DnsRecord::Soa,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DnsRecord::A => "A",
+            DnsRecord::Aaaa => "AAAA",
+            DnsRecord::Cname => "CNAME",
+            DnsRecord::Mx => "MX",
+            DnsRecord::Txt => "TXT",
+            DnsRecord::Ns => "NS",
+            DnsRecord::Srv => "SRV",
+            DnsRecord::Ptr => "PTR",
+            DnsRecord::Soa => "SOA",
+        }
+    }
+}
+
+impl CheckKind {
+    /// The key that a check of this kind is written with.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            CheckKind::Http { .. } => "http",
+            CheckKind::Tcp { .. } => "tcp",
+            CheckKind::Tls { .. } => "tls",
+            CheckKind::Dns { .. } => "dns",
+            CheckKind::Command { .. } => "command",
+        }
+    }
 }
 
 impl Check {
@@ -92,12 +193,18 @@ impl Check {
     pub fn per_replica(&self) -> bool {
         let mentions = |text: &str| text.contains("{{");
         match &self.kind {
-            CheckKind::Http { url, headers, body, .. } => {
+            CheckKind::Http { url, headers, body, reach, .. } => {
                 mentions(url)
+                    || reach.address.as_deref().is_some_and(mentions)
                     || body.as_deref().is_some_and(mentions)
                     || headers.iter().any(|(_, value)| mentions(value))
             }
-            CheckKind::Tcp { address } => mentions(address),
+            CheckKind::Tcp { address, reach } => mentions(address) || reach.address.as_deref().is_some_and(mentions),
+            CheckKind::Tls { address, server_name, reach, .. } => {
+                let others = [server_name.as_deref(), reach.address.as_deref()];
+                mentions(address) || others.into_iter().flatten().any(mentions)
+            }
+            CheckKind::Dns { name, expect, .. } => mentions(name) || expect.iter().any(|text| mentions(text)),
             CheckKind::Command { command } => command.iter().any(|part| mentions(part)),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Map;
-use super::health::{CheckStatus, FailureReason};
+use super::health::{CheckStatus, Confidence, FailureReason};
 use super::ids::{CheckName, DeploymentId, MetricName, RunId, SignalName};
 use super::labels::Labels;
 use super::time::Timestamp;
@@ -45,6 +45,10 @@ pub enum EventKind {
         latency_ms: Option<f64>,
         reason: Option<FailureReason>,
         message: String,
+        /// How sure the verdict is, where it says so. Last and left out where there is none: journals hold events by
+        /// the order of these fields, and those of versions without it are read as they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        confidence: Option<Confidence>,
     },
     Signal {
         name: SignalName,

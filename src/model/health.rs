@@ -1,4 +1,4 @@
-//! Health in three words.
+//! Health in three words, and how sure a verdict is.
 
 use std::fmt;
 
@@ -18,6 +18,38 @@ impl CheckStatus {
             CheckStatus::Healthy => "healthy",
             CheckStatus::Unhealthy => "unhealthy",
         }
+    }
+}
+
+/// How sure a verdict is, 0 to 1. One that does not say is as sure as can be.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct Confidence(f64);
+
+impl Confidence {
+    /// The least there is.
+    pub const NONE: Confidence = Confidence(0.0);
+
+    /// `None` for what is not from 0 to 1.
+    pub fn new(part: f64) -> Option<Confidence> {
+        (0.0..=1.0).contains(&part).then_some(Confidence(part))
+    }
+
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl TryFrom<f64> for Confidence {
+    type Error = String;
+    fn try_from(part: f64) -> Result<Confidence, String> {
+        Confidence::new(part).ok_or_else(|| format!("{part} is no confidence: it is from 0 to 1"))
+    }
+}
+
+impl From<Confidence> for f64 {
+    fn from(confidence: Confidence) -> f64 {
+        confidence.0
     }
 }
 

@@ -21,10 +21,11 @@ pub use adapter::{
 };
 pub use civil::{TimeInterval, Zone};
 pub use deployment::{
-    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, Facts, HealthyWhen, Replica,
+    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, DnsRecord, Facts, HealthyWhen, Reach,
+    Replica, Trust,
 };
 pub use event::{Event, EventKind, Origin};
-pub use health::{CheckStatus, FailureReason, Health};
+pub use health::{CheckStatus, Confidence, FailureReason, Health};
 pub use ids::*;
 pub use labels::{Labels, Matcher, MatcherError, Selector};
 pub use outcome::{FailureClass, Outcome};

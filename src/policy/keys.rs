@@ -34,6 +34,11 @@ impl<'n> Keys<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
+    /// As [`Keys::entry`] where the key is written; where it is not, it was not asked for.
+    pub fn entry_if_there(&self, key: &'static str) -> Option<&'n Entry> {
+        if self.has(key) { self.entry(key) } else { None }
+    }
+
     /// Also null.
     pub fn raw(&self, key: &'static str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.value)

@@ -1,5 +1,6 @@
 //! Whole policies: what compiles, and what every mistake is told as and where.
 
+mod checks;
 mod good;
 mod mistakes;
 mod records;

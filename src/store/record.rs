@@ -279,7 +279,9 @@ impl StoredInput {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EventKind, Facts, FailureClass, Labels, Map, Origin, Outcome, Replica};
+    use crate::model::{
+        CheckStatus, Confidence, EventKind, Facts, FailureClass, Labels, Map, Origin, Outcome, Replica,
+    };
     use std::time::Duration;
 
     use crate::policy::Level;
@@ -292,6 +294,19 @@ mod tests {
             kind: EventKind::Metric { name: "cpu_percent".into(), value: f64::from(number) * 0.37, labels },
             origin: Origin::External,
         }
+    }
+
+    fn verdict(confidence: Option<Confidence>) -> Event {
+        let kind = EventKind::Health {
+            check: "http".into(),
+            replica: Some(1),
+            status: CheckStatus::Healthy,
+            latency_ms: Some(2.5),
+            reason: None,
+            message: "fine".into(),
+            confidence,
+        };
+        Event { kind, ..metric(1) }
     }
 
     fn inputs() -> Vec<Input> {
@@ -324,6 +339,7 @@ mod tests {
         };
         vec![
             Input::Events(vec![metric(1), signal]),
+            Input::Events(vec![verdict(None), verdict(Confidence::new(0.75))]),
             Input::PolicyInvalid(vec![diagnostic]),
             Input::StepEnded(StepEnd {
                 id: "r/s/1".into(),
@@ -372,7 +388,7 @@ mod tests {
             batch.take_in(Timestamp::from_millis(5 + index as i64), input);
         }
         let stored = StoredBatch::from_bytes(9, &batch.to_bytes()).expect("a batch");
-        assert_eq!((stored.sequence, stored.engine_version, stored.events()), (9, ENGINE_VERSION, 2));
+        assert_eq!((stored.sequence, stored.engine_version, stored.events()), (9, ENGINE_VERSION, 4));
         assert_eq!(stored.end(), Timestamp::from_millis(5 + inputs().len() as i64 - 1));
         // written once more it is the same bytes: nothing was lost on the way
         let mut again = Batch::begin(stored.at);
@@ -380,6 +396,37 @@ mod tests {
             again.take_in(at, &input.into_input(&mut |_| None).expect("no policy is named"));
         }
         assert_eq!(again.to_bytes(), batch.to_bytes());
+    }
+
+    /// Events as they were written before verdicts could say how sure they are.
+    #[test]
+    fn a_verdict_without_confidence_has_the_form_it_always_had() {
+        #[derive(Serialize)]
+        enum Former {
+            Health {
+                check: &'static str,
+                replica: u32,
+                status: CheckStatus,
+                latency_ms: f64,
+                reason: (),
+                message: &'static str,
+            },
+        }
+        let Event { deployment, time, kind, origin } = verdict(None);
+        let former = Former::Health {
+            check: "http",
+            replica: 1,
+            status: CheckStatus::Healthy,
+            latency_ms: 2.5,
+            reason: (),
+            message: "fine",
+        };
+        let former = rmp_serde::to_vec(&(deployment, time, former, origin)).expect("plain data");
+        assert_eq!(rmp_serde::to_vec(&verdict(None)).expect("plain data"), former);
+        let read: Event = rmp_serde::from_slice(&former).expect("still read");
+        assert_eq!(read.kind, kind);
+        let unsure = rmp_serde::to_vec(&verdict(Confidence::new(0.75))).expect("plain data");
+        assert_eq!(rmp_serde::from_slice::<Event>(&unsure).expect("read").kind, verdict(Confidence::new(0.75)).kind);
     }
 
     #[test]

@@ -1019,5 +1019,6 @@ fn verdict(check: &str, status: CheckStatus) -> EventKind {
         latency_ms: Some(5.0),
         reason: None,
         message: String::new(),
+        confidence: None,
     }
 }

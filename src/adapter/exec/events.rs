@@ -2,8 +2,8 @@
 //! where they do not say.
 
 use crate::model::{
-    CheckName, CheckStatus, DeploymentId, Event, EventKind, FailureReason, Labels, Map, MetricName, Origin, SignalName,
-    Timestamp, Value,
+    CheckName, CheckStatus, Confidence, DeploymentId, Event, EventKind, FailureReason, Labels, Map, MetricName, Origin,
+    SignalName, Timestamp, Value,
 };
 
 /// Events of one answer. More belongs to the API.
@@ -102,6 +102,13 @@ fn health(fields: &Map) -> Result<EventKind, String> {
             )
         }
     };
+    let confidence = match fields.get("confidence") {
+        None | Some(Value::Null) => None,
+        Some(said) => {
+            let sure = number(Some(said)).and_then(Confidence::new);
+            Some(sure.ok_or_else(|| format!("`confidence` is {said}; expected a number from 0 to 1"))?)
+        }
+    };
     let message = fields.get("message").and_then(Value::as_str).unwrap_or("");
     Ok(EventKind::Health {
         check: CheckName::from(name(fields, "check")?),
@@ -110,6 +117,7 @@ fn health(fields: &Map) -> Result<EventKind, String> {
         latency_ms: number(fields.get("latency_ms")).filter(|millis| *millis >= 0.0),
         reason,
         message: message[..message.floor_char_boundary(MAX_MESSAGE)].to_owned(),
+        confidence,
     })
 }
 
@@ -165,6 +173,9 @@ mod tests {
         assert_eq!(take(json!({"type": "metrics", "values": {"a": 1, "b": 2.5}})).len(), 2);
         let health = take(json!({"type": "health", "check": "http", "status": "unhealthy", "reason": "timeout"}));
         assert!(matches!(health[0].kind, EventKind::Health { reason: Some(FailureReason::Timeout), .. }));
+        let unsure = take(json!({"type": "health", "check": "http", "status": "healthy", "confidence": 0.25}));
+        let EventKind::Health { confidence, .. } = unsure[0].kind else { panic!("no health") };
+        assert_eq!(confidence, Confidence::new(0.25));
     }
 
     #[test]
@@ -177,6 +188,7 @@ mod tests {
             (json!({"type": "metric", "name": "a{b}", "value": 1}), "no name"),
             (json!({"type": "metric", "name": "a", "value": 1, "labels": {"x": 1}}), "label"),
             (json!({"type": "health", "check": "c", "status": "sick"}), "status"),
+            (json!({"type": "health", "check": "c", "status": "healthy", "confidence": -0.1}), "from 0 to 1"),
             (json!({"type": "signal", "name": "s", "fields": {"x": "y".repeat(9_000)}}), "bytes"),
             (json!({"type": "signal", "name": "s", "time": "soon"}), "time"),
         ] {

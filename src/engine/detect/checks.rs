@@ -1,12 +1,12 @@
 //! Checks' verdicts: raw per replica, smoothed by thresholds, folded over replicas by `healthy_when`.
 //!
 //! Invariant: a smoothed verdict turns only after as many equal raw ones in a row as its threshold says, counted since
-//! the replica's incarnation began; a verdict older than `stale_after` is unknown.
+//! the replica's incarnation began, of those that are sure enough; a verdict older than `stale_after` is unknown.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::{Check, CheckName, CheckStatus, FailureReason, Health, HealthyWhen, Replica, Timestamp};
+use crate::model::{Check, CheckName, CheckStatus, Confidence, FailureReason, Health, HealthyWhen, Replica, Timestamp};
 
 /// A newest value is missing once older than this.
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -27,6 +27,7 @@ pub(super) struct Verdict {
     pub latency_ms: Option<f64>,
     pub reason: Option<FailureReason>,
     pub message: String,
+    pub confidence: Option<Confidence>,
 }
 
 /// How a check is smoothed. Of one that is only heard of, every verdict counts at once.
@@ -37,11 +38,19 @@ struct Smoothing {
     start_period: Duration,
     stale_after: Duration,
     per_replica: bool,
+    min_confidence: Confidence,
 }
 
 impl Smoothing {
     fn heard_of(stale_after: Duration) -> Smoothing {
-        Smoothing { failures: 1, successes: 1, start_period: Duration::ZERO, stale_after, per_replica: false }
+        Smoothing {
+            failures: 1,
+            successes: 1,
+            start_period: Duration::ZERO,
+            stale_after,
+            per_replica: false,
+            min_confidence: Confidence::NONE,
+        }
     }
 
     fn of(check: &Check, stale_after: Duration) -> Self {
@@ -51,7 +60,13 @@ impl Smoothing {
             start_period: check.start_period,
             stale_after: stale_after.max(check.every.saturating_mul(STALE_ROUNDS)),
             per_replica: check.per_replica(),
+            min_confidence: check.min_confidence,
         }
+    }
+
+    /// Whether a verdict counts toward the thresholds.
+    fn is_sure(&self, verdict: &Verdict) -> bool {
+        verdict.confidence.is_none_or(|confidence| confidence >= self.min_confidence)
     }
 
     fn kept(&self) -> usize {
@@ -85,6 +100,8 @@ pub(super) struct Place {
     /// When the replica's incarnation began, or it was first seen.
     since: Timestamp,
     latest: Option<Verdict>,
+    /// When the newest that is sure enough came; the smoothed verdict is no older evidence than that.
+    sure_at: Option<Timestamp>,
     /// Those that count, oldest first.
     counted: VecDeque<(Timestamp, CheckStatus)>,
     run: Run,
@@ -92,22 +109,29 @@ pub(super) struct Place {
 
 impl Place {
     fn new(since: Timestamp) -> Self {
-        Place { since, latest: None, counted: VecDeque::new(), run: Run::default() }
+        Place { since, latest: None, sure_at: None, counted: VecDeque::new(), run: Run::default() }
     }
 
     fn take(&mut self, verdict: Verdict, smoothing: &Smoothing) {
         if self.latest.as_ref().is_some_and(|latest| latest.at > verdict.at) {
             return; // it came late: the newer one has been judged already
         }
-        let starting = verdict.at < self.since + smoothing.start_period;
-        if !(starting && verdict.status == CheckStatus::Unhealthy) {
-            self.run.take(verdict.status, smoothing);
-            self.counted.push_back((verdict.at, verdict.status));
-            if self.counted.len() > smoothing.kept() {
-                self.counted.pop_front();
+        if smoothing.is_sure(&verdict) {
+            self.sure_at = Some(verdict.at);
+            let starting = verdict.at < self.since + smoothing.start_period;
+            if !(starting && verdict.status == CheckStatus::Unhealthy) {
+                self.count(&verdict, smoothing);
             }
         }
         self.latest = Some(verdict);
+    }
+
+    fn count(&mut self, verdict: &Verdict, smoothing: &Smoothing) {
+        self.run.take(verdict.status, smoothing);
+        self.counted.push_back((verdict.at, verdict.status));
+        if self.counted.len() > smoothing.kept() {
+            self.counted.pop_front();
+        }
     }
 
     /// The run as if nothing had come up to the cut.
@@ -127,8 +151,10 @@ pub(super) struct PlaceReading<'a> {
     /// The newest raw verdict, unless stale or from before the cut.
     pub latest: Option<&'a Verdict>,
     pub run: Run,
-    /// Unknown where the newest verdict is stale.
+    /// Unknown where the newest verdict that is sure enough is stale.
     pub health: Health,
+    /// When that one came.
+    pub sure_at: Option<Timestamp>,
 }
 
 /// One check of a deployment.
@@ -148,13 +174,12 @@ impl CheckState {
     /// Every replica's part, in order, as seen at `now` from after `cut`.
     pub fn read(&self, now: Timestamp, cut: Option<Timestamp>) -> impl Iterator<Item = PlaceReading<'_>> {
         self.places.iter().map(move |(replica, place)| {
-            let latest = place
-                .latest
-                .as_ref()
-                .filter(|latest| latest.at + self.smoothing.stale_after > now && cut.is_none_or(|cut| latest.at > cut));
+            let counts = |at: Timestamp| at + self.smoothing.stale_after > now && cut.is_none_or(|cut| at > cut);
+            let latest = place.latest.as_ref().filter(|latest| counts(latest.at));
+            let sure_at = place.sure_at.filter(|at| counts(*at));
             let run = place.run_since(cut, &self.smoothing);
-            let health = if latest.is_some() { run.health } else { Health::Unknown };
-            PlaceReading { replica: *replica, latest, run, health }
+            let health = if sure_at.is_some() { run.health } else { Health::Unknown };
+            PlaceReading { replica: *replica, latest, run, health, sure_at }
         })
     }
 
@@ -164,8 +189,9 @@ impl CheckState {
 
     /// When the first of the verdicts that count now goes stale.
     fn next_stale(&self, now: Timestamp) -> Option<Timestamp> {
-        let stale_at = |place: &Place| place.latest.as_ref().map(|latest| latest.at + self.smoothing.stale_after);
-        self.places.values().filter_map(stale_at).filter(|at| *at > now).min()
+        let said = |place: &Place| [place.latest.as_ref().map(|latest| latest.at), place.sure_at];
+        let stale_at = |at: Timestamp| at + self.smoothing.stale_after;
+        self.places.values().flat_map(said).flatten().map(stale_at).filter(|at| *at > now).min()
     }
 
     /// The smoothed verdict over all replicas.

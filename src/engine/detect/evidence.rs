@@ -251,9 +251,11 @@ impl<'a> Reader<'a> {
 
     fn check(&self, read: &Read) -> Result<Reading, String> {
         let Some((subject, check)) = self.check_of(read)? else { return Ok(Reading::Missing) };
-        for latest in check.read(self.now, self.cut).filter_map(|place| place.latest) {
-            self.note(latest.at);
-            self.changes_at(latest.at + check.stale_after());
+        for place in check.read(self.now, self.cut) {
+            for at in place.latest.map(|latest| latest.at).into_iter().chain(place.sure_at) {
+                self.note(at);
+                self.changes_at(at + check.stale_after());
+            }
         }
         let healthy_when = subject.checks.healthy_when();
         let smoothed = || check.health(self.now, self.cut, healthy_when);
@@ -289,7 +291,10 @@ impl<'a> Reader<'a> {
     /// The series of a check's verdicts, by replica.
     fn verdicts<'s>(&'s self, check: &'s str) -> impl Iterator<Item = &'a Series> + 's {
         let of_check = move |member: &'a Subject| {
-            member.series.of(CHECK_UP).filter(move |(labels, _)| labels.get("check") == Some(check))
+            member.series.of(CHECK_UP).filter(move |(labels, _)| {
+                // what each name server of a dns check said is no verdict of the check
+                labels.get("check") == Some(check) && labels.get("server").is_none()
+            })
         };
         self.members.iter().copied().flat_map(of_check).map(|(_, series)| series)
     }

@@ -124,12 +124,12 @@ impl Detect {
                     self.mark(&Topic::Signal(name.as_str().into()), &id, None, dirty);
                 }
             }
-            EventKind::Health { check, replica, status, latency_ms, reason, message } => {
+            EventKind::Health { check, replica, status, latency_ms, reason, message, confidence } => {
                 if event.origin != Origin::Watched {
                     // selfheal's own checks send these themselves
                     self.sample_verdict(now, (number, &id), &check, replica, status, latency_ms, at, dirty, out);
                 }
-                let verdict = Verdict { at, status, latency_ms, reason, message };
+                let verdict = Verdict { at, status, latency_ms, reason, message, confidence };
                 let Some(subject) = self.subjects.get_mut(&id) else { return };
                 let since = subject.known_since;
                 if subject.checks.take(&check, replica, verdict, since) {

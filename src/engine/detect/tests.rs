@@ -18,7 +18,7 @@ use crate::alert::route::{GroupBy, Route};
 use crate::engine::message::{Ask, AskId, Context, Question, Reply, Watch, Watched};
 use crate::model::{
     AdapterDef, AdapterName, Allow, Check, CheckKind, CheckStatus, Deployment, EventKind, Facts, HealthyWhen, Map,
-    Origin, Replica, RunId, Selector, Severity, SourceRef, StepId, Value,
+    Origin, Reach, Replica, RunId, Selector, Severity, SourceRef, StepId, Value,
 };
 use crate::playbook::guard::Guards;
 use crate::policy::{Server, UnknownDeployments};
@@ -91,7 +91,7 @@ pub(super) fn deployment(id: &str, own: &[(&str, &str)]) -> Deployment {
 pub(super) fn checked(id: &str, failures: u32, successes: u32) -> Deployment {
     let check = Check {
         name: "http".into(),
-        kind: CheckKind::Tcp { address: "localhost:{{ port }}".to_owned() },
+        kind: CheckKind::Tcp { address: "localhost:{{ port }}".to_owned(), reach: Reach::default() },
         every: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
         connect_timeout: None,
@@ -100,6 +100,7 @@ pub(super) fn checked(id: &str, failures: u32, successes: u32) -> Deployment {
         failure_threshold: failures,
         success_threshold: successes,
         start_period: Duration::ZERO,
+        min_confidence: crate::model::Confidence::NONE,
     };
     Deployment { checks: vec![check], ..deployment(id, &[]) }
 }
@@ -240,6 +241,7 @@ impl Bench {
             latency_ms: Some(12.0),
             reason: None,
             message: String::new(),
+            confidence: None,
         };
         self.event(seconds, "shop", seconds, kind, Origin::External);
     }

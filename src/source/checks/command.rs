@@ -14,8 +14,8 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::place::Place;
-use super::verdict::Fault;
-use crate::model::FailureReason;
+use super::verdict::{Fault, Findings};
+use crate::model::{CheckStatus, Confidence, FailureReason};
 
 /// Of each of stdout and stderr; what is beyond is read and forgotten, so that the program is not held up.
 const MAX_OUTPUT: usize = 64 * 1024;
@@ -36,14 +36,20 @@ impl Drop for Group {
     }
 }
 
-/// `{"status": "unhealthy", "message": "…"}` on stdout.
+/// `{"status": "unhealthy", "confidence": 0.9, "message": "…"}` on stdout. What does not read as this is a message.
 #[derive(Deserialize)]
 struct Said {
-    status: Option<String>,
+    status: Option<CheckStatus>,
+    confidence: Option<Confidence>,
     message: Option<String>,
 }
 
-pub(super) async fn attempt(command: &[String], dir: Option<&Path>, place: &Place<'_>) -> Result<String, Fault> {
+pub(super) async fn attempt(
+    command: &[String],
+    dir: Option<&Path>,
+    place: &Place<'_>,
+    findings: &mut Findings,
+) -> Result<String, Fault> {
     let exit = |why: String| Fault::new(FailureReason::Exit, why);
     let mut parts = Vec::with_capacity(command.len());
     for part in command {
@@ -56,7 +62,7 @@ pub(super) async fn attempt(command: &[String], dir: Option<&Path>, place: &Plac
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = finish(&mut child, &mut out, &mut err).await.map_err(|error| exit(format!("cannot wait: {error}")))?;
     group.0 = None;
-    judge(status, &out, &err)
+    judge(status, &out, &err, findings)
 }
 
 fn start(program: &str, arguments: &[String], dir: Option<&Path>, place: &Place<'_>) -> std::io::Result<Child> {
@@ -110,11 +116,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
 }
 
 /// The exit decides; of a program that exits well, its own word does.
-fn judge(status: ExitStatus, out: &[u8], err: &[u8]) -> Result<String, Fault> {
+fn judge(status: ExitStatus, out: &[u8], err: &[u8], findings: &mut Findings) -> Result<String, Fault> {
     let out = String::from_utf8_lossy(out);
     let said: Option<Said> = serde_json::from_str(out.trim()).ok();
-    let says_unhealthy = said.as_ref().and_then(|said| said.status.as_deref()).is_some_and(|word| word == "unhealthy");
-    let words = said.and_then(|said| said.message).unwrap_or_else(|| last_line(&out).to_owned());
+    let says_unhealthy = said.as_ref().is_some_and(|said| said.status == Some(CheckStatus::Unhealthy));
+    findings.confidence = said.as_ref().and_then(|said| said.confidence);
+    let words = said.map_or_else(|| last_line(&out).to_owned(), |said| said.message.unwrap_or_default());
     if status.success() && !says_unhealthy {
         return Ok(shorten(&words));
     }

@@ -1,12 +1,19 @@
-//! The checks selfheal runs itself: http, tcp and command, each on its own rhythm, once per replica where it says so.
+//! The checks selfheal runs itself: http, tcp, tls, dns and command, each on its own rhythm, once per replica where it
+//! says so.
 //!
 //! Invariant: what runs is what was last applied; a check that did not change keeps its rhythm. A run says what it saw
 //! as events and decides nothing: smoothing and start periods are the engine's.
 
 mod command;
+mod connect;
+mod dns;
+mod events;
 mod http;
+mod names;
 mod place;
 mod tcp;
+mod tls;
+mod trust;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -19,12 +26,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use crate::engine::{Desired, DesiredDeployment};
-use crate::model::{
-    Check, CheckKind, CheckName, DeploymentId, Event, EventKind, FailureReason, Labels, MetricName, Origin, Timestamp,
-};
-use http::Clients;
+use crate::model::{Check, CheckKind, CheckName, DeploymentId, Event, FailureReason, Timestamp};
 use place::Place;
-use verdict::{Fault, Verdict};
+use trust::Trusted;
+use verdict::{Fault, Findings, Verdict};
 
 /// Tries under way at one time. Enough for thousands of checks that answer in milliseconds; when many hang, the
 /// others wait instead of sockets and processes piling up.
@@ -57,9 +62,9 @@ pub struct Checks {
 struct Shared {
     events: mpsc::Sender<Vec<Event>>,
     clock: Clock,
-    clients: Clients,
+    trusted: Trusted,
     tries: Semaphore,
-    /// Where the programs of command checks run.
+    /// Where the programs of command checks run and `ca_file` is looked for.
     dir: Option<PathBuf>,
 }
 
@@ -100,12 +105,12 @@ impl Checks {
     /// Verdicts go to `events`; where that is full, checks wait.
     pub fn new(events: mpsc::Sender<Vec<Event>>, clock: Clock) -> Checks {
         let tries = Semaphore::new(MAX_TRIES_AT_ONCE);
-        let shared = Shared { events, clock, clients: Clients::default(), tries, dir: None };
+        let shared = Shared { events, clock, trusted: Trusted::default(), tries, dir: None };
         Checks { shared: Arc::new(shared), running: Mutex::default() }
     }
 
-    /// Programs of command checks run in `dir` (the policy folder), so that a path beside the policy means what it
-    /// says. To be called before the first [`Checks::apply`].
+    /// Programs of command checks run in `dir` (the policy folder) and `ca_file` lies there, so that a path beside the
+    /// policy means what it says. To be called before the first [`Checks::apply`].
     #[must_use]
     pub fn in_dir(mut self, dir: PathBuf) -> Checks {
         if let Some(shared) = Arc::get_mut(&mut self.shared) {
@@ -131,7 +136,6 @@ impl Checks {
             running.tasks.insert(key, task);
         }
         running.desired = desired.clone();
-        self.shared.clients.keep_only(running.tasks.values().map(|task| &task.job.check));
     }
 
     /// Runs a check now, at every replica it is for, besides its rhythm. Returns when the verdicts were sent; how many
@@ -195,7 +199,7 @@ async fn keep_running(shared: Arc<Shared>, job: Arc<Job>, first: Duration) {
 async fn run(shared: &Shared, job: &Job) {
     let verdict = tried(shared, job).await;
     // the receiver is gone only when everything stops: then there is nobody to tell
-    let _ = shared.events.send(events(job, verdict, (shared.clock)())).await;
+    let _ = shared.events.send(events::of(job, verdict, (shared.clock)())).await;
 }
 
 /// The first healthy try, or the last unhealthy one.
@@ -218,46 +222,43 @@ async fn try_once(shared: &Shared, job: &Job) -> Verdict {
     let began = Instant::now();
     let place =
         Place { deployment: &job.key.deployment, check: &job.key.check, replica: job.key.replica, port: job.port };
-    let attempt = async {
-        match &job.check.kind {
-            CheckKind::Http { .. } => http::attempt(&shared.clients, &job.check, &place).await,
-            CheckKind::Tcp { address } => tcp::attempt(address, job.check.connect_timeout, &place).await,
-            CheckKind::Command { command } => command::attempt(command, shared.dir.as_deref(), &place).await,
-        }
-    };
-    let said = tokio::time::timeout(job.check.timeout, attempt).await.unwrap_or_else(|_| {
-        let span = crate::model::units::format_duration(job.check.timeout);
-        Err(Fault::new(FailureReason::Timeout, format!("no answer within {span}")))
-    });
+    let mut findings = Findings::default();
+    let said = attempt(shared, &job.check, &place, &mut findings).await;
     let latency = began.elapsed();
     match said {
-        Ok(message) => Verdict { fault: None, message, latency },
-        Err(fault) => Verdict { message: place.name(&job.check.kind, &fault.why), fault: Some(fault.reason), latency },
+        Ok(message) => Verdict { fault: None, message, latency, findings },
+        Err(fault) => {
+            let message = place.name(&job.check.kind, &fault.why);
+            Verdict { fault: Some(fault.reason), message, latency, findings }
+        }
     }
 }
 
-/// The verdict itself, and the two metrics every check gives.
-fn events(job: &Job, verdict: Verdict, time: Timestamp) -> Vec<Event> {
-    let replica = job.key.replica.map(|replica| replica.to_string());
-    let labels: Labels = [("check", job.key.check.as_str())]
-        .into_iter()
-        .chain(replica.as_deref().map(|replica| ("replica", replica)))
-        .collect();
-    let latency_ms = (verdict.latency.as_secs_f64() * 1e6).round() / 1e3;
-    let up = if verdict.fault.is_none() { 1.0 } else { 0.0 };
-    let metric = |name: &str, value| EventKind::Metric { name: MetricName::from(name), value, labels: labels.clone() };
-    let health = EventKind::Health {
-        check: job.key.check.clone(),
-        replica: job.key.replica,
-        status: verdict.status(),
-        latency_ms: Some(latency_ms),
-        reason: verdict.fault,
-        message: verdict.message.clone(),
+async fn attempt(shared: &Shared, check: &Check, place: &Place<'_>, findings: &mut Findings) -> Result<String, Fault> {
+    if let CheckKind::Dns { name, record, expect, servers } = &check.kind {
+        // it keeps the time itself, server by server, so that a silent one can be named
+        let asked = dns::Question { name, record: *record, expect, servers };
+        return dns::attempt(&asked, check.timeout, place, findings).await;
+    }
+    let (trusted, dir) = (&shared.trusted, shared.dir.as_deref());
+    let connect_timeout = check.connect_timeout;
+    let asking = async {
+        match &check.kind {
+            CheckKind::Http { .. } => http::attempt(trusted, dir, check, place, findings).await,
+            CheckKind::Tcp { address, reach } => tcp::attempt(address, reach, connect_timeout, place).await,
+            CheckKind::Tls { address, server_name, trust, reach } => {
+                let server_name = server_name.as_deref();
+                let asked = tls::Handshake { address, server_name, trust, reach, connect_timeout };
+                tls::attempt(trusted, dir, &asked, place, findings).await
+            }
+            CheckKind::Dns { .. } => unreachable!("it was asked above"),
+            CheckKind::Command { command } => command::attempt(command, dir, place, findings).await,
+        }
     };
-    [health, metric("check_up", up), metric("check_latency_ms", latency_ms)]
-        .into_iter()
-        .map(|kind| Event { deployment: job.key.deployment.clone(), time, kind, origin: Origin::Watched })
-        .collect()
+    tokio::time::timeout(check.timeout, asking).await.unwrap_or_else(|_| {
+        let span = crate::model::units::format_duration(check.timeout);
+        Err(Fault::new(FailureReason::Timeout, format!("no answer within {span}")))
+    })
 }
 
 #[cfg(test)]

@@ -42,7 +42,12 @@ impl Place<'_> {
     pub fn name(&self, kind: &CheckKind, why: &str) -> String {
         let target = match kind {
             CheckKind::Http { url, .. } => without_password(self.fill(url).as_deref().unwrap_or(url)),
-            CheckKind::Tcp { address } => self.fill(address).unwrap_or_else(|_| address.clone()),
+            CheckKind::Tcp { address, .. } | CheckKind::Tls { address, .. } => {
+                self.fill(address).unwrap_or_else(|_| address.clone())
+            }
+            CheckKind::Dns { name, record, .. } => {
+                format!("{} {}", self.fill(name).unwrap_or_else(|_| name.clone()), record.as_str())
+            }
             CheckKind::Command { command } => command.first().cloned().unwrap_or_default(),
         };
         match self.replica {

@@ -5,7 +5,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::model::{CheckStatus, Deployment, HealthyWhen, Map, Replica};
+use crate::model::{
+    CheckStatus, Confidence, Deployment, EventKind, HealthyWhen, Labels, Map, Origin, Reach, Replica, Trust,
+};
+
+mod dns;
+mod reach;
+mod tls;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -21,6 +27,7 @@ fn check(kind: CheckKind) -> Check {
         failure_threshold: 1,
         success_threshold: 1,
         start_period: Duration::ZERO,
+        min_confidence: Confidence::NONE,
     }
 }
 
@@ -32,8 +39,14 @@ fn http(url: impl Into<String>) -> CheckKind {
         body: None,
         status: Vec::new(),
         body_matches: None,
-        verify: true,
+        follow_redirects: false,
+        trust: Trust::default(),
+        reach: Reach::default(),
     }
+}
+
+fn tcp(address: impl Into<String>) -> CheckKind {
+    CheckKind::Tcp { address: address.into(), reach: Reach::default() }
 }
 
 fn shell(script: &str) -> CheckKind {
@@ -205,7 +218,7 @@ async fn what_breaks_on_the_wire_is_called_by_its_name() {
     let host = format!("{}.invalid", "a".repeat(64));
     let seen = probed(check(http(format!("http://{host}/"))), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Dns), "{seen:?}");
-    let seen = probed(check(CheckKind::Tcp { address: format!("{host}:80") }), vec![]).await;
+    let seen = probed(check(tcp(format!("{host}:80"))), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Dns), "{seen:?}");
 }
 
@@ -258,33 +271,47 @@ async fn each_replica_is_asked_at_its_own_port_and_a_dead_one_refuses() {
 async fn tcp_is_healthy_where_a_connection_opens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound").to_string();
-    assert_eq!(probed(check(CheckKind::Tcp { address: address.clone() }), vec![]).await.status, CheckStatus::Healthy);
+    assert_eq!(probed(check(tcp(address.clone())), vec![]).await.status, CheckStatus::Healthy);
     drop(listener);
-    let seen = probed(check(CheckKind::Tcp { address: address.clone() }), vec![]).await;
+    let seen = probed(check(tcp(address.clone())), vec![]).await;
     assert_eq!(seen.reason, Some(FailureReason::Refused));
     assert_eq!(seen.message, format!("{address}: connection refused"));
 }
 
 #[tokio::test]
 async fn a_command_speaks_by_its_exit_and_by_json() {
-    for (script, reason, message) in [
-        ("echo fine", None, "fine"),
-        (r#"echo '{"status":"healthy","message":"12 rows","confidence":0.9}'"#, None, "12 rows"),
+    for (script, reason, message, confidence) in [
+        ("echo fine", None, "fine", None),
+        (r#"echo '{"status":"healthy","message":"12 rows","confidence":0.9}'"#, None, "12 rows", Some(0.9)),
         (
-            r#"echo '{"status":"unhealthy","message":"lag 40s"}'"#,
+            r#"echo '{"status":"unhealthy","message":"lag 40s","confidence":0}'"#,
             Some(FailureReason::Exit),
             "sh: says unhealthy: lag 40s",
+            Some(0.0),
         ),
+        (
+            r#"echo '{"status":"healthy","message":"fine","confidence":1}'; exit 1"#,
+            Some(FailureReason::Exit),
+            "sh: exit code 1: fine",
+            Some(1.0),
+        ),
+        // what is not one such object is a message
+        (r#"echo '{"status":"degraded"}'"#, None, r#"{"status":"degraded"}"#, None),
+        (r#"echo '{"confidence":2}'"#, None, r#"{"confidence":2}"#, None),
+        (r#"echo '{"message":"a"} {"message":"b"}'"#, None, r#"{"message":"a"} {"message":"b"}"#, None),
         (
             r#"echo '{"status":"healthy"}'; echo 'no space' >&2; exit 3"#,
             Some(FailureReason::Exit),
-            "sh: exit code 3: {\"status\":\"healthy\"}",
+            "sh: exit code 3: no space",
+            None,
         ),
-        ("echo 'no space' >&2; exit 3", Some(FailureReason::Exit), "sh: exit code 3: no space"),
-        ("kill -9 $$", Some(FailureReason::Exit), "sh: killed by signal 9"),
+        ("echo 'no space' >&2; exit 3", Some(FailureReason::Exit), "sh: exit code 3: no space", None),
+        ("kill -9 $$", Some(FailureReason::Exit), "sh: killed by signal 9", None),
     ] {
         let seen = probed(check(shell(script)), vec![]).await;
         assert_eq!((seen.reason, seen.message.as_str()), (reason, message), "{script}");
+        let EventKind::Health { confidence: said, .. } = seen.events[0].kind else { panic!("no verdict") };
+        assert_eq!(said, confidence.and_then(Confidence::new), "{script}");
     }
     let missing = CheckKind::Command { command: vec!["/no/such/program".to_owned()] };
     let seen = probed(check(missing), vec![]).await;
@@ -354,7 +381,7 @@ async fn what_is_applied_runs_on_its_rhythm_and_stops_when_it_is_gone() {
 
 #[tokio::test]
 async fn only_what_changed_begins_anew() {
-    let mut first = check(CheckKind::Tcp { address: "127.0.0.1:{{ port }}".to_owned() });
+    let mut first = check(tcp("127.0.0.1:{{ port }}"));
     first.name = "a".into();
     let mut second = first.clone();
     second.name = "b".into();
@@ -389,7 +416,7 @@ fn first_runs_are_spread_by_name_and_always_the_same() {
 #[tokio::test]
 async fn a_probe_of_nothing_says_so() {
     let (checks, _receiver) = checks();
-    let per_replica = check(CheckKind::Tcp { address: "127.0.0.1:{{ port }}".to_owned() });
+    let per_replica = check(tcp("127.0.0.1:{{ port }}"));
     checks.running.lock().expect("not poisoned").desired = desired(vec![per_replica], vec![]);
     let said = |result: Result<usize, ProbeError>| result.expect_err("nothing to probe").to_string();
     assert_eq!(said(checks.probe(&"web".into(), &"tls".into()).await), "`web` has no check `tls`");

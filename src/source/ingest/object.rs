@@ -2,8 +2,8 @@
 
 use super::{Limits, MAX_AHEAD, MAX_MESSAGE};
 use crate::model::{
-    CheckName, CheckStatus, DeploymentId, Event, EventKind, FailureReason, Labels, Map, MetricName, Origin, SignalName,
-    Timestamp, Value,
+    CheckName, CheckStatus, Confidence, DeploymentId, Event, EventKind, FailureReason, Labels, Map, MetricName, Origin,
+    SignalName, Timestamp, Value,
 };
 
 /// What one object came to. Both may be filled: of several values the good ones are kept.
@@ -16,7 +16,7 @@ const TYPES: &str = "metric, metrics, health or signal";
 const METRIC: &[&str] = &["type", "deployment", "name", "value", "labels", "time"];
 const METRICS: &[&str] = &["type", "deployment", "values", "labels", "time"];
 const HEALTH: &[&str] =
-    &["type", "deployment", "check", "replica", "status", "latency_ms", "reason", "message", "time"];
+    &["type", "deployment", "check", "replica", "status", "confidence", "latency_ms", "reason", "message", "time"];
 const SIGNAL: &[&str] = &["type", "deployment", "name", "fields", "time"];
 
 const REASONS: [FailureReason; 8] = [
@@ -134,6 +134,8 @@ impl Reader<'_> {
         let replica = self.optional("replica", "a whole number from 0", |value| {
             value.as_u64().and_then(|replica| u32::try_from(replica).ok())
         });
+        let confidence =
+            self.optional("confidence", "a number from 0 to 1", |value| value.as_f64().and_then(Confidence::new));
         let latency_ms = self.optional("latency_ms", "a number of milliseconds, not negative", |value| {
             value.as_f64().filter(|millis| *millis >= 0.0)
         });
@@ -149,6 +151,7 @@ impl Reader<'_> {
             latency_ms: latency_ms?,
             reason: reason?,
             message: message?.unwrap_or_default(),
+            confidence: confidence?,
         })
     }
 
@@ -252,7 +255,6 @@ impl Reader<'_> {
             let near = known.iter().copied().find(|name| strsim::damerau_levenshtein(name, key) <= 2);
             let key = cut(key, 40);
             self.problems.push(match near {
-                _ if type_ == "health" && key == "confidence" => "`confidence` is not built yet".to_owned(),
                 Some(near) => format!("`{key}` is no key of a {type_} event; did you mean `{near}`?"),
                 None => format!("`{key}` is no key of a {type_} event; it has {}", known.join(", ")),
             });

@@ -36,7 +36,7 @@ fn every_type_is_read_whole() {
     let body = r#"[
         {"type":"metric","deployment":"web","name":"disk_percent","value":91.2,"labels":{"mount":"/"},"time":"2026-11-23T19:59:58Z"},
         {"type":"metrics","deployment":"web","values":{"cpu_percent":91.2,"memory_percent":50}},
-        {"type":"health","deployment":"web","check":"http","replica":1,"status":"unhealthy","latency_ms":5012,"reason":"timeout","message":"slow"},
+        {"type":"health","deployment":"web","check":"http","replica":1,"status":"unhealthy","confidence":0.4,"latency_ms":5012,"reason":"timeout","message":"slow"},
         {"type":"signal","deployment":"web","name":"deployment_failed","fields":{"version":"v42"}}
     ]"#;
     let parsed = parse_text(body);
@@ -55,6 +55,7 @@ fn every_type_is_read_whole() {
             latency_ms: Some(5012.0),
             reason: Some(FailureReason::Timeout),
             message: "slow".to_owned(),
+            confidence: crate::model::Confidence::new(0.4),
         }
     );
     let EventKind::Signal { fields, .. } = &parsed.events[4].kind else { panic!("no signal") };
@@ -175,8 +176,8 @@ fn what_is_unknown_missing_or_of_the_wrong_type_is_named_with_what_was_expected(
             "a whole number from 0",
         ),
         (
-            r#"{"type":"health","deployment":"web","check":"http","status":"healthy","confidence":0.5}"#,
-            "`confidence` is not built yet",
+            r#"{"type":"health","deployment":"web","check":"http","status":"healthy","confidence":1.5}"#,
+            "`confidence` is the number 1.5; expected a number from 0 to 1",
         ),
         (r#"{"type":"signal","deployment":"web","name":"x","fields":[1]}"#, "`fields` is a list; expected an object"),
         (r#""metric""#, "expected an event"),

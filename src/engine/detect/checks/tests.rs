@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::CheckKind;
+use crate::model::{CheckKind, Reach};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
@@ -8,7 +8,7 @@ fn at(seconds: i64) -> Timestamp {
 fn check(failures: u32, successes: u32, start_period: u64, address: &str) -> Check {
     Check {
         name: "http".into(),
-        kind: CheckKind::Tcp { address: address.to_owned() },
+        kind: CheckKind::Tcp { address: address.to_owned(), reach: Reach::default() },
         every: Duration::from_secs(10),
         timeout: Duration::from_secs(2),
         connect_timeout: None,
@@ -17,6 +17,7 @@ fn check(failures: u32, successes: u32, start_period: u64, address: &str) -> Che
         failure_threshold: failures,
         success_threshold: successes,
         start_period: Duration::from_secs(start_period),
+        min_confidence: Confidence::NONE,
     }
 }
 
@@ -26,7 +27,7 @@ fn replica(index: u32, incarnation: u64) -> Replica {
 
 fn verdict(seconds: i64, healthy: bool) -> Verdict {
     let status = if healthy { CheckStatus::Healthy } else { CheckStatus::Unhealthy };
-    Verdict { at: at(seconds), status, latency_ms: None, reason: None, message: String::new() }
+    Verdict { at: at(seconds), status, latency_ms: None, reason: None, message: String::new(), confidence: None }
 }
 
 struct Story {
@@ -75,6 +76,28 @@ fn a_verdict_turns_after_as_many_as_its_threshold() {
     assert_eq!(story.said(None, 100, true), Health::Healthy);
     assert_eq!(story.health(100 + 299, None), Health::Healthy);
     assert_eq!(story.health(100 + 300, None), Health::Unknown, "stale");
+}
+
+#[test]
+fn a_verdict_that_is_not_sure_enough_shows_and_does_not_count() {
+    let wary = Check { min_confidence: Confidence::new(0.8).expect("a part"), ..check(2, 1, 0, "localhost:1") };
+    let mut story = Story::new(wary, HealthyWhen::All, &[]);
+    let mut said = |seconds, healthy, confidence| {
+        let verdict = Verdict { confidence: Confidence::new(confidence), ..verdict(seconds, healthy) };
+        assert!(story.checks.take(&"http".into(), None, verdict, at(0)));
+        let state = story.checks.get("http").expect("it was configured");
+        (state.raw(at(seconds), None, HealthyWhen::All), state.health(at(seconds), None, HealthyWhen::All))
+    };
+    assert_eq!(said(10, true, 0.7), (Health::Healthy, Health::Unknown));
+    assert_eq!(said(20, true, 0.8), (Health::Healthy, Health::Healthy), "as sure as asked for is sure enough");
+    assert_eq!(said(30, false, 1.0), (Health::Unhealthy, Health::Healthy), "one of two");
+    assert_eq!(said(40, true, 0.1), (Health::Healthy, Health::Healthy));
+    assert_eq!(said(50, false, 0.9), (Health::Unhealthy, Health::Unhealthy), "what does not count breaks no run");
+    for seconds in (60..350).step_by(10) {
+        assert_eq!(said(seconds, true, 0.5).1, Health::Unhealthy);
+    }
+    assert_eq!(said(350, true, 0.5), (Health::Healthy, Health::Unknown), "nothing sure was heard for five minutes");
+    assert!(story.checks.next_stale(at(340)) == Some(at(350)), "and silence about it is looked after");
 }
 
 #[test]

@@ -224,8 +224,21 @@ fn a_check_tells_its_latency_its_flaps_and_why_it_fails() {
         latency_ms: Some(5_000.0),
         reason: Some(crate::model::FailureReason::Timeout),
         message: String::new(),
+        confidence: None,
     };
     bench.event(55, "shop", 55, kind, Origin::External);
     assert_eq!(bench.truth(56, r#"reason("http") == "timeout" && latency("http") > 4000"#), "true");
     assert_eq!(bench.truth(900, r#"latency("http") > 0"#), "nodata", "what is old says nothing of now");
+}
+
+#[test]
+fn what_each_name_server_of_a_check_said_is_no_verdict_of_the_check() {
+    let mut bench = Bench::new(policy(vec![checked("shop", 1, 1)], Vec::new()));
+    for (seconds, healthy) in [(10, true), (20, false), (30, true), (40, true)] {
+        bench.verdict(seconds, None, healthy);
+        bench.metric_of("shop", seconds, "check_up", &[("check", "http"), ("server", "10.0.0.1:53")], 0.0);
+    }
+    assert_eq!(bench.truth(41, r#"success_rate("http", "1m") == 0.75 && flaps("http", "1m") == 2"#), "true");
+    assert_eq!(bench.truth(41, "last(\"check_up{check='http', server=''}\") == 1"), "true");
+    assert_eq!(bench.truth(41, "last(\"check_up{server='10.0.0.1:53'}\") == 0"), "true");
 }

@@ -64,6 +64,7 @@ fn fill(bench: &mut Bench) {
             latency_ms: Some(if failed { 5012.0 } else { 20.0 }),
             reason: failed.then_some(FailureReason::Timeout),
             message: String::new(),
+            confidence: None,
         };
         bench.event(seconds, "shop", seconds, kind, Origin::External);
         for (name, version) in match before {
