@@ -70,20 +70,10 @@ pub async fn otlp(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let kind = content_type(&headers).unwrap_or_else(|| PROTOBUF.to_owned());
-    let is_json = match kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-        PROTOBUF => false,
-        JSON => true,
-        other => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unknown content type",
-                format!("OTLP is {PROTOBUF} or {JSON}, not `{other}`"),
-            ));
-        }
-    };
+    let content_type = content_type(&headers);
+    let is_json = content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().trim().starts_with(JSON));
     let body = read_body(&api, client, body).await?;
-    let taken = api.backend.ingest(body, Form::Otlp { is_json }).await?;
+    let taken = api.backend.ingest(body, Form::Otlp { content_type }).await?;
     let partial = (taken.rejected > 0).then(|| PartialSuccess {
         rejected_data_points: i64::try_from(taken.rejected).unwrap_or(i64::MAX),
         error_message: first_error(&taken),

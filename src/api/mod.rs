@@ -56,21 +56,13 @@ pub trait Backend: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub enum Form {
     /// As selfheal's own events.
-    Events {
-        content_type: Option<String>,
-    },
+    Events { content_type: Option<String> },
     /// Prometheus' remote write.
-    RemoteWrite {
-        content_type: Option<String>,
-    },
-    Otlp {
-        is_json: bool,
-    },
+    RemoteWrite { content_type: Option<String> },
+    /// OTLP's metrics, protobuf or JSON.
+    Otlp { content_type: Option<String> },
     /// Prometheus' text or OpenMetrics; the labels go on all of it.
-    Text {
-        content_type: Option<String>,
-        labels: Labels,
-    },
+    Text { content_type: Option<String>, labels: Labels },
 }
 
 /// Why nothing of a body was taken.

@@ -25,8 +25,8 @@ pub fn parse(
             let foreign = parse_remote_write(content_type.as_deref(), body).map_err(not_taken)?;
             Ok(placed(foreign, &none, arrival, policy))
         }
-        Form::Otlp { is_json } => {
-            let encoding = if is_json { OtlpEncoding::Json } else { OtlpEncoding::Protobuf };
+        Form::Otlp { content_type } => {
+            let encoding = OtlpEncoding::of_content_type(content_type.as_deref()).map_err(not_taken)?;
             Ok(placed(parse_otlp(encoding, body).map_err(not_taken)?, &none, arrival, policy))
         }
         Form::Text { content_type, labels } => {

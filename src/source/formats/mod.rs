@@ -19,7 +19,7 @@ use crate::model::Timestamp;
 
 pub use exposition::{Dialect, parse_text};
 pub use otlp::{OtlpEncoding, parse_otlp};
-pub use remote_write::{Written, parse_remote_write};
+pub use remote_write::parse_remote_write;
 
 /// Errors that are listed; the rest is counted.
 pub const MAX_ERRORS: usize = 100;

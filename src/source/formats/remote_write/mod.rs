@@ -44,32 +44,6 @@ impl Protocol {
     }
 }
 
-/// How much of a body was written: what the answer to a 2.0 sender says in its headers. A sender that is told less than
-/// it sent counts a loss.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    pub samples: usize,
-    pub histograms: usize,
-    pub exemplars: usize,
-}
-
-impl Written {
-    /// What was read of a body, if nothing of it is refused later. A value that says nothing counts as written: it was
-    /// understood, and sending it again would not change anything. Histograms and exemplars are not taken in.
-    pub fn of(foreign: &Foreign) -> Self {
-        Written { samples: foreign.samples.len() + foreign.without_value, histograms: 0, exemplars: 0 }
-    }
-
-    /// The headers of the answer. 2.0 asks for all three, also when they are zero.
-    pub fn headers(self) -> [(&'static str, usize); 3] {
-        [
-            ("x-prometheus-remote-write-samples-written", self.samples),
-            ("x-prometheus-remote-write-histograms-written", self.histograms),
-            ("x-prometheus-remote-write-exemplars-written", self.exemplars),
-        ]
-    }
-}
-
 /// Takes a body apart, as it was posted: still compressed.
 pub fn parse_remote_write(content_type: Option<&str>, body: &[u8]) -> Result<Foreign, FormatError> {
     let protocol = Protocol::of_content_type(content_type)?;
