@@ -203,6 +203,9 @@ pub struct CheckArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+    /// Say of every rule what it reads, when it is asked, how it is evaluated and what that costs here
+    #[arg(long)]
+    pub explain: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,11 +1,15 @@
 //! What scripts can read: one question type for every function of the rule language.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+use super::functions::{Param as ScriptParam, SIGNATURES};
+use crate::model::units::format_duration;
 
 use crate::model::{Labels, Map, Severity, Timestamp, Value};
 
@@ -120,6 +124,11 @@ impl Func {
         }
     }
 
+    /// Whether it is a number out of one metric's samples, so that arithmetic can tell what follows from it.
+    pub fn is_number_of_metric(self) -> bool {
+        self == Func::Last || self.is_of_a_window()
+    }
+
     /// Whether it gives a number out of a metric's samples in a window, the same as long as none comes or leaves.
     pub fn is_of_a_window(self) -> bool {
         let is_other =
@@ -141,6 +150,31 @@ pub struct Read {
     pub other: Option<SmolStr>,
     /// The share of `quantile`, the seconds ahead of `predict`, the limit of `time_to`.
     pub amount: Option<Amount>,
+}
+
+impl fmt::Display for Read {
+    /// As it is written in a script.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(signature) = SIGNATURES.iter().find(|signature| signature.func == self.func) else { return Ok(()) };
+        let mut args = Vec::new();
+        if signature.subject.is_some() {
+            args.push(format!("{:?}", self.subject.as_str()));
+        }
+        for param in signature.params {
+            let amount = self.amount.map(Amount::get).unwrap_or_default();
+            args.extend(match param {
+                ScriptParam::Fold | ScriptParam::Text(_) => {
+                    self.other.as_ref().map(|other| format!("{:?}", other.as_str()))
+                }
+                ScriptParam::Window => self.window.map(|window| format!("\"{}\"", format_duration(window))),
+                ScriptParam::Ahead => {
+                    Some(format!("\"{}\"", format_duration(Duration::try_from_secs_f64(amount).unwrap_or_default())))
+                }
+                ScriptParam::Share | ScriptParam::Limit => Some(amount.to_string()),
+            });
+        }
+        write!(f, "{}({})", signature.name, args.join(", "))
+    }
 }
 
 /// A number out of a call's arguments, finite; two are the same if they have the same bits.

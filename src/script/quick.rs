@@ -263,7 +263,7 @@ impl Making<'_> {
 }
 
 fn is_number_of_a_metric(func: Func) -> bool {
-    func == Func::Last || func.is_of_a_window()
+    func.is_number_of_metric()
 }
 
 fn constant_of(code: &Code) -> Option<&Data> {

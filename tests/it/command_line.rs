@@ -101,6 +101,40 @@ fn check_shows_every_mistake_with_its_place() {
 }
 
 #[test]
+fn check_explains_what_every_rule_reads_and_how_it_is_evaluated() {
+    let dir = TempDir::new().expect("a temporary folder");
+    std::fs::write(dir.path().join("selfheal.yaml"), "format: 1\nreceivers: [{ name: a }]\n").expect("written");
+    std::fs::create_dir(dir.path().join("rules")).expect("made");
+    let rules = "rules:\n\
+        \x20 - { alert: Busy, when: 'avg(\"cpu\", \"5m\") > 80' }\n\
+        \x20 - { alert: Full, when: 'predict(\"disk\", \"1h\", \"4h\") > 95' }\n\
+        \x20 - { alert: Many, per: [], when: 'firing(\"Busy\") > 3' }\n\
+        \x20 - { alert: Odd, when: '[last(\"cpu\")].filter(|x| x > 5).len() > 0' }\n";
+    std::fs::write(dir.path().join("rules/a.yaml"), rules).expect("written");
+    let path = dir.path().to_string_lossy().into_owned();
+    let check = selfheal(&["check", "--policy", &path, "--explain", "--json"]);
+    let document: Value = serde_json::from_slice(&check.stdout).expect("one JSON document");
+    let rules = document["rules"].as_array().expect("a list of rules");
+    let told: Vec<_> = rules.iter().map(|rule| (rule["rule"].as_str(), rule["way"].as_str())).collect();
+    let expected = [("Busy", "arithmetic"), ("Full", "compiled"), ("Many", "compiled"), ("Odd", "rhai")]
+        .map(|(rule, way)| (Some(rule), Some(way)));
+    assert_eq!(told, expected);
+    assert_eq!(rules[0]["reads"], serde_json::json!(["avg(\"cpu\", \"5m\")"]));
+    assert_eq!(
+        rules[1]["asked"],
+        serde_json::json!([
+            "when disk comes",
+            "every second, for predict(\"disk\", \"1h\", \"4h\") changes by itself",
+            "when something leaves a window of up to 1h",
+        ])
+    );
+    assert!(rules[2]["because"].as_str().is_some_and(|why| why.contains("per: []")), "{}", rules[2]);
+    assert!(rules.iter().all(|rule| rule["nanoseconds"].as_f64().is_some_and(|cost| cost > 0.0)));
+    let shown = text(&selfheal(&["check", "--policy", &path, "--explain"]).stdout);
+    assert!(shown.contains("keeps      disk for 1h"), "{shown}");
+}
+
+#[test]
 fn verbs_without_an_engine_say_so() {
     let status = selfheal(&["status", "--url", "http://127.0.0.1:9"]);
     assert_eq!(status.status.code(), Some(2));

@@ -5,6 +5,7 @@
 
 mod asks;
 mod checks;
+pub mod costs;
 mod evaluation;
 mod evidence;
 mod intake;

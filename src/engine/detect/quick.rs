@@ -113,7 +113,7 @@ impl QuickRule {
     }
 }
 
-fn figure_of(read: &Read) -> Option<Figure> {
+pub(super) fn figure_of(read: &Read) -> Option<Figure> {
     let is_plain = !read.subject.contains('{') && read.subject.trim() == read.subject;
     let folds = read.other.as_ref().is_none_or(|how| FOLDS.contains(&how.as_str()));
     (is_plain && folds).then(|| Figure {

@@ -51,6 +51,9 @@ struct Window {
     left: u32,
 }
 
+/// Samples that room is made for at once, at a guess.
+const LARGEST_GUESS: usize = 64;
+
 /// The samples of one metric with one label set, oldest first.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Series {
@@ -80,6 +83,9 @@ impl Series {
             return Taken::TooLate;
         }
         self.advance(now);
+        if self.samples.len() == self.samples.capacity() {
+            self.make_room(now.since(horizon));
+        }
         if self.newest().is_none_or(|newest| newest.at <= sample.at) {
             self.samples.push_back(sample);
         } else {
@@ -98,6 +104,19 @@ impl Series {
             }
         }
         Taken::Known
+    }
+
+    /// Room for as many samples as come within `kept` at the rhythm so far: to double it would leave holes behind that
+    /// no other series fills, since all of them grow at once.
+    fn make_room(&mut self, kept: Duration) {
+        let held = self.samples.len();
+        let span = self.samples.back().zip(self.samples.front()).map(|(newest, oldest)| newest.at.since(oldest.at));
+        let between = span.map_or(0, |span| span.as_millis()) / (held.max(2) as u128 - 1);
+        let expected =
+            kept.as_millis().checked_div(between).map_or(0, |count| usize::try_from(count).unwrap_or(MAX_SAMPLES));
+        // the first that leaves is there together with the one that comes
+        let more = (expected + 2).saturating_sub(held).clamp(held / 2, held.max(LARGEST_GUESS));
+        self.samples.reserve_exact(more.max(2));
     }
 
     /// Moves the windows on to `now`.
