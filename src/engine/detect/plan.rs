@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use super::checks::STALE_AFTER;
 use super::query::MetricQuery;
 use super::quick::QuickRule;
+use super::series::Wanted;
 use crate::model::{MetricName, RuleName};
 use crate::playbook::{Step, StepKind};
 use crate::policy::{Policy, TimeIntervals};
@@ -44,8 +45,8 @@ pub(super) struct MetricPlan {
     pub number: Option<MetricIx>,
     /// How long its samples are kept.
     pub kept: Duration,
-    /// The windows whose figures are kept up to date, each once.
-    pub windows: Vec<Duration>,
+    /// The windows whose figures are kept up to date, each once, in order of length.
+    pub windows: Vec<(Duration, Wanted)>,
     /// Quick rules that read it, as numbers of [`Plan::quick`], in order of name.
     pub quick: Vec<u32>,
     /// A quick rule reads its newest value, which goes stale.
@@ -91,7 +92,7 @@ impl Plan {
                 fixed &= condition.reads_are_static();
                 plan.keep(condition);
                 topics.extend(condition.reads().iter().flat_map(topics_of));
-                for (metric, window) in condition.reads().iter().filter_map(summed) {
+                for (metric, window) in condition.reads().iter().filter_map(watched) {
                     metrics.of(&metric).1.windows.push(window);
                 }
             }
@@ -128,8 +129,14 @@ impl Plan {
         }
         let Metrics { numbers, plans } = metrics;
         for (name, mut metric) in plans {
-            metric.windows.sort_unstable();
-            metric.windows.dedup();
+            metric.windows.sort_unstable_by_key(|(length, _)| *length);
+            metric.windows.dedup_by(|(length, wanted), (kept_length, kept)| {
+                let same = length == kept_length;
+                if same {
+                    *kept = kept.and(*wanted);
+                }
+                same
+            });
             metric.kept = plan.kept(&name);
             metric.has_others = plan.has_readers(&name);
             plan.metrics.push(Arc::new(metric));
@@ -149,7 +156,7 @@ impl Plan {
             if figure.func == Func::Last {
                 metric.newest = true;
             } else {
-                metric.windows.push(figure.window);
+                metric.windows.push((figure.window, Wanted::of(figure.func)));
             }
         }
         self.quick.push(rule);
@@ -293,10 +300,10 @@ pub(super) fn metric_of(read: &Read) -> Option<MetricQuery> {
     }
 }
 
-/// The window whose sum this read asks for.
-fn summed(read: &Read) -> Option<(MetricName, Duration)> {
-    let is_sum = matches!(read.func, Func::Avg | Func::Sum | Func::Count);
-    is_sum.then(|| Some((metric_of(read)?.name, read.window?))).flatten()
+/// The window whose figures this read asks for, and which they are.
+fn watched(read: &Read) -> Option<(MetricName, (Duration, Wanted))> {
+    let is_figure = read.func.about() == About::Metric && !matches!(read.func, Func::Absent | Func::History);
+    is_figure.then(|| Some((metric_of(read)?.name, (read.window?, Wanted::of(read.func))))).flatten()
 }
 
 fn topics_of(read: &Read) -> Vec<Topic> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::plan::MetricIx;
 use super::series::Series;
 use super::subject::Subject;
-use super::windows::{changes, delta, increase, quantile, rate, share_of, slope, stddev, zscore};
 use crate::model::{Labels, MetricName, RuleName, Selector, Timestamp};
 use crate::policy::Policy;
 use crate::rule::Rule;
@@ -157,29 +156,8 @@ fn told(labels: &Labels, series: &Series, figure: &Figure, now: Timestamp, stale
             }
             series.newest().filter(|newest| newest.at + stale_after > now).map(|newest| newest.value)
         }
-        Func::Avg => series.total_after(edge).average(),
-        Func::Sum => {
-            let total = series.total_after(edge);
-            (total.count > 0).then(|| total.sum())
-        }
-        Func::Count => match series.total_after(edge).count {
-            0 => return None,
-            count => Some(count as f64),
-        },
-        Func::Min => series.after(edge).map(|sample| sample.value).reduce(f64::min),
-        Func::Max => series.after(edge).map(|sample| sample.value).reduce(f64::max),
-        Func::Rate => rate(series.after(edge)),
-        Func::Increase => increase(series.after(edge)),
-        Func::Delta => delta(series.after(edge)),
-        Func::Changes => changes(series.after(edge)),
-        Func::Stddev => stddev(series.after(edge)),
-        Func::Slope => slope(series.after(edge)),
-        Func::Zscore => zscore(series.after(edge)),
-        Func::First => series.after(edge).next().map(|first| first.value),
-        Func::P50 | Func::P90 | Func::P95 | Func::P99 | Func::Quantile => {
-            quantile(series.after(edge), share_of(figure.func, figure.amount))
-        }
-        _ => return None,
+        Func::Count if series.total_after(edge).count == 0 => return None,
+        func => series.figure(func, figure.amount, edge),
     };
     Some(number.filter(|number| number.is_finite()).unwrap_or(f64::NAN))
 }

@@ -4,6 +4,7 @@
 //! Invariant: samples are in order of their own time; a series that was ever filled keeps its newest sample until it is
 //! forgotten. Nothing here grows without bound. A window's figures are those of exactly its samples.
 
+mod figures;
 mod packed;
 
 use std::collections::VecDeque;
@@ -11,8 +12,11 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::windows::Total;
+use self::figures::Figures;
+pub(super) use self::figures::Wanted;
+use super::windows::{self, Total, Trend};
 use crate::model::Timestamp;
+use crate::script::{Amount, Func};
 
 /// Samples kept per series; what goes beyond it is the oldest, and a window that long sees less.
 pub(super) const MAX_SAMPLES: usize = 4096;
@@ -49,6 +53,8 @@ struct Window {
     total: Total,
     /// Samples that left since the sum was last added up anew.
     left: u32,
+    /// Beyond the sum, where somebody reads them.
+    figures: Option<Box<Figures>>,
 }
 
 /// Samples that room is made for at once, at a guess.
@@ -65,14 +71,27 @@ pub(super) struct Series {
 
 impl Series {
     /// Watches windows of exactly these lengths from now on.
-    pub fn watch(&mut self, lengths: &[Duration], now: Timestamp) {
+    pub fn watch(&mut self, wanted: &[(Duration, Wanted)], now: Timestamp) {
         let mut before = std::mem::take(&mut self.windows);
-        for length in lengths {
+        for (length, wanted) in wanted {
             let known = before.iter().position(|window| window.length == *length);
-            self.windows.push(match known {
+            let mut window = match known {
                 Some(place) => before.swap_remove(place),
                 None => Window::of(&self.samples, *length, now),
-            });
+            };
+            if window.figures.as_ref().map(|figures| figures.wanted).unwrap_or_default() != *wanted {
+                window.figures = Figures::of(*wanted, self.samples.range(window.first..).copied());
+            }
+            self.windows.push(window);
+        }
+    }
+
+    /// What was not saved.
+    pub fn link(&mut self) {
+        for window in &mut self.windows {
+            if let Some(figures) = &mut window.figures {
+                figures.restore_order(self.samples.range(window.first..).copied());
+            }
         }
     }
 
@@ -86,21 +105,20 @@ impl Series {
         if self.samples.len() == self.samples.capacity() {
             self.make_room(now.since(horizon));
         }
-        if self.newest().is_none_or(|newest| newest.at <= sample.at) {
-            self.samples.push_back(sample);
-        } else {
-            let place = self.samples.partition_point(|own| own.at <= sample.at);
-            self.samples.insert(place, sample);
-        }
+        let place = match self.newest() {
+            Some(newest) if newest.at > sample.at => self.samples.partition_point(|own| own.at <= sample.at),
+            _ => self.samples.len(),
+        };
+        self.samples.insert(place, sample);
         for window in &mut self.windows {
-            window.take_in(sample);
+            window.take_in(&self.samples, place);
         }
         let unneeded = |oldest: &Sample| oldest.at <= horizon;
         while self.samples.len() > MAX_SAMPLES || (self.samples.len() > 1 && self.samples.front().is_some_and(unneeded))
         {
             let Some(oldest) = self.samples.pop_front() else { break };
             for window in &mut self.windows {
-                window.lose(oldest);
+                window.lose(oldest, self.samples.front().copied());
             }
         }
         Taken::Known
@@ -131,18 +149,100 @@ impl Series {
     }
 
     /// Those after `edge`, oldest first.
-    pub fn after(&self, edge: Timestamp) -> impl Iterator<Item = Sample> + '_ {
+    pub fn after(&self, edge: Timestamp) -> impl DoubleEndedIterator<Item = Sample> + Clone + '_ {
         // a window's own edge is known; any other is looked for
         let known = self.windows.iter().find(|window| window.edge == edge).map(|window| window.first);
         let first = known.unwrap_or_else(|| self.samples.partition_point(|sample| sample.at <= edge));
         self.samples.range(first..).copied()
     }
 
+    /// The window with this edge, and its figures beyond the sum.
+    fn figures(&self, edge: Timestamp, func: Func) -> Option<&Figures> {
+        let figures = self.windows.iter().find(|window| window.edge == edge)?.figures.as_deref()?;
+        (figures.wanted.and(Wanted::of(func)) == figures.wanted).then_some(figures)
+    }
+
+    /// A number out of what lies after `edge`, for functions that give one out of a window; `amount` is the share of a
+    /// quantile.
+    pub fn figure(&self, func: Func, amount: Option<Amount>, edge: Timestamp) -> Option<f64> {
+        let figures = || self.figures(edge, func);
+        match func {
+            Func::Avg => self.total_after(edge).average(),
+            Func::Sum => Some(self.total_after(edge)).filter(|total| total.count > 0).map(|total| total.sum()),
+            Func::Count => Some(self.total_after(edge).count as f64),
+            Func::First => self.after(edge).next().map(|first| first.value),
+            Func::Delta => {
+                let mut samples = self.after(edge);
+                let first = samples.next()?;
+                Some(samples.next_back()?.value - first.value)
+            }
+            Func::Min => match figures() {
+                Some(figures) => figures.min(),
+                None => self.after(edge).map(|sample| sample.value).reduce(f64::min),
+            },
+            Func::Max => match figures() {
+                Some(figures) => figures.max(),
+                None => self.after(edge).map(|sample| sample.value).reduce(f64::max),
+            },
+            Func::Quantile | Func::P50 | Func::P90 | Func::P95 | Func::P99 => {
+                let share = windows::share_of(func, amount);
+                match figures() {
+                    Some(figures) => figures.quantile(share),
+                    None => windows::quantile(self.after(edge), share),
+                }
+            }
+            Func::Increase => self.grown(edge, func),
+            Func::Rate => {
+                let mut samples = self.after(edge);
+                let first = samples.next()?;
+                let span = samples.next_back()?.at.since(first.at);
+                self.grown(edge, func).filter(|_| !span.is_zero()).map(|grown| grown / span.as_secs_f64())
+            }
+            Func::Changes => {
+                self.after(edge).next()?;
+                match figures() {
+                    Some(figures) => Some(figures.changes() as f64),
+                    None => windows::changes(self.after(edge)),
+                }
+            }
+            Func::Stddev => self.spread(edge).map(|(_, deviation)| deviation),
+            Func::Zscore => {
+                let newest = self.after(edge).next_back()?.value;
+                // where all are the same none is unusual, and nothing can be said
+                let (mean, deviation) = self.spread(edge).filter(|(_, deviation)| *deviation > 0.0)?;
+                Some((newest - mean) / deviation)
+            }
+            Func::Slope => self.trend(edge).map(|trend| trend.slope),
+            _ => None,
+        }
+    }
+
+    fn grown(&self, edge: Timestamp, func: Func) -> Option<f64> {
+        match self.figures(edge, func) {
+            Some(figures) => figures.grown(),
+            None => windows::grown(self.after(edge)),
+        }
+    }
+
+    fn spread(&self, edge: Timestamp) -> Option<(f64, f64)> {
+        let known = self.figures(edge, Func::Stddev).map(Figures::spread);
+        known.and_then(Result::ok).unwrap_or_else(|| windows::spread(self.after(edge)))
+    }
+
+    /// The line through what lies after `edge`.
+    pub fn trend(&self, edge: Timestamp) -> Option<Trend> {
+        let mut samples = self.after(edge);
+        let first = samples.next()?.at;
+        let last = samples.next_back()?.at;
+        let known = self.figures(edge, Func::Slope).map(|figures| figures.trend(first, last));
+        known.and_then(Result::ok).unwrap_or_else(|| Trend::of(self.after(edge)))
+    }
+
     /// Count and sum of what lies after `edge`.
     pub fn total_after(&self, edge: Timestamp) -> Total {
         match self.windows.iter().find(|window| window.edge == edge) {
             Some(window) => window.total,
-            None => super::windows::total(self.after(edge)),
+            None => windows::total(self.after(edge)),
         }
     }
 
@@ -157,8 +257,8 @@ impl Window {
     fn of(samples: &VecDeque<Sample>, length: Duration, now: Timestamp) -> Window {
         let edge = now - length;
         let first = samples.partition_point(|sample| sample.at <= edge);
-        let total = super::windows::total(samples.range(first..).copied());
-        Window { length, edge, first, total, left: 0 }
+        let total = windows::total(samples.range(first..).copied());
+        Window { length, edge, first, total, left: 0, figures: None }
     }
 
     fn advance(&mut self, samples: &VecDeque<Sample>, now: Timestamp) {
@@ -170,6 +270,9 @@ impl Window {
         let mut outlier = false;
         while let Some(sample) = samples.get(self.first).filter(|sample| sample.at <= self.edge) {
             self.total.take_away(sample.value);
+            if let Some(figures) = &mut self.figures {
+                figures.take_away(*sample, samples.get(self.first + 1).copied());
+            }
             self.first += 1;
             self.left += 1;
             // what is left beside an outlier of that size has lost its digits
@@ -177,24 +280,41 @@ impl Window {
         }
         let turned = self.left >= MIN_TURN && u64::from(self.left) >= self.total.count;
         if turned || (outlier && self.total.count > 0) {
-            self.total = super::windows::total(samples.range(self.first..).copied());
+            let rest = samples.range(self.first..).copied();
+            self.total = windows::total(rest.clone());
+            if let Some(figures) = &mut self.figures {
+                figures.turn(rest);
+            }
             self.left = 0;
         }
     }
 
-    fn take_in(&mut self, sample: Sample) {
-        if sample.at > self.edge {
-            self.total.add(sample.value);
-        } else {
+    /// The sample at this place is new.
+    fn take_in(&mut self, samples: &VecDeque<Sample>, place: usize) {
+        let Some(sample) = samples.get(place).copied() else { return };
+        if sample.at <= self.edge {
             self.first += 1;
+            return;
+        }
+        self.total.add(sample.value);
+        let Some(figures) = &mut self.figures else { return };
+        if place + 1 == samples.len() {
+            let before = place.checked_sub(1).filter(|before| *before >= self.first);
+            figures.add(before.and_then(|before| samples.get(before).copied()), sample);
+        } else {
+            figures.begin_anew(samples.range(self.first..).copied());
         }
     }
 
     /// The oldest sample is no longer kept.
-    fn lose(&mut self, oldest: Sample) {
-        match self.first.checked_sub(1) {
-            Some(first) => self.first = first,
-            None => self.total.take_away(oldest.value),
+    fn lose(&mut self, oldest: Sample, next: Option<Sample>) {
+        if let Some(first) = self.first.checked_sub(1) {
+            self.first = first;
+            return;
+        }
+        self.total.take_away(oldest.value);
+        if let Some(figures) = &mut self.figures {
+            figures.take_away(oldest, next);
         }
     }
 }

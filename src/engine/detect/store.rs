@@ -248,6 +248,7 @@ impl SeriesStore {
     pub fn link(&mut self, plan_of: impl Fn(&MetricName) -> Arc<MetricPlan>) {
         for metric in &mut self.metrics {
             metric.plan = plan_of(&metric.name);
+            metric.series.iter_mut().for_each(|(_, series)| series.link());
         }
         self.index_read();
     }

@@ -1,7 +1,5 @@
 //! Arithmetic over the samples of a window. Each function says nothing where there is too little data.
 
-use std::time::Duration;
-
 use super::series::Sample;
 use crate::model::Timestamp;
 use crate::script::{Amount, Func};
@@ -58,29 +56,22 @@ pub(super) fn total(samples: impl Iterator<Item = Sample>) -> Total {
     total
 }
 
-/// How much a counter grew between the first and the last sample, and how long that took. A fall is a reset: the counter
-/// began again at zero.
-fn grown(samples: impl Iterator<Item = Sample>) -> Option<(f64, Duration)> {
-    let mut grown = Total::default();
-    let (mut first, mut last): (Option<Sample>, Option<Sample>) = (None, None);
-    for sample in samples {
-        if let Some(before) = last {
-            grown.add(if sample.value < before.value { sample.value } else { sample.value - before.value });
-        }
-        first = first.or(Some(sample));
-        last = Some(sample);
-    }
-    (grown.count > 0).then_some((grown.sum(), last?.at.since(first?.at)))
-}
-
-/// How much a counter grew per second.
-pub(super) fn rate(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    grown(samples).filter(|(_, span)| !span.is_zero()).map(|(grown, span)| grown / span.as_secs_f64())
+/// From one sample of a counter to the next. A fall is a reset: the counter began again at zero.
+pub(super) fn grown_between(before: f64, after: f64) -> f64 {
+    if after < before { after } else { after - before }
 }
 
 /// How much a counter grew.
-pub(super) fn increase(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    grown(samples).map(|(grown, _)| grown)
+pub(super) fn grown(samples: impl Iterator<Item = Sample>) -> Option<f64> {
+    let mut grown = Total::default();
+    let mut last: Option<Sample> = None;
+    for sample in samples {
+        if let Some(before) = last {
+            grown.add(grown_between(before.value, sample.value));
+        }
+        last = Some(sample);
+    }
+    (grown.count > 0).then(|| grown.sum())
 }
 
 /// How often the value became another one.
@@ -93,34 +84,24 @@ pub(super) fn changes(samples: impl Iterator<Item = Sample>) -> Option<f64> {
     last.map(|_| f64::from(count))
 }
 
-/// The standard deviation of the samples as a whole population; 0 of one.
-pub(super) fn stddev(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    let values: Vec<f64> = samples.map(|sample| sample.value).collect();
-    spread(&values).map(|(_, deviation)| deviation)
-}
-
-/// How many standard deviations the newest sample is away from the window's mean.
-pub(super) fn zscore(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    let values: Vec<f64> = samples.map(|sample| sample.value).collect();
-    let (mean, deviation) = spread(&values)?;
-    // where all are the same none is unusual, and nothing can be said
-    (deviation > 0.0).then(|| (values.last().copied().unwrap_or(mean) - mean) / deviation)
-}
-
-/// Mean and standard deviation, about the mean so that large values keep their digits.
-fn spread(values: &[f64]) -> Option<(f64, f64)> {
-    let mut total = Total::default();
-    values.iter().for_each(|value| total.add(*value));
-    let mean = total.average()?;
+/// Mean and standard deviation of the samples as a whole population, about the mean so that large values keep their
+/// digits; the deviation of one is 0.
+pub(super) fn spread(samples: impl Iterator<Item = Sample> + Clone) -> Option<(f64, f64)> {
+    let mean = total(samples.clone()).average()?;
     let mut squares = Total::default();
-    values.iter().for_each(|value| squares.add((value - mean) * (value - mean)));
+    samples.for_each(|sample| squares.add((sample.value - mean) * (sample.value - mean)));
     Some((mean, libm::sqrt(squares.average()?.max(0.0))))
 }
 
 /// The value below which this share of the samples lies, interpolated between the two nearest.
 pub(super) fn quantile(samples: impl Iterator<Item = Sample>, share: f64) -> Option<f64> {
     let mut values: Vec<f64> = samples.map(|sample| sample.value).collect();
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
+    quantile_of(&values, share)
+}
+
+/// As [`quantile`], of values in order.
+pub(super) fn quantile_of(values: &[f64], share: f64) -> Option<f64> {
     let place = share * (values.len().checked_sub(1)? as f64);
     let below = values.get(place as usize)?;
     let above = values.get(place as usize + 1).unwrap_or(below);
@@ -155,6 +136,10 @@ pub(super) struct Trend {
 }
 
 impl Trend {
+    pub fn new(first: Timestamp, last: Timestamp, mean_time: f64, mean_value: f64, slope: f64) -> Trend {
+        Trend { first, last, mean_time, mean_value, slope }
+    }
+
     /// `None` below two instants.
     pub fn of(samples: impl Iterator<Item = Sample>) -> Option<Trend> {
         let samples: Vec<Sample> = samples.collect();
@@ -197,18 +182,6 @@ impl Trend {
     }
 }
 
-/// The trend per second.
-pub(super) fn slope(samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    Trend::of(samples).map(|trend| trend.slope)
-}
-
-/// The newest less the oldest value of a gauge.
-pub(super) fn delta(mut samples: impl Iterator<Item = Sample>) -> Option<f64> {
-    let first = samples.next()?;
-    let last = samples.last()?;
-    Some(last.value - first.value)
-}
-
 /// Folds one number per series into one: `min max sum avg`.
 ///
 /// # Errors
@@ -237,32 +210,18 @@ mod tests {
 
     #[test]
     fn a_reset_counter_began_again_at_zero() {
-        assert_eq!(rate(samples(&[100.0, 110.0, 5.0, 15.0])), Some((10.0 + 5.0 + 10.0) / 30.0));
-        assert_eq!(rate(samples(&[7.0])), None, "one sample says nothing about growth");
-        assert_eq!(rate(samples(&[7.0, 7.0])), Some(0.0));
-    }
-
-    #[test]
-    fn a_gauge_changes_by_newest_less_oldest() {
-        assert_eq!(delta(samples(&[10.0, 50.0, 4.0])), Some(-6.0));
-        assert_eq!(delta(samples(&[10.0])), None);
-    }
-
-    #[test]
-    fn a_counters_growth_is_its_rate_over_the_span() {
-        assert_eq!(increase(samples(&[100.0, 110.0, 5.0, 15.0])), Some(25.0));
-        assert_eq!(increase(samples(&[7.0])), None);
+        assert_eq!(grown(samples(&[100.0, 110.0, 5.0, 15.0])), Some(10.0 + 5.0 + 10.0));
+        assert_eq!(grown(samples(&[7.0])), None, "one sample says nothing about growth");
+        assert_eq!(grown(samples(&[7.0, 7.0])), Some(0.0));
         assert_eq!(changes(samples(&[1.0, 1.0, 2.0, 1.0])), Some(2.0));
         assert_eq!((changes(samples(&[1.0])), changes(samples(&[]))), (Some(0.0), None));
     }
 
     #[test]
     fn a_spread_keeps_its_digits_beside_a_large_mean() {
-        assert_eq!(stddev(samples(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])), Some(2.0));
-        assert_eq!(stddev(samples(&[1e15 + 2.0, 1e15 + 4.0])), Some(1.0));
-        assert_eq!((stddev(samples(&[3.0])), stddev(samples(&[]))), (Some(0.0), None));
-        assert_eq!(zscore(samples(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])), Some(2.0));
-        assert_eq!(zscore(samples(&[3.0, 3.0])), None, "where all are the same none is unusual");
+        assert_eq!(spread(samples(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0])), Some((5.0, 2.0)));
+        assert_eq!(spread(samples(&[1e15 + 2.0, 1e15 + 4.0])), Some((1e15 + 3.0, 1.0)));
+        assert_eq!((spread(samples(&[3.0])), spread(samples(&[]))), (Some((3.0, 0.0)), None));
     }
 
     #[test]
@@ -277,10 +236,16 @@ mod tests {
     #[test]
     fn a_trend_is_that_of_the_line_through_the_samples() {
         // one every 10 s
-        assert_eq!(slope(samples(&[5.0, 25.0, 45.0])), Some(2.0));
-        assert_eq!(slope(samples(&[1e15, 1e15 + 10.0])), Some(1.0));
-        assert_eq!(slope(samples(&[3.0, 3.0, 3.0])), Some(0.0));
-        assert_eq!((slope(samples(&[3.0])), slope(samples(&[]))), (None, None));
+        let slope = |values: &[f64]| Trend::of(samples(values)).map(|trend| trend.slope);
+        assert_eq!(slope(&[5.0, 25.0, 45.0]), Some(2.0));
+        assert_eq!(slope(&[1e15, 1e15 + 10.0]), Some(1.0));
+        assert_eq!(slope(&[3.0, 3.0, 3.0]), Some(0.0));
+        assert_eq!((slope(&[3.0]), slope(&[])), (None, None));
+        let now = Timestamp::from_millis(30_000);
+        let trend = Trend::of(samples(&[5.0, 25.0, 45.0])).expect("two instants");
+        assert_eq!((trend.at(now, 0.0), trend.at(now, 10.0)), (65.0, 85.0));
+        assert_eq!((trend.time_to(105.0, now), trend.time_to(25.0, now)), (20.0, 0.0), "crossed within the window");
+        assert_eq!(trend.time_to(-100.0, now), NEVER, "long before it");
     }
 
     #[test]

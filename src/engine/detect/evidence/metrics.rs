@@ -6,9 +6,7 @@ use super::{NAMED, Reader, number};
 use crate::engine::detect::checks::CheckState;
 use crate::engine::detect::series::{Sample, Series};
 use crate::engine::detect::subject::Subject;
-use crate::engine::detect::windows::{
-    Total, Trend, changes, delta, fold, increase, quantile, rate, share_of, slope, stddev, zscore,
-};
+use crate::engine::detect::windows::{Total, Trend, fold, quantile, share_of, spread};
 use crate::model::{Labels, Value};
 use crate::script::{Amount, Func, Read, Reading};
 
@@ -142,61 +140,41 @@ impl<'a> Reader<'a> {
         all
     }
 
-    /// The line through samples; what it says of now moves on with now.
-    fn trend(&self, samples: impl Iterator<Item = Sample>) -> Option<Trend> {
-        let trend = Trend::of(samples)?;
-        if trend.slope != 0.0 {
-            self.tick();
-        }
-        Some(trend)
-    }
-
     pub(super) fn window(&self, read: &Read) -> Result<Reading, String> {
         let window = read.window.unwrap_or_default();
         let found = self.series(&read.subject)?;
-        let all = found.iter().flat_map(|found| self.samples(found.series, window));
-        let summed = |each: Vec<f64>| (!each.is_empty()).then(|| each.iter().sum());
+        let edge = self.edge(window);
+        for found in &found {
+            drop(self.samples(found.series, window));
+        }
+        let of_each = || found.iter().filter_map(|found| found.series.figure(read.func, read.amount, edge));
+        let all = || found.iter().flat_map(|found| found.series.after(edge));
         let answer = match read.func {
-            Func::Min => all.map(|sample| sample.value).reduce(f64::min),
-            Func::Max => all.map(|sample| sample.value).reduce(f64::max),
+            Func::Min => of_each().reduce(f64::min),
+            Func::Max => of_each().reduce(f64::max),
             Func::Avg => self.total(&found, window).average(),
             Func::Sum => {
                 let total = self.total(&found, window);
                 (total.count > 0).then(|| total.sum())
             }
-            Func::Rate => summed(found.iter().filter_map(|found| rate(self.samples(found.series, window))).collect()),
-            Func::Increase | Func::Delta | Func::Changes => {
-                let of_one = |found: &Found<'a>| {
-                    let samples = self.samples(found.series, window);
-                    match read.func {
-                        Func::Increase => increase(samples),
-                        Func::Delta => delta(samples),
-                        _ => changes(samples),
-                    }
-                };
-                summed(found.iter().filter_map(of_one).collect())
-            }
-            Func::Stddev => stddev(all),
-            Func::P50 | Func::P90 | Func::P95 | Func::P99 | Func::Quantile => {
-                quantile(all, share_of(read.func, read.amount))
-            }
+            Func::Rate | Func::Increase | Func::Delta | Func::Changes => of_each().reduce(|sum, one| sum + one),
+            Func::Stddev | Func::P50 | Func::P90 | Func::P95 | Func::P99 | Func::Quantile => match found.as_slice() {
+                [one] => one.series.figure(read.func, read.amount, edge),
+                _ if read.func == Func::Stddev => spread(all()).map(|(_, deviation)| deviation),
+                _ => quantile(all(), share_of(read.func, read.amount)),
+            },
             Func::First | Func::Slope | Func::Zscore | Func::Predict | Func::TimeTo | Func::History => {
-                let filled: Vec<&Found<'a>> =
-                    found.iter().filter(|found| self.samples(found.series, window).next().is_some()).collect();
+                let is_filled = |found: &&Found<'a>| found.series.after(edge).next().is_some();
+                let filled: Vec<&Found<'a>> = found.iter().filter(is_filled).collect();
                 let one = match filled.as_slice() {
                     [] => return Ok(Reading::Missing),
-                    [one] => *one,
+                    [one] => one.series,
                     _ => return Err(self.ambiguous(read, &filled)),
                 };
-                let mut samples = self.samples(one.series, window);
-                let amount = read.amount.map(Amount::get).unwrap_or_default();
                 match read.func {
-                    Func::First => samples.next().map(|first| first.value),
-                    Func::Slope => slope(samples),
-                    Func::Zscore => zscore(samples),
-                    Func::History => return Ok(newest_of(samples)),
-                    Func::Predict => self.trend(samples).map(|trend| trend.at(self.now, amount)),
-                    _ => self.trend(samples).map(|trend| trend.time_to(amount, self.now)),
+                    Func::History => return Ok(newest_of(one.after(edge))),
+                    Func::Predict | Func::TimeTo => self.ahead(read, one.trend(edge)),
+                    func => one.figure(func, read.amount, edge),
                 }
             }
             _ => match self.total(&found, window).count {
@@ -206,5 +184,18 @@ impl<'a> Reader<'a> {
             },
         };
         Ok(number(answer))
+    }
+
+    /// What a line says of the time to come; that moves on with now.
+    fn ahead(&self, read: &Read, trend: Option<Trend>) -> Option<f64> {
+        let trend = trend?;
+        if trend.slope != 0.0 {
+            self.tick();
+        }
+        let amount = read.amount.map(Amount::get).unwrap_or_default();
+        Some(match read.func {
+            Func::Predict => trend.at(self.now, amount),
+            _ => trend.time_to(amount, self.now),
+        })
     }
 }

@@ -39,32 +39,86 @@ fn only_what_some_window_needs_is_kept_and_always_the_newest() {
     assert_eq!(values(&series, 0).len(), MAX_SAMPLES);
 }
 
-/// What the windows' running figures say, and what their samples come to when added up anew.
+/// Every function out of a window that has running figures.
+const RUNNING: [(Func, Option<f64>); 8] = [
+    (Func::Min, None),
+    (Func::Max, None),
+    (Func::Quantile, Some(0.9)),
+    (Func::Stddev, None),
+    (Func::Slope, None),
+    (Func::Increase, None),
+    (Func::Rate, None),
+    (Func::Changes, None),
+];
+
+/// The numbers of a window as whole ones, and the exact sums they come to.
+fn exact(series: &Series, edge: Timestamp) -> (i128, i128, i128) {
+    let whole = |value: f64| (value * SCALE) as i128;
+    let values: Vec<i128> = series.samples.iter().filter(|own| own.at > edge).map(|own| whole(own.value)).collect();
+    (values.len() as i128, values.iter().sum(), values.iter().map(|value| value * value).sum())
+}
+
+/// Values are multiples of one over this, so that they are whole numbers when multiplied by it.
+const SCALE: f64 = 64.0;
+
+fn close(one: f64, other: f64, slack: f64) -> bool {
+    (one - other).abs() <= slack
+}
+
+/// What the windows' running figures say, against exact arithmetic and against their samples looked at anew.
 fn agree(series: &Series, when: &str) {
     for window in &series.windows {
-        let anew = crate::engine::detect::windows::total(
-            series.samples.iter().filter(|sample| sample.at > window.edge).copied(),
-        );
-        assert_eq!(window.total.count, anew.count, "{when}, {:?}", window.length);
-        let close = (window.total.sum() - anew.sum()).abs() <= 1e-9 * anew.sum().abs().max(1.0);
-        assert!(close, "{when}, {:?}: {} is not {}", window.length, window.total.sum(), anew.sum());
-        assert_eq!(window.first, series.samples.len() - usize::try_from(anew.count).expect("few"), "{when}");
+        let (count, sum, squares) = exact(series, window.edge);
+        let when = format!("{when}, {:?}", window.length);
+        assert_eq!(i128::from(window.total.count), count, "{when}");
+        let (told, exactly) = (window.total.sum(), sum as f64 / SCALE);
+        assert!(close(told, exactly, 1e-12 * exactly.abs()), "{when}: the sum {told} is not {exactly}");
+        assert_eq!(window.first, series.samples.len() - usize::try_from(count).expect("few"), "{when}");
+        if count > 0 {
+            // n² times the variance is whole, too
+            let spread = count * squares - sum * sum;
+            let exactly = (spread as f64).sqrt() / (count as f64 * SCALE);
+            let told = series.figure(Func::Stddev, None, window.edge).expect("there are samples");
+            assert!(close(told, exactly, 1e-6 * exactly.max(1e-3)), "{when}: the deviation {told} is not {exactly}");
+        }
+        // what is small beside an outlier of its window is not known to more digits than that leaves
+        let largest = series.after(window.edge).map(|own| own.value.abs()).fold(0.0, f64::max);
+        let mut bare = series.clone();
+        bare.windows.clear();
+        for (func, share) in RUNNING {
+            let amount = share.map(Amount::new);
+            let told = series.figure(func, amount, window.edge);
+            let anew = bare.figure(func, amount, window.edge);
+            let same = match (told, anew) {
+                (Some(told), Some(anew)) => close(told, anew, 1e-6 * anew.abs().max(1e-6) + 1e-12 * largest),
+                (told, anew) => told == anew,
+            };
+            assert!(same, "{when}: {func:?} is {told:?}, and {anew:?} by its samples");
+        }
     }
+}
+
+fn everything() -> Wanted {
+    RUNNING.iter().fold(Wanted::default(), |all, (func, _)| all.and(Wanted::of(*func)))
 }
 
 #[test]
 fn running_figures_stay_those_of_the_samples() {
-    let lengths = [10, 60, 600].map(Duration::from_secs);
+    let lengths = [10, 60, 600].map(|seconds| (Duration::from_secs(seconds), everything()));
     let mut series = Series::default();
     series.watch(&lengths, at(0));
     let mut dice = 7_u64;
     let mut now = 0_i64;
-    for step in 0..30_000 {
+    for step in 0..6_000 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         now += i64::try_from(dice >> 61).expect("small");
         let late = if dice.is_multiple_of(11) { i64::try_from((dice >> 40) % 300).expect("small") } else { 0 };
-        // now and then an outlier beside which everything else has no digits left
-        let value = if dice.is_multiple_of(97) { 1e18 } else { ((dice >> 20) % 1_000) as f64 / 7.0 };
+        // now and then an outlier beside which everything else has no digits left, and long stretches far from zero
+        let value = match dice {
+            _ if dice.is_multiple_of(97) => 1e15,
+            _ if step % 2_000 > 1_500 => 1e9 + ((dice >> 20) % 64) as f64,
+            _ => ((dice >> 20) % 1_000) as f64 / SCALE,
+        };
         series.insert(at(now), sample(now - late, value), at(now - 600));
         if dice.is_multiple_of(5) {
             now += 13;
@@ -74,6 +128,11 @@ fn running_figures_stay_those_of_the_samples() {
             series.watch(&lengths[..2], at(now));
             series.watch(&lengths, at(now));
         }
+        if dice.is_multiple_of(503) {
+            let bytes = rmp_serde::to_vec_named(&series).expect("plain data");
+            series = rmp_serde::from_slice(&bytes).expect("what was written");
+            series.link();
+        }
         agree(&series, &format!("step {step}"));
     }
 }
@@ -81,7 +140,7 @@ fn running_figures_stay_those_of_the_samples() {
 #[test]
 fn the_next_to_leave_is_the_oldest_of_any_window() {
     let mut series = Series::default();
-    series.watch(&[Duration::from_secs(10), Duration::from_secs(60)], at(0));
+    series.watch(&[10, 60].map(|seconds| (Duration::from_secs(seconds), Wanted::default())), at(0));
     series.insert(at(5), sample(5, 1.0), at(-60));
     assert_eq!(series.next_to_leave(), Some(at(15)));
     series.advance(at(15));
