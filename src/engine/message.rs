@@ -18,6 +18,8 @@ pub enum ToJudge {
     Health(DeploymentHealth),
     /// New facts of a deployment.
     Facts { deployment: DeploymentId, facts: Facts },
+    /// A rule costs too much and is asked on a slow beat from now on, or no longer.
+    Slow { rule: RuleName, why: Option<String> },
     /// The scope is no longer there (deployment removed, rule gone).
     ScopeGone { key: AlertKey },
 }

@@ -176,7 +176,10 @@ impl Condition {
         if let Some(script) = &compiled.script {
             return script.run(&compiled.reads, vars, evidence);
         }
-        Machine::new(vars, evidence, &compiled.shared, &compiled.own).run(&compiled.code, compiled.locals)
+        let mut machine = Machine::new(vars, evidence, &compiled.shared, &compiled.own);
+        let outcome = machine.run(&compiled.code, compiled.locals);
+        evidence.spent(machine.operations());
+        outcome
     }
 }
 

@@ -234,6 +234,9 @@ pub trait Evidence {
     /// # Errors
     /// The read makes no sense here (ambiguous series, malformed selector); a sentence for people.
     fn read(&self, read: &Read) -> Result<Reading, String>;
+
+    /// Hears how many operations a script took when it has ended.
+    fn spent(&self, _operations: u64) {}
 }
 
 /// The plain names a script or text sees, beside the functions.

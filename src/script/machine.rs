@@ -64,6 +64,11 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// What was spent so far.
+    pub fn operations(&self) -> u64 {
+        self.operations
+    }
+
     fn spend(&mut self, operations: u64) -> Result<(), Stop> {
         self.operations = self.operations.saturating_add(operations);
         if self.operations > limits::OPERATIONS {

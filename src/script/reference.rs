@@ -5,7 +5,7 @@
 //! give the same answer. One thing differs: `&&` and `||` look at both sides here, where the other way stops as soon as
 //! the answer is known; without a failing side the answer is the same.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ struct Desk {
 
 thread_local! {
     static DESK: RefCell<Desk> = RefCell::default();
+    /// What the script that runs has spent.
+    static OPERATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Rhai with the functions of the rule language.
@@ -85,6 +87,7 @@ impl Script {
         let answers = known.iter().map(|read| (read.clone(), evidence.read(read))).collect();
         DESK.set(Desk { answers, missing: None, settings: vars.settings.clone() });
         let outcome = self.run_until_answered(vars, evidence);
+        evidence.spent(OPERATIONS.take());
         DESK.set(Desk::default());
         outcome
     }
@@ -136,6 +139,10 @@ fn engine() -> Engine {
     for symbol in ["eval", "import", "export", "Fn", "exit", "sleep"] {
         engine.disable_symbol(symbol);
     }
+    engine.on_progress(|_| {
+        OPERATIONS.set(OPERATIONS.get() + 1);
+        None
+    });
     engine.on_print(|_| {}).on_debug(|_, _, _| {});
     BasicFnPackage::new().register_into_engine(&mut engine);
     BasicIteratorPackage::new().register_into_engine(&mut engine);

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use super::budget::{OPERATIONS_A_SECOND, Pace, SLOW_EVERY, Turn};
 use super::evidence::{Reader, Seen as Noted};
 use super::scopes::{RuleState, Said, Seen};
 use super::{Because, Detect, Due};
 use crate::engine::message::{LevelAnswer, RuleAnswer, ToJudge};
+use crate::model::units::format_duration;
 use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Timestamp};
 use crate::script::{Condition, Truth, Vars};
 
@@ -75,6 +77,10 @@ impl Detect {
         out: &mut VecDeque<ToJudge>,
     ) {
         let due = Due::Ask(rule.clone(), name.clone());
+        // what a new text of the rule says is wanted at once
+        if !tell_anyway && let Some(Turn::At(later)) = self.rules.get_mut(rule).map(|state| state.budget.ask(now)) {
+            return self.timers.set(due, later);
+        }
         self.advance_windows(now, rule, name);
         let asked = self.rules.get(rule).and_then(|state| {
             let scope = state.scope(name, &self.subjects)?;
@@ -85,6 +91,7 @@ impl Detect {
             Some(next) => self.timers.set(due, next),
             None => self.timers.clear(&due),
         }
+        self.spend(now, rule, seen.operations(), out);
         let loud = levels.iter().any(|level| matches!(level.when, Truth::True | Truth::Error(_)));
         let Some(state) = self.rules.get_mut(rule) else { return };
         let Some(scope) = state.kept_mut(name) else { return };
@@ -111,6 +118,30 @@ impl Detect {
         state.tidy(name);
         if state.is_per_deployment() {
             self.note_loudness(rule, name, !clear);
+        }
+    }
+
+    /// Counts what asking a rule took, and slows it down where that is too much.
+    fn spend(&mut self, now: Timestamp, rule: &RuleName, operations: u64, out: &mut VecDeque<ToJudge>) {
+        let Some(state) = self.rules.get_mut(rule) else { return };
+        if state.budget.spend(operations, now) == Pace::Slow {
+            let why = format!(
+                "{rule} costs too much: over {OPERATIONS_A_SECOND} operations in a second, the last evaluation {operations}. It is \
+                 asked every {} only, until it costs less",
+                format_duration(SLOW_EVERY)
+            );
+            self.timers.set(Due::Beat(rule.clone()), now + SLOW_EVERY);
+            out.push_back(ToJudge::Slow { rule: rule.clone(), why: Some(why) });
+        }
+    }
+
+    /// What waits for the end of a rule's slow beat is asked at this very instant; perhaps another begins.
+    pub(super) fn beat_ended(&mut self, now: Timestamp, rule: &RuleName, out: &mut VecDeque<ToJudge>) {
+        let Some(state) = self.rules.get_mut(rule) else { return };
+        match state.budget.beat_ended(now) {
+            Some(true) => self.timers.set(Due::Beat(rule.clone()), now + SLOW_EVERY),
+            Some(false) => out.push_back(ToJudge::Slow { rule: rule.clone(), why: None }),
+            None => {}
         }
     }
 

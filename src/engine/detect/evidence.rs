@@ -125,16 +125,22 @@ pub(super) struct Reader<'a> {
 pub(super) struct Seen {
     newest: Cell<Option<Timestamp>>,
     next: Cell<Option<Timestamp>>,
+    operations: Cell<u64>,
 }
 
 impl Seen {
     pub fn nothing() -> Self {
-        Seen { newest: Cell::new(None), next: Cell::new(None) }
+        Seen { newest: Cell::new(None), next: Cell::new(None), operations: Cell::new(0) }
     }
 
     /// The instant of the newest evidence that was read.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest.get()
+    }
+
+    /// What it took: the scripts' operations, and one for each deployment looked at in each read.
+    pub fn operations(&self) -> u64 {
+        self.operations.get()
     }
 
     /// When passing time may next change an answer.
@@ -144,7 +150,12 @@ impl Seen {
 }
 
 impl Evidence for Reader<'_> {
+    fn spent(&self, operations: u64) {
+        self.seen.operations.set(self.seen.operations.get().saturating_add(operations));
+    }
+
     fn read(&self, read: &Read) -> Result<Reading, String> {
+        self.spent(self.members.len() as u64);
         match read.func {
             Func::Last | Func::Age => self.newest_value(read),
             Func::Absent => self.absent(read),

@@ -4,6 +4,7 @@
 //! counts, the policy, or passing time at an instant known before. What is quiet costs nothing and says nothing.
 
 mod asks;
+mod budget;
 mod checks;
 pub mod costs;
 mod evaluation;
@@ -85,6 +86,8 @@ enum Due {
     /// An answer may change.
     Ask(RuleName, Labels),
     Watch(WatchId),
+    /// The slow beat of a rule that costs too much ends.
+    Beat(RuleName),
 }
 
 /// Why rules are asked again.
@@ -164,6 +167,7 @@ impl Detect {
                 Due::Watch(id) => {
                     dirty.watches.insert(id);
                 }
+                Due::Beat(rule) => self.beat_ended(at, &rule, out),
             }
         }
         while let Some((due, (number, place))) = self.wheel.pop_due(at) {

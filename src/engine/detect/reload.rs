@@ -80,6 +80,11 @@ impl Detect {
             let since = old.as_ref().map_or(now, |old| old.since);
             let mut state = RuleState::new(rule.clone(), since);
             let is_edited = old.as_ref().is_none_or(|old| old.rule.hash != rule.hash);
+            match &old {
+                Some(old) if !is_edited => state.budget = old.budget.clone(),
+                Some(old) if old.budget.is_slow() => out.push_back(ToJudge::Slow { rule: name.clone(), why: None }),
+                _ => {}
+            }
             if is_edited {
                 edited.insert(name.clone());
             }

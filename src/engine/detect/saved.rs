@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::asks::Watching;
+use super::budget::Budget;
 use super::evidence::World;
 use super::plan::Plan;
 use super::scopes::{Kept, RuleState, SavedScopes, Scope};
@@ -54,12 +55,14 @@ pub(in crate::engine) struct Saved {
 #[derive(Serialize)]
 struct SavingRule<'a> {
     since: Timestamp,
+    budget: &'a Budget,
     scopes: SavedScopes<&'a Kept, &'a Scope>,
 }
 
 #[derive(Deserialize)]
 struct SavedRule {
     since: Timestamp,
+    budget: Budget,
     scopes: SavedScopes<Kept, Scope>,
 }
 
@@ -116,9 +119,10 @@ impl Detect {
             let number = detect.subjects.insert(Subject::restored(id, saved, &policy, &detect.world.plan));
             detect.arm_all(number);
         }
-        for (name, SavedRule { since, scopes }) in saved.rules {
+        for (name, SavedRule { since, budget, scopes }) in saved.rules {
             let rule = policy.rules.get(&name).ok_or_else(|| damaged(format!("its policy has no rule {name}")))?;
-            let state = RuleState::restored(rule.clone(), since, scopes);
+            let mut state = RuleState::restored(rule.clone(), since, scopes);
+            state.budget = budget;
             if state.is_per_deployment() {
                 for (scope, _) in state.kept().into_iter().filter(|(_, kept)| kept.said.is_some()) {
                     detect.note_loudness(&name, &scope, true);
@@ -151,7 +155,7 @@ impl Detect {
 }
 
 fn saving_rule(state: &RuleState) -> SavingRule<'_> {
-    SavingRule { since: state.since, scopes: state.saving() }
+    SavingRule { since: state.since, budget: &state.budget, scopes: state.saving() }
 }
 
 fn saving_watch(watching: &Watching) -> SavingWatch<'_> {

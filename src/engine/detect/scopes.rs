@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::budget::Budget;
 use super::plan::{conditions, metric_of};
 use super::query::MetricQuery;
 use super::subject::Subject;
@@ -25,6 +26,7 @@ pub(super) struct RuleState {
     pub rule: Arc<Rule>,
     /// Since when a rule of this name is there.
     pub since: Timestamp,
+    pub budget: Budget,
     /// The metrics it reads, whose series may give scope labels.
     metrics: Vec<MetricQuery>,
     scopes: Scopes,
@@ -106,7 +108,7 @@ impl RuleState {
         } else {
             Scopes::Listed { scopes: BTreeMap::new(), of: BTreeMap::new() }
         };
-        let mut state = RuleState { rule, since, metrics, scopes };
+        let mut state = RuleState { rule, since, budget: Budget::default(), metrics, scopes };
         if state.rule.per.is_empty() {
             // the fleet is there even while nobody is in it
             state.open(Labels::default(), None);

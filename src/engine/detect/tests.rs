@@ -1,6 +1,7 @@
 //! Stories about the detecting half alone: what it is told, and what it says to judge.
 
 mod answers;
+mod budget;
 mod documented;
 mod questions;
 mod quick;
@@ -198,6 +199,9 @@ impl Bench {
                 ToJudge::ScopeGone { key } => format!("{seconds} gone {key}"),
                 ToJudge::Health(health) => format!("{seconds} {} is {}", health.deployment, health.health),
                 ToJudge::Facts { .. } => continue,
+                ToJudge::Slow { rule, why } => {
+                    format!("{seconds} {rule} is {}", if why.is_some() { "slow" } else { "not slow" })
+                }
                 ToJudge::Told { replies, .. } => replies
                     .iter()
                     .map(|reply| match reply {

@@ -83,6 +83,7 @@ impl Judge {
             ToJudge::Told { id, replies } => self.remedy.told(&mut turn, &self.alerts, id, replies),
             ToJudge::Watched { id, at, truth } => self.remedy.watched(&mut turn, &self.alerts, id, at, truth),
             ToJudge::Health(health) => self.remedy.health(&mut turn, &self.alerts, health),
+            ToJudge::Slow { rule, why } => self.alerts.slow(&mut turn, &rule, why),
             ToJudge::Facts { deployment, facts } => self.remedy.facts(&mut turn, &self.alerts, &deployment, facts),
         }
         self.settle(turn, out);

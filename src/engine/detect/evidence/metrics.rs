@@ -8,7 +8,7 @@ use crate::engine::detect::series::{Sample, Series};
 use crate::engine::detect::subject::Subject;
 use crate::engine::detect::windows::{Total, Trend, fold, quantile, share_of, spread};
 use crate::model::{Labels, Value};
-use crate::script::{Amount, Func, Read, Reading};
+use crate::script::{Amount, Evidence, Func, Read, Reading};
 
 /// Values that `history` gives at most, the newest: a list of a script holds no more.
 const MAX_HISTORY: usize = 1_000;
@@ -172,7 +172,10 @@ impl<'a> Reader<'a> {
                     _ => return Err(self.ambiguous(read, &filled)),
                 };
                 match read.func {
-                    Func::History => return Ok(newest_of(one.after(edge))),
+                    Func::History => {
+                        self.spent(one.total_after(edge).count);
+                        return Ok(newest_of(one.after(edge)));
+                    }
                     Func::Predict | Func::TimeTo => self.ahead(read, one.trend(edge)),
                     func => one.figure(func, read.amount, edge),
                 }

@@ -26,9 +26,9 @@ const DIVERGENCE: &str = "Divergence";
 /// Which rule a built-in alert is about.
 const RULE_LABEL: &str = "rule";
 
-/// Scripts that fail now, by rule and scope.
+/// Scripts that fail now, by rule and scope; and rules that cost too much, with what is said of it.
 #[derive(Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct Troubles(BTreeMap<AlertKey, Trouble>);
+pub(super) struct Troubles(BTreeMap<AlertKey, Trouble>, BTreeMap<RuleName, String>);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Trouble {
@@ -52,7 +52,7 @@ impl Troubles {
     /// What is serious enough to be told of a rule.
     fn summary(&self, rule: &RuleName, now: Timestamp) -> Option<String> {
         let mut serious = self.of(rule).filter(|(_, trouble)| trouble.is_serious(now));
-        let (key, trouble) = serious.next()?;
+        let Some((key, trouble)) = serious.next() else { return self.1.get(rule).cloned() };
         let more = match serious.count() {
             0 => String::new(),
             more => format!(" (and {more} more)"),
@@ -121,12 +121,26 @@ impl Alerts {
         }
     }
 
+    /// A rule costs too much, or no longer.
+    pub fn slow(&mut self, turn: &mut Turn<'_>, rule: &RuleName, why: Option<String>) {
+        match why {
+            Some(why) => self.troubles.1.insert(rule.clone(), why),
+            None => self.troubles.1.remove(rule),
+        };
+        self.judge_trouble(turn, rule);
+    }
+
     /// Rules that are gone fail no more.
     pub(super) fn forget_troubles_of_gone_rules(&mut self, turn: &mut Turn<'_>) {
         let gone: Vec<_> =
             self.troubles.0.keys().filter(|key| !turn.policy.rules.contains_key(&key.rule)).cloned().collect();
         for key in gone {
             self.forget_trouble(turn, &key);
+        }
+        let slow: Vec<_> =
+            self.troubles.1.keys().filter(|rule| !turn.policy.rules.contains_key(*rule)).cloned().collect();
+        for rule in slow {
+            self.slow(turn, &rule, None);
         }
     }
 
