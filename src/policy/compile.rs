@@ -149,7 +149,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let keys = Keys::of(reader, "selfheal.yaml", configuration)?;
     let _ = keys.raw("format");
     let time_intervals = intervals::read(reader, keys.section("time_intervals"));
-    let scripts = Scripts { reader, host: host.as_ref(), intervals: &time_intervals };
+    let intake = intake::read(reader, &keys);
+    let scripts = Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units };
     let server = config::server(reader, keys.section("server"));
     let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
     let storage = storage::storage(reader, keys.section("storage"));
@@ -160,7 +161,6 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys);
-    let intake = intake::read(reader, &keys);
     let guards = config::guards(reader, keys.section("guards"));
 
     let mut rule_files = RuleFiles::default();
@@ -209,8 +209,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         receivers,
         route,
         guards,
-        time_intervals: Arc::new(time_intervals),
-        intake,
+        time_intervals: Arc::new(time_intervals.clone()),
+        intake: intake.clone(),
         settings: Arc::new(settings),
         rules: rules.into_iter().map(|read| (read.rule.name.clone(), read.rule)).collect(),
         ladders,

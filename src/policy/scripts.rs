@@ -1,5 +1,6 @@
 //! Compiles the conditions and texts of a file, and shows their mistakes at their place in the file.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use smol_str::SmolStr;
@@ -8,6 +9,7 @@ use super::TimeIntervals;
 use super::diagnostic::Level;
 use super::reader::Reader;
 use super::yaml::{Kind, Node, Span, Style, cut_by_comment};
+use crate::model::MetricName;
 use crate::script::{
     Condition, Expect, Func, Names, Param, ProblemSeverity, Read, ScriptHost, ScriptProblem, Template,
 };
@@ -17,6 +19,8 @@ pub(super) struct Scripts<'a> {
     pub reader: &'a Reader<'a>,
     pub host: Option<&'a ScriptHost>,
     pub intervals: &'a TimeIntervals,
+    /// That `metrics:` says, by name.
+    pub units: &'a BTreeMap<MetricName, SmolStr>,
 }
 
 impl Scripts<'_> {

@@ -3,9 +3,11 @@
 use std::sync::LazyLock;
 
 use regex_lite::Regex;
+use smol_str::SmolStr;
 
 use super::scripts::Scripts;
 use super::yaml::Node;
+use crate::model::MetricName;
 use crate::script::{Condition, Func};
 
 /// Functions whose answer has the metric's own unit.
@@ -27,8 +29,14 @@ enum Unit {
     Percent,
 }
 
-fn unit_of(metric: &str) -> Option<Unit> {
-    let name = metric.split('{').next().unwrap_or(metric);
+fn unit_of(scripts: &Scripts<'_>, metric: &str) -> Option<Unit> {
+    let name = metric.split('{').next().unwrap_or(metric).trim();
+    match scripts.units.get(&MetricName::new(name)).map(SmolStr::as_str) {
+        Some("ratio") => return Some(Unit::Ratio),
+        Some("percent") => return Some(Unit::Percent),
+        Some(_) => return None,
+        None => {}
+    }
     match name {
         _ if name.ends_with("_ratio") => Some(Unit::Ratio),
         _ if name.ends_with("_percent") => Some(Unit::Percent),
@@ -40,10 +48,12 @@ fn unit_of(metric: &str) -> Option<Unit> {
 pub(super) fn check(scripts: &Scripts<'_>, node: &Node, condition: &Condition, value: Option<&Condition>) {
     let Some(source) = node.scalar() else { return };
     for found in DIRECT.captures_iter(source) {
-        compare(scripts, node, &found[0], unit_of(&found[1]), &found[2]);
+        compare(scripts, node, &found[0], unit_of(scripts, &found[1]), &found[2]);
     }
     let of_value = value.and_then(|value| match value.reads() {
-        [read] if SAME_UNIT.contains(&read.func) && value.source().trim_end().ends_with(')') => unit_of(&read.subject),
+        [read] if SAME_UNIT.contains(&read.func) && value.source().trim_end().ends_with(')') => {
+            unit_of(scripts, &read.subject)
+        }
         _ => None,
     });
     for found in BY_VALUE.captures_iter(source).filter(|_| condition.reads().len() <= 1) {

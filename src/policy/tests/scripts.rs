@@ -82,6 +82,22 @@ fn a_cure_that_only_time_can_show_needs_an_until() {
 }
 
 #[test]
+fn a_unit_that_the_policy_says_counts_like_one_in_the_name() {
+    let configuration = "format: 1\nreceivers: [{ name: a }]\n\
+        metrics: { error_rate: { unit: ratio }, odd_percent: { unit: points }, cpu: { as: load, unit: percent } }\n";
+    for (when, warned) in [
+        ("last(\"error_rate\") > 5", true),
+        ("last(\"odd_percent\") > 0.5", false),
+        ("last(\"load\") > 0.5", true),
+        ("last(\"other\") > 5", false),
+    ] {
+        let rule = format!("rules:\n  - alert: A\n    when: '{when}'\n");
+        let policy = super::good(&[("selfheal.yaml", configuration), ("rules/a.yaml", &rule)]);
+        assert_eq!(policy.warnings.iter().any(|one| one.code == "unit"), warned, "{when}");
+    }
+}
+
+#[test]
 fn numbers_in_the_wrong_unit_are_a_warning() {
     for (rule, warned) in [
         ("{ alert: A, when: 'last(\"error_ratio\") > 5' }", true),
