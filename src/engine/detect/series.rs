@@ -6,14 +6,15 @@
 
 mod figures;
 mod packed;
+mod samples;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use self::figures::Figures;
 pub(super) use self::figures::Wanted;
+use self::samples::Samples;
 use super::windows::{self, Total, Trend};
 use crate::model::Timestamp;
 use crate::script::{Amount, Func};
@@ -64,7 +65,7 @@ const LARGEST_GUESS: usize = 64;
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Series {
     #[serde(with = "packed")]
-    samples: VecDeque<Sample>,
+    samples: Samples,
     /// Mostly one; in line, because every sample looks at it.
     windows: SmallVec<[Window; 1]>,
 }
@@ -80,7 +81,7 @@ impl Series {
                 None => Window::of(&self.samples, *length, now),
             };
             if window.figures.as_ref().map(|figures| figures.wanted).unwrap_or_default() != *wanted {
-                window.figures = Figures::of(*wanted, self.samples.range(window.first..).copied());
+                window.figures = Figures::of(*wanted, self.samples.range(window.first..));
             }
             self.windows.push(window);
         }
@@ -90,7 +91,7 @@ impl Series {
     pub fn link(&mut self) {
         for window in &mut self.windows {
             if let Some(figures) = &mut window.figures {
-                figures.restore_order(self.samples.range(window.first..).copied());
+                figures.restore_order(self.samples.range(window.first..));
             }
         }
     }
@@ -102,23 +103,23 @@ impl Series {
             return Taken::TooLate;
         }
         self.advance(now);
-        if self.samples.len() == self.samples.capacity() {
+        if self.samples.is_full() {
             self.make_room(now.since(horizon));
         }
         let place = match self.newest() {
-            Some(newest) if newest.at > sample.at => self.samples.partition_point(|own| own.at <= sample.at),
+            Some(newest) if newest.at > sample.at => self.samples.place_after(sample.at),
             _ => self.samples.len(),
         };
         self.samples.insert(place, sample);
         for window in &mut self.windows {
             window.take_in(&self.samples, place);
         }
-        let unneeded = |oldest: &Sample| oldest.at <= horizon;
+        let unneeded = |oldest: Sample| oldest.at <= horizon;
         while self.samples.len() > MAX_SAMPLES || (self.samples.len() > 1 && self.samples.front().is_some_and(unneeded))
         {
             let Some(oldest) = self.samples.pop_front() else { break };
             for window in &mut self.windows {
-                window.lose(oldest, self.samples.front().copied());
+                window.lose(oldest, self.samples.front());
             }
         }
         Taken::Known
@@ -145,15 +146,15 @@ impl Series {
     }
 
     pub fn newest(&self) -> Option<Sample> {
-        self.samples.back().copied()
+        self.samples.back()
     }
 
     /// Those after `edge`, oldest first.
     pub fn after(&self, edge: Timestamp) -> impl DoubleEndedIterator<Item = Sample> + Clone + '_ {
         // a window's own edge is known; any other is looked for
         let known = self.windows.iter().find(|window| window.edge == edge).map(|window| window.first);
-        let first = known.unwrap_or_else(|| self.samples.partition_point(|sample| sample.at <= edge));
-        self.samples.range(first..).copied()
+        let first = known.unwrap_or_else(|| self.samples.place_after(edge));
+        self.samples.range(first..)
     }
 
     /// The window with this edge, and its figures beyond the sum.
@@ -254,14 +255,14 @@ impl Series {
 }
 
 impl Window {
-    fn of(samples: &VecDeque<Sample>, length: Duration, now: Timestamp) -> Window {
+    fn of(samples: &Samples, length: Duration, now: Timestamp) -> Window {
         let edge = now - length;
-        let first = samples.partition_point(|sample| sample.at <= edge);
-        let total = windows::total(samples.range(first..).copied());
+        let first = samples.place_after(edge);
+        let total = windows::total(samples.range(first..));
         Window { length, edge, first, total, left: 0, figures: None }
     }
 
-    fn advance(&mut self, samples: &VecDeque<Sample>, now: Timestamp) {
+    fn advance(&mut self, samples: &Samples, now: Timestamp) {
         let edge = now - self.length;
         if edge <= self.edge {
             return;
@@ -271,7 +272,7 @@ impl Window {
         while let Some(sample) = samples.get(self.first).filter(|sample| sample.at <= self.edge) {
             self.total.take_away(sample.value);
             if let Some(figures) = &mut self.figures {
-                figures.take_away(*sample, samples.get(self.first + 1).copied());
+                figures.take_away(sample, samples.get(self.first + 1));
             }
             self.first += 1;
             self.left += 1;
@@ -280,7 +281,7 @@ impl Window {
         }
         let turned = self.left >= MIN_TURN && u64::from(self.left) >= self.total.count;
         if turned || (outlier && self.total.count > 0) {
-            let rest = samples.range(self.first..).copied();
+            let rest = samples.range(self.first..);
             self.total = windows::total(rest.clone());
             if let Some(figures) = &mut self.figures {
                 figures.turn(rest);
@@ -290,8 +291,8 @@ impl Window {
     }
 
     /// The sample at this place is new.
-    fn take_in(&mut self, samples: &VecDeque<Sample>, place: usize) {
-        let Some(sample) = samples.get(place).copied() else { return };
+    fn take_in(&mut self, samples: &Samples, place: usize) {
+        let Some(sample) = samples.get(place) else { return };
         if sample.at <= self.edge {
             self.first += 1;
             return;
@@ -300,9 +301,9 @@ impl Window {
         let Some(figures) = &mut self.figures else { return };
         if place + 1 == samples.len() {
             let before = place.checked_sub(1).filter(|before| *before >= self.first);
-            figures.add(before.and_then(|before| samples.get(before).copied()), sample);
+            figures.add(before.and_then(|before| samples.get(before)), sample);
         } else {
-            figures.begin_anew(samples.range(self.first..).copied());
+            figures.begin_anew(samples.range(self.first..));
         }
     }
 

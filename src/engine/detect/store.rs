@@ -94,6 +94,13 @@ impl Metric {
     }
 }
 
+/// Room for a little more: doubling would leave half of the memory of all deployments unused.
+pub(super) fn grow_little<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / 8 + 1);
+    }
+}
+
 impl SeriesStore {
     /// The place of a metric.
     pub fn place(&self, name: &MetricName) -> Option<usize> {
@@ -129,7 +136,10 @@ impl SeriesStore {
                 let place = self.free.pop().map_or(self.metrics.len(), |place| place as usize);
                 match self.metrics.get_mut(place) {
                     Some(given_up) => *given_up = metric,
-                    None => self.metrics.push(metric),
+                    None => {
+                        grow_little(&mut self.metrics);
+                        self.metrics.push(metric);
+                    }
                 }
                 let number = self.metrics.get(place).and_then(|metric| metric.plan.number);
                 let at = u32::try_from(place).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::store::grow_little;
 use super::subject::Subject;
 use crate::model::DeploymentId;
 
@@ -58,6 +59,7 @@ impl Subjects {
     pub fn insert(&mut self, subject: Subject) -> SubjectIx {
         let id = subject.id.clone();
         let number = self.free.pop().unwrap_or_else(|| {
+            grow_little(&mut self.places);
             self.places.push(None);
             u32::try_from(self.places.len() - 1).unwrap_or(u32::MAX)
         });

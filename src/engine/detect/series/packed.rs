@@ -1,18 +1,18 @@
 //! Samples as one byte string: the time since the one before as a varint, the value as it is. A snapshot is mostly these.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::ser::Serializer;
 
 use super::Sample;
+use super::samples::Samples;
 use crate::model::Timestamp;
 
-pub fn serialize<S: Serializer>(samples: &VecDeque<Sample>, serializer: S) -> Result<S::Ok, S::Error> {
+pub fn serialize<S: Serializer>(samples: &Samples, serializer: S) -> Result<S::Ok, S::Error> {
     let mut bytes = Vec::with_capacity(samples.len() * 11);
     let mut before = 0_i64;
-    for Sample { at, value } in samples {
+    for Sample { at, value } in samples.iter() {
         let mut step = at.as_millis().wrapping_sub(before).cast_unsigned();
         before = at.as_millis();
         while step >= 0x80 {
@@ -25,13 +25,13 @@ pub fn serialize<S: Serializer>(samples: &VecDeque<Sample>, serializer: S) -> Re
     serializer.serialize_bytes(&bytes)
 }
 
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<VecDeque<Sample>, D::Error> {
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Samples, D::Error> {
     let bytes = deserializer.deserialize_byte_buf(Bytes)?;
     unpacked(&bytes).ok_or_else(|| D::Error::custom("samples are cut"))
 }
 
-fn unpacked(mut bytes: &[u8]) -> Option<VecDeque<Sample>> {
-    let mut samples = VecDeque::new();
+fn unpacked(mut bytes: &[u8]) -> Option<Samples> {
+    let mut samples = Samples::default();
     let mut before = 0_i64;
     while !bytes.is_empty() {
         let mut step = 0_u64;
@@ -46,10 +46,8 @@ fn unpacked(mut bytes: &[u8]) -> Option<VecDeque<Sample>> {
         let (value, rest) = bytes.split_first_chunk()?;
         bytes = rest;
         before = before.wrapping_add(step.cast_signed());
-        samples.push_back(Sample {
-            at: Timestamp::from_millis(before),
-            value: f64::from_bits(u64::from_le_bytes(*value)),
-        });
+        let value = f64::from_bits(u64::from_le_bytes(*value));
+        samples.insert(samples.len(), Sample { at: Timestamp::from_millis(before), value });
     }
     Some(samples)
 }
