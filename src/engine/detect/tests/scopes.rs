@@ -70,3 +70,51 @@ fn an_idle_series_takes_its_scope_with_it() {
     );
     assert_eq!(bench.detect.deployment_views()[0].metrics, [("disk{mount=\"/data\"}".to_owned(), 10.0)]);
 }
+
+#[test]
+fn a_part_of_a_fleet_is_counted_anew_as_members_join_and_vanish() {
+    let bad = || vec![rule("Bad", &["region"], "firing(\"Down\") / deployments() > 0.3")];
+    let fleet = |ids: &[&str]| ids.iter().map(|id| deployment(id, &[("region", "eu")])).collect::<Vec<_>>();
+    let mut bench = Bench::new(policy(fleet(&["a", "b"]), bad()));
+    bench.firing(10, "Down", &[("deployment", "a")], true);
+    assert_eq!(bench.heard(), ["10 Bad{region=\"eu\"} true/false"], "one of two");
+    bench.replace(20, policy(fleet(&["a", "b", "c", "d"]), bad()));
+    assert_eq!(bench.heard(), ["20 Bad{region=\"eu\"} false/true"], "one of four: those that joined are well");
+    bench.replace(30, policy(fleet(&["a", "b", "c"]), bad()));
+    assert_eq!(bench.heard(), ["30 Bad{region=\"eu\"} true/false"], "one of three");
+    bench.restore();
+    bench.replace(40, policy(fleet(&["b", "c"]), bad()));
+    assert_eq!(
+        bench.heard(),
+        ["40 Bad{region=\"eu\"} false/true"],
+        "the sick one vanished, whatever is said of it still"
+    );
+    bench.firing(41, "Down", &[("deployment", "b")], true);
+    assert_eq!(bench.heard(), ["41 Bad{region=\"eu\"} true/false"]);
+    let moved = vec![deployment("b", &[("region", "us")]), deployment("c", &[("region", "eu")])];
+    bench.replace(50, policy(moved, bad()));
+    assert_eq!(bench.heard(), ["50 Bad{region=\"eu\"} false/true", "50 Bad{region=\"us\"} true/false"]);
+    bench.replace(60, policy(vec![], bad()));
+    assert_eq!(
+        bench.heard(),
+        ["60 gone Bad{region=\"us\"}", "60 gone Bad{region=\"eu\"}"],
+        "nobody is left: that is the end of the scope, no cure"
+    );
+}
+
+#[test]
+fn a_fleet_s_figures_are_those_of_the_members_there_are() {
+    let busy = || vec![rule("Busy", &[], "avg(\"cpu\", \"5m\") > 50 && count(\"cpu\", \"5m\") >= 2")];
+    let mut bench = Bench::new(policy(vec![deployment("a", &[]), deployment("b", &[])], busy()));
+    bench.metric_of("a", 10, "cpu", &[], 90.0);
+    bench.metric_of("b", 10, "cpu", &[], 80.0);
+    assert_eq!(bench.heard(), ["10 Busy true/false"]);
+    // one that nobody listed joins with its first word
+    bench.metric_of("late", 20, "cpu", &[], 0.0);
+    bench.metric_of("late", 21, "cpu", &[], 0.0);
+    assert_eq!(bench.heard(), ["21 Busy false/true"]);
+    bench.metric_of("a", 30, "cpu", &[], 95.0);
+    assert_eq!(bench.heard(), ["30 Busy true/false"]);
+    bench.replace(40, policy(vec![deployment("b", &[])], busy()));
+    assert_eq!(bench.heard(), ["40 Busy false/true"], "80, 0 and 0 are left");
+}
