@@ -15,7 +15,7 @@ use governor::{Quota, RateLimiter};
 use serde_json::json;
 
 use super::problem::Problem;
-use super::{Api, Form};
+use super::{Api, Form, NotRead};
 
 /// A body's size after decompression: about 100,000 events, well beyond any sensible batch.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -43,6 +43,7 @@ impl Pace {
 /// A body, if its sender is not too fast and it not too large.
 pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Result<bytes::Bytes, Problem> {
     if !api.pace.allows(client.ip()) {
+        api.backend.not_read(NotRead::TooFast);
         return Err(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many requests",
@@ -50,7 +51,11 @@ pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Resu
         )
         .retry_after());
     }
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))
+    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| {
+        let (why, problem) = unreadable(&error);
+        api.backend.not_read(why);
+        problem
+    })
 }
 
 pub async fn post(
@@ -73,16 +78,13 @@ pub async fn post(
         .with("errors", taken.errors))
 }
 
-fn unreadable(error: &axum::Error) -> Problem {
+fn unreadable(error: &axum::Error) -> (NotRead, Problem) {
     let too_large = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
         .any(|cause| cause.is::<http_body_util::LengthLimitError>());
     if too_large {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body too large",
-            format!("a body has at most {} MiB after decompression; send smaller batches", MAX_BODY >> 20),
-        )
+        let detail = format!("a body has at most {} MiB after decompression; send smaller batches", MAX_BODY >> 20);
+        (NotRead::TooLarge, Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large", detail))
     } else {
-        Problem::new(StatusCode::BAD_REQUEST, "unreadable body", error.to_string())
+        (NotRead::Unreadable, Problem::new(StatusCode::BAD_REQUEST, "unreadable body", error.to_string()))
     }
 }

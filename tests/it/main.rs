@@ -19,4 +19,5 @@ mod scenarios;
 mod secrets;
 mod sim;
 mod storage;
+mod telemetry;
 mod world;
