@@ -17,6 +17,7 @@ mod replay;
 mod safety;
 mod scenarios;
 mod secrets;
+mod send;
 mod sim;
 mod storage;
 mod telemetry;
