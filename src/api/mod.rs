@@ -167,7 +167,8 @@ impl Api {
             .route("/api/v1/import/prometheus", post(foreign::text))
             .route("/v1/metrics", post(foreign::otlp))
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .layer(RequestDecompressionLayer::new());
+            .layer(RequestDecompressionLayer::new())
+            .layer(axum::middleware::from_fn_with_state(self.clone(), events::count_unspoken));
         // its compression is part of its format
         let write = Router::new()
             .route("/api/v1/write", post(foreign::remote_write))

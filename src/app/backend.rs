@@ -115,11 +115,8 @@ impl EngineBackend {
         let Read { events, answer, unreadable, unknown_deployment, late } = read;
         self.telemetry().refused(Reason::Unreadable, unreadable);
         self.telemetry().refused(Reason::UnknownDeployment, unknown_deployment);
-        let (kinds, count) = (Kinds::of(&events), events.len());
-        if count > 0 {
-            self.store(events).await.inspect_err(|why| self.telemetry().refused(Reason::of(why), count))?;
-            self.telemetry().taken(way, kinds);
-            self.telemetry().late(late);
+        if !events.is_empty() {
+            self.store(way, events, late).await?;
         }
         Ok(answer)
     }
@@ -136,10 +133,27 @@ impl EngineBackend {
         parsed.await.map_err(|_| Busy::Draining)?
     }
 
-    async fn store(&self, events: Vec<Event>) -> Result<(), NotTaken> {
-        let stored = self.inbox.events(events).map_err(busy)?;
-        let stored = stored.await.map_err(|_| Busy::Draining)?;
-        Ok(stored.map_err(|why| busy(Refused::Unwritable(why)))?)
+    /// Hands events over, and counts what became of them also where the caller goes away before it is told.
+    async fn store(&self, way: Way, events: Vec<Event>, late: usize) -> Result<(), Busy> {
+        let (kinds, count) = (Kinds::of(&events), events.len());
+        let refused = move |telemetry: &Telemetry, why: &Busy| telemetry.refused(Reason::of_busy(why), count);
+        let stored = self.inbox.events(events).map_err(busy).inspect_err(|why| refused(self.telemetry(), why))?;
+        let exposition = self.exposition.clone();
+        let counted = tokio::spawn(async move {
+            let stored = match stored.await {
+                Ok(stored) => stored.map_err(|why| busy(Refused::Unwritable(why))),
+                Err(_) => Err(Busy::Draining),
+            };
+            match &stored {
+                Ok(()) => {
+                    exposition.telemetry.taken(way, kinds);
+                    exposition.telemetry.late(late);
+                }
+                Err(why) => refused(&exposition.telemetry, why),
+            }
+            stored
+        });
+        counted.await.unwrap_or(Err(Busy::Draining))
     }
 
     async fn operate(&self, who: String, command: OperatorCommand) -> Result<OperatorAnswer, String> {

@@ -51,6 +51,8 @@ async fn what_is_taken_and_refused_is_counted_by_kind_way_and_reason() {
     assert_eq!(bench.post("/api/v1/import/prometheus", text).await.0, 400);
     assert_eq!(bench.post("/api/v1/import/prometheus?wrong=1", "load 1\n").await.0, 400);
     assert_eq!(bench.post("/api/v1/write", "no snappy").await.0, 400);
+    let unspoken = bench.http.post(bench.url("/api/v1/events")).header("content-encoding", "br").body("x").send();
+    assert_eq!(unspoken.await.expect("an answer").status(), 415);
     let page = page(&bench).await;
     shows(
         &page,
@@ -61,7 +63,7 @@ async fn what_is_taken_and_refused_is_counted_by_kind_way_and_reason() {
             "selfheal_events_taken_total{kind=\"metric\",way=\"text\"} 1",
             "selfheal_events_taken_total{kind=\"metric\",way=\"otlp\"} 0",
             "selfheal_events_refused_total{reason=\"unknown_deployment\"} 2",
-            "selfheal_events_refused_total{reason=\"unreadable\"} 4",
+            "selfheal_events_refused_total{reason=\"unreadable\"} 5",
             "selfheal_events_refused_total{reason=\"full\"} 0",
             "selfheal_lane_waiting{lane=\"metrics\"} 0",
             "selfheal_lane_bound{lane=\"metrics\"} 200000",

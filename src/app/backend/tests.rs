@@ -45,6 +45,33 @@ fn metric() -> Event {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_is_counted_also_when_its_sender_has_gone() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let backend = Arc::new(backend(&dir));
+    let body = "{\"type\":\"metric\",\"deployment\":\"checkout\",\"name\":\"cpu\",\"value\":1}";
+    let sender = {
+        let backend = backend.clone();
+        tokio::spawn(async move { backend.ingest(body.into(), Form::Events { content_type: None }).await })
+    };
+    let inbox = backend.inbox.clone();
+    let taken = tokio::task::spawn_blocking(move || inbox.take(DEADLINE)).await.expect("no panic").expect("it is open");
+    sender.abort();
+    let _ = sender.await;
+    for waiting in taken {
+        // whoever waits is no longer the sender
+        waiting.done.expect("somebody waits").send(Ok(())).expect("it is counted");
+    }
+    backend.inbox.close();
+    let counted = async {
+        let line = "selfheal_events_taken_total{kind=\"metric\",way=\"events\"} 1";
+        while !Backend::metrics(&*backend).await.lines().any(|own| own == line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, counted).await.expect("it is counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_metrics_are_too_many_their_sender_is_told_when_to_come_back_and_health_goes_in() {
     let dir = TempDir::new().expect("a temporary folder");
     let backend = Arc::new(backend(&dir));

@@ -54,7 +54,7 @@ pub const SERIES: [&str; 27] = [
 ];
 
 /// Whether the policy has room for the deployment `selfheal`.
-fn admitted(policy: &Policy) -> bool {
+pub(super) fn admitted(policy: &Policy) -> bool {
     policy.unknown_deployments != UnknownDeployments::Reject
         || policy.deployments.keys().any(|id| id.as_str() == DEPLOYMENT)
 }

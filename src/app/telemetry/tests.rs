@@ -88,6 +88,21 @@ fn what_becomes_a_series_is_on_the_page_and_documented() {
 }
 
 #[test]
+fn its_own_series_wait_where_strangers_are_rejected_until_the_policy_lists_it() {
+    const BASE: &str = "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n";
+    let admitted = |more: &str| {
+        let dir = tempfile::TempDir::new().expect("a temporary folder");
+        let path = dir.path().to_owned();
+        std::fs::write(path.join("selfheal.yaml"), format!("{BASE}{more}")).expect("written");
+        let loader = crate::app::policies::PolicyLoader::new(path.clone(), crate::adapter::Catalog::new(path));
+        own::admitted(&loader.load().expect("it compiles").policy)
+    };
+    assert!(admitted(""));
+    assert!(!admitted("unknown_deployments: reject\n"));
+    assert!(admitted("unknown_deployments: reject\ndeployments: [{ id: selfheal }]\n"));
+}
+
+#[test]
 fn what_the_engine_lets_go_is_added_once() {
     let telemetry = Telemetry::default();
     telemetry.begin(Figures { refused: Tally { too_late: 10, ..Tally::default() }, ..Figures::default() });

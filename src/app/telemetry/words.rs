@@ -116,11 +116,17 @@ pub enum Reason {
 impl Reason {
     pub fn of(not_taken: &NotTaken) -> Reason {
         match not_taken {
-            NotTaken::Busy(Busy::Full) => Reason::Full,
-            NotTaken::Busy(Busy::Draining) => Reason::Draining,
-            NotTaken::Busy(Busy::Recovering) => Reason::Recovering,
-            NotTaken::Busy(Busy::Unwritable(_)) => Reason::Unwritable,
+            NotTaken::Busy(busy) => Reason::of_busy(busy),
             NotTaken::Unreadable(_) | NotTaken::Unsupported(_) => Reason::Unreadable,
+        }
+    }
+
+    pub fn of_busy(busy: &Busy) -> Reason {
+        match busy {
+            Busy::Full => Reason::Full,
+            Busy::Draining => Reason::Draining,
+            Busy::Recovering => Reason::Recovering,
+            Busy::Unwritable(_) => Reason::Unwritable,
         }
     }
 
