@@ -219,6 +219,7 @@ async fn main() -> Result<(), Error> {
         allow_unauthenticated: false,
         watch: false,
         accept_clock: false,
+        own_series_every: selfheal::app::telemetry::OWN_SERIES_EVERY,
     };
     let running = Running::start(options).await?;
     let address = running.address;

@@ -5,17 +5,18 @@ use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::DefaultClock;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use serde_json::json;
 
-use super::problem::Problem;
-use super::{Api, Form};
+use super::problem::{PROBLEM_TYPE, Problem};
+use super::{Api, Form, NotRead};
 
 /// A body's size after decompression: about 100,000 events, well beyond any sensible batch.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -40,9 +41,25 @@ impl Pace {
     }
 }
 
+/// Counts a body that never came to its end: its sender went away, or was too slow.
+struct Coming<'a> {
+    api: &'a Api,
+    /// What became of it is known, and counted where that is due.
+    is_settled: bool,
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.api.backend.not_read(NotRead::Unreadable);
+        }
+    }
+}
+
 /// A body, if its sender is not too fast and it not too large.
 pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Result<bytes::Bytes, Problem> {
     if !api.pace.allows(client.ip()) {
+        api.backend.not_read(NotRead::TooFast);
         return Err(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too many requests",
@@ -50,7 +67,14 @@ pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Resu
         )
         .retry_after());
     }
-    axum::body::to_bytes(body, MAX_BODY).await.map_err(|error| unreadable(&error))
+    let mut coming = Coming { api, is_settled: false };
+    let body = axum::body::to_bytes(body, MAX_BODY).await;
+    coming.is_settled = true;
+    body.map_err(|error| {
+        let (why, problem) = unreadable(&error);
+        api.backend.not_read(why);
+        problem
+    })
 }
 
 pub async fn post(
@@ -73,16 +97,24 @@ pub async fn post(
         .with("errors", taken.errors))
 }
 
-fn unreadable(error: &axum::Error) -> Problem {
+/// Counts what is turned away before any handler sees it: a body in an encoding that is not spoken here.
+pub(super) async fn count_unspoken(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    // the handlers' own refusals are problem documents, and counted
+    let is_ours = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_TYPE);
+    if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE && !is_ours {
+        api.backend.not_read(NotRead::Unreadable);
+    }
+    answer
+}
+
+fn unreadable(error: &axum::Error) -> (NotRead, Problem) {
     let too_large = std::iter::successors(std::error::Error::source(error), |cause| cause.source())
         .any(|cause| cause.is::<http_body_util::LengthLimitError>());
     if too_large {
-        Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body too large",
-            format!("a body has at most {} MiB after decompression; send smaller batches", MAX_BODY >> 20),
-        )
+        let detail = format!("a body has at most {} MiB after decompression; send smaller batches", MAX_BODY >> 20);
+        (NotRead::TooLarge, Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body too large", detail))
     } else {
-        Problem::new(StatusCode::BAD_REQUEST, "unreadable body", error.to_string())
+        (NotRead::Unreadable, Problem::new(StatusCode::BAD_REQUEST, "unreadable body", error.to_string()))
     }
 }

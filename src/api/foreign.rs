@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::events::read_body;
 use super::problem::Problem;
-use super::{Api, Form, Ingested};
+use super::{Api, Form, Ingested, NotRead};
 use crate::model::Labels;
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -99,28 +99,29 @@ pub async fn text(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut labels = Vec::new();
-    for (key, value) in query {
-        match (key.as_str(), value.split_once('=')) {
-            ("deployment", _) => labels.push(("deployment".to_owned(), value)),
-            ("extra_label", Some((name, value))) => labels.push((name.to_owned(), value.to_owned())),
-            ("extra_label", None) => {
-                let why = format!("`extra_label` is NAME=VALUE, not `{value}`");
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", why));
-            }
-            _ => {
-                let why = format!("there is no parameter `{key}`; it is `deployment` or `extra_label`");
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", why));
-            }
-        }
-    }
+    let labels = labels_of(query).map_err(|why| {
+        api.backend.not_read(NotRead::Unreadable);
+        Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", why)
+    })?;
     let body = read_body(&api, client, body).await?;
-    let labels: Labels = labels.into_iter().collect();
     let taken = api.backend.ingest(body, Form::Text { content_type: content_type(&headers), labels }).await?;
     match taken.rejected {
         0 => Ok(StatusCode::NO_CONTENT.into_response()),
         _ => Err(partly(&taken)),
     }
+}
+
+fn labels_of(query: Vec<(String, String)>) -> Result<Labels, String> {
+    let mut labels = Vec::new();
+    for (key, value) in query {
+        match (key.as_str(), value.split_once('=')) {
+            ("deployment", _) => labels.push(("deployment".to_owned(), value)),
+            ("extra_label", Some((name, value))) => labels.push((name.to_owned(), value.to_owned())),
+            ("extra_label", None) => return Err(format!("`extra_label` is NAME=VALUE, not `{value}`")),
+            _ => return Err(format!("there is no parameter `{key}`; it is `deployment` or `extra_label`")),
+        }
+    }
+    Ok(labels.into_iter().collect())
 }
 
 fn first_error(taken: &Ingested) -> String {

@@ -6,6 +6,7 @@
 mod events;
 mod foreign;
 mod history;
+mod metrics;
 pub mod model;
 mod operate;
 mod problem;
@@ -37,6 +38,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 pub trait Backend: Send + Sync + 'static {
     /// Parses a body and hands its events over; resolves when they are handled.
     fn ingest(&self, body: bytes::Bytes, form: Form) -> BoxFuture<'_, Result<Ingested, NotTaken>>;
+
+    /// Counts a body that was refused before it was read.
+    fn not_read(&self, why: NotRead);
+
+    /// selfheal's own figures as OpenMetrics text.
+    fn metrics(&self) -> BoxFuture<'_, String>;
 
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>>;
 
@@ -73,6 +80,16 @@ pub enum NotTaken {
     Unreadable(String),
     /// It is of a kind that is not spoken here.
     Unsupported(String),
+}
+
+/// Why a body was not even read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// Its sender sends more requests than one may.
+    TooFast,
+    TooLarge,
+    /// It broke off, its compression is broken, or its address is wrong.
+    Unreadable,
 }
 
 impl From<Busy> for NotTaken {
@@ -150,7 +167,8 @@ impl Api {
             .route("/api/v1/import/prometheus", post(foreign::text))
             .route("/v1/metrics", post(foreign::otlp))
             .layer(axum::extract::DefaultBodyLimit::disable())
-            .layer(RequestDecompressionLayer::new());
+            .layer(RequestDecompressionLayer::new())
+            .layer(axum::middleware::from_fn_with_state(self.clone(), events::count_unspoken));
         // its compression is part of its format
         let write = Router::new()
             .route("/api/v1/write", post(foreign::remote_write))
@@ -172,6 +190,7 @@ impl Api {
             .route("/-/reload", post(operate::reload))
             .route("/healthz", get(reads::healthz))
             .route("/readyz", get(reads::readyz))
+            .route("/metrics", get(metrics::metrics))
             .merge(events)
             .merge(write)
             .fallback(problem::not_found)

@@ -34,33 +34,38 @@ impl ReadModel {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn take(&self, change: Change) {
+    /// Gives what stood in its place.
+    pub fn take(&self, change: Change) -> Option<Change> {
         let mut views = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match change {
             Change::Alert(view) => {
-                views.alerts.insert(view.id.clone(), *view);
+                let before = views.alerts.insert(view.id.clone(), *view);
                 forget_oldest(&mut views.alerts, |view| match view.state {
                     AlertStateWord::Resolved | AlertStateWord::Ended => view.ended_at,
                     AlertStateWord::Pending | AlertStateWord::Firing => None,
                 });
+                before.map(|view| Change::Alert(Box::new(view)))
             }
             Change::Run(view) => {
-                views.runs.insert(view.id.clone(), *view);
+                let before = views.runs.insert(view.id.clone(), *view);
                 forget_oldest(&mut views.runs, |view| view.ended_at);
+                before.map(|view| Change::Run(Box::new(view)))
             }
             Change::Delivery(view) => {
-                views.deliveries.insert(view.id.clone(), *view);
+                let before = views.deliveries.insert(view.id.clone(), *view);
                 forget_oldest(&mut views.deliveries, |view| view.ended_at);
+                before.map(|view| Change::Delivery(Box::new(view)))
             }
-            Change::Engine(view) => views.engine = Some(*view),
+            Change::Engine(view) => views.engine.replace(*view).map(|view| Change::Engine(Box::new(view))),
             Change::Audit(entry) => {
                 views.audit.push_back(entry);
                 if views.audit.len() > KEPT_AUDIT {
                     views.audit.pop_front();
                 }
+                None
             }
             // deployments are read from the engine itself: their newest values change with every event
-            Change::Deployment(_) | Change::DeploymentGone(_) => {}
+            Change::Deployment(_) | Change::DeploymentGone(_) => None,
         }
     }
 }

@@ -10,6 +10,9 @@ use super::{Busy, NotTaken};
 /// A client told to come back waits at least this many seconds.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// The media type of RFC 9457.
+pub(super) const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// An answer that says what went wrong.
 #[derive(Debug)]
 pub struct Problem {
@@ -101,7 +104,7 @@ impl IntoResponse for Problem {
             body[name] = value;
         }
         let mut headers = self.headers;
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         (self.status, *headers, body.to_string()).into_response()
     }
 }

@@ -9,16 +9,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::bodies;
+use super::bodies::{self, Read};
 use super::clock;
 use super::effects::Tickets;
 use super::history::Lookup;
 use super::inbox::{Inbox, Refused};
 use super::policies::{LoadFailure, PolicyLoader};
 use super::recovery::SharedShelf;
-use crate::api::{Backend, Busy, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotTaken, ReloadAnswer};
+use super::telemetry::{Exposition, Kinds, Reason, Telemetry, Way};
+use crate::api::{
+    Backend, Busy, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotRead, NotTaken, ReloadAnswer,
+};
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
+use crate::model::Event;
 use crate::policy::Policy;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
 use crate::store::history::History;
@@ -37,6 +41,7 @@ pub struct EngineBackend {
     history: Lookup,
     /// `None` until recovery has ended: nothing is reloaded before.
     keeping: Mutex<Option<Keeping>>,
+    exposition: Arc<Exposition>,
 }
 
 /// Where policies are kept, and what the journal has.
@@ -48,14 +53,14 @@ pub(super) struct Keeping {
 
 impl EngineBackend {
     pub(super) fn new(
-        inbox: Inbox,
+        exposition: Arc<Exposition>,
         policy: Arc<Policy>,
         loader: PolicyLoader,
         tickets: Tickets,
         history: Arc<History>,
     ) -> Self {
         EngineBackend {
-            inbox,
+            inbox: exposition.inbox.clone(),
             policy: Mutex::new(policy),
             loader,
             tickets,
@@ -65,6 +70,7 @@ impl EngineBackend {
             refused_source: Mutex::new(None),
             history: Lookup::new(history),
             keeping: Mutex::new(None),
+            exposition,
         }
     }
 
@@ -95,11 +101,27 @@ impl EngineBackend {
         self.loader.dir()
     }
 
-    fn policy(&self) -> Arc<Policy> {
+    pub(super) fn policy(&self) -> Arc<Policy> {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn telemetry(&self) -> &Telemetry {
+        &self.exposition.telemetry
+    }
+
     async fn ingest(&self, body: bytes::Bytes, form: Form) -> Result<Ingested, NotTaken> {
+        let way = Way::of(&form);
+        let read = self.read(body, form).await.inspect_err(|why| self.telemetry().refused(Reason::of(why), 1))?;
+        let Read { events, answer, unreadable, unknown_deployment, late } = read;
+        self.telemetry().refused(Reason::Unreadable, unreadable);
+        self.telemetry().refused(Reason::UnknownDeployment, unknown_deployment);
+        if !events.is_empty() {
+            self.store(way, events, late).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn read(&self, body: bytes::Bytes, form: Form) -> Result<Read, NotTaken> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Busy::Draining.into());
         }
@@ -108,13 +130,30 @@ impl EngineBackend {
         let arrival = clock::wall();
         let policy = self.policy();
         let parsed = tokio::task::spawn_blocking(move || bodies::parse(&body, form, arrival, &policy));
-        let (events, taken) = parsed.await.map_err(|_| Busy::Draining)??;
-        if !events.is_empty() {
-            let stored = self.inbox.events(events).map_err(busy)?;
-            let stored = stored.await.map_err(|_| Busy::Draining)?;
-            stored.map_err(|why| busy(Refused::Unwritable(why)))?;
-        }
-        Ok(taken)
+        parsed.await.map_err(|_| Busy::Draining)?
+    }
+
+    /// Hands events over, and counts what became of them also where the caller goes away before it is told.
+    async fn store(&self, way: Way, events: Vec<Event>, late: usize) -> Result<(), Busy> {
+        let (kinds, count) = (Kinds::of(&events), events.len());
+        let refused = move |telemetry: &Telemetry, why: &Busy| telemetry.refused(Reason::of_busy(why), count);
+        let stored = self.inbox.events(events).map_err(busy).inspect_err(|why| refused(self.telemetry(), why))?;
+        let exposition = self.exposition.clone();
+        let counted = tokio::spawn(async move {
+            let stored = match stored.await {
+                Ok(stored) => stored.map_err(|why| busy(Refused::Unwritable(why))),
+                Err(_) => Err(Busy::Draining),
+            };
+            match &stored {
+                Ok(()) => {
+                    exposition.telemetry.taken(way, kinds);
+                    exposition.telemetry.late(late);
+                }
+                Err(why) => refused(&exposition.telemetry, why),
+            }
+            stored
+        });
+        counted.await.unwrap_or(Err(Busy::Draining))
     }
 
     async fn operate(&self, who: String, command: OperatorCommand) -> Result<OperatorAnswer, String> {
@@ -198,6 +237,14 @@ impl Backend for EngineBackend {
         Box::pin(EngineBackend::ingest(self, body, form))
     }
 
+    fn not_read(&self, why: NotRead) {
+        self.telemetry().refused(Reason::of_unread(why), 1);
+    }
+
+    fn metrics(&self) -> BoxFuture<'_, String> {
+        Box::pin(self.exposition.text())
+    }
+
     fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>> {
         Box::pin(EngineBackend::operate(self, who, command))
     }
@@ -221,3 +268,6 @@ impl Backend for EngineBackend {
         !self.draining.load(Ordering::SeqCst) && self.inbox.takes_events() != Err(Refused::Recovering)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,16 +8,23 @@ use crate::source::formats::{Dialect, Foreign, FormatError, OtlpEncoding, parse_
 use crate::source::ingest::{self, Limits};
 use crate::source::placing::{Placed, Placing, place};
 
+/// What a body came to.
+pub struct Read {
+    pub events: Vec<Event>,
+    pub answer: Ingested,
+    /// What is no event or no sample.
+    pub unreadable: usize,
+    /// About deployments that the policy does not list, where it rejects them.
+    pub unknown_deployment: usize,
+    /// Of the events, those that are over a day old.
+    pub late: usize,
+}
+
 /// The events of a body, and what to answer.
 ///
 /// # Errors
 /// It cannot be read at all.
-pub fn parse(
-    body: &bytes::Bytes,
-    form: Form,
-    arrival: Timestamp,
-    policy: &Policy,
-) -> Result<(Vec<Event>, Ingested), NotTaken> {
+pub fn parse(body: &bytes::Bytes, form: Form, arrival: Timestamp, policy: &Policy) -> Result<Read, NotTaken> {
     let none = Labels::default();
     match form {
         Form::Events { content_type } => Ok(own(body, content_type.as_deref(), arrival, policy)),
@@ -44,25 +51,28 @@ fn not_taken(error: FormatError) -> NotTaken {
     }
 }
 
-fn own(body: &[u8], content_type: Option<&str>, arrival: Timestamp, policy: &Policy) -> (Vec<Event>, Ingested) {
+fn own(body: &[u8], content_type: Option<&str>, arrival: Timestamp, policy: &Policy) -> Read {
     let limits = Limits::default();
     let mut parsed = ingest::parse(body, content_type, arrival, &limits);
+    let unreadable = parsed.errors.len() + parsed.more_errors;
+    let readable = parsed.events.len();
     if policy.unknown_deployments == UnknownDeployments::Reject {
         parsed.admit(&limits, |event| match policy.deployments.contains_key(&event.deployment) {
             true => Ok(()),
             false => Err(unknown_deployment(policy, &event.deployment)),
         });
     }
-    let taken = Ingested {
+    let unknown_deployment = readable - parsed.events.len();
+    let answer = Ingested {
         accepted: parsed.events.len(),
         understood: parsed.events.len(),
         rejected: parsed.errors.len() + parsed.more_errors,
         errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
     };
-    (parsed.events, taken)
+    Read { events: parsed.events, answer, unreadable, unknown_deployment, late: parsed.late }
 }
 
-fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy) -> (Vec<Event>, Ingested) {
+fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy) -> Read {
     let understood = foreign.samples.len() + foreign.without_value;
     let placing = Placing {
         labels,
@@ -71,15 +81,17 @@ fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy
         arrival,
         origin: Origin::External,
     };
-    let Placed { mut events, errors, more_errors, .. } = place(foreign, &placing);
+    let Placed { mut events, errors, more_errors, late, .. } = place(foreign, &placing);
+    let placed = events.len();
     if policy.unknown_deployments == UnknownDeployments::Reject {
         // such a sender sends what it has, also of what nobody asked for: that is no mistake of it
         events.retain(|event| policy.deployments.contains_key(&event.deployment));
     }
     let rejected = errors.len() + more_errors;
     let errors = errors.into_iter().map(|why| serde_json::json!({ "why": why })).collect();
-    let taken = Ingested { accepted: events.len(), understood: understood.saturating_sub(rejected), rejected, errors };
-    (events, taken)
+    let answer = Ingested { accepted: events.len(), understood: understood.saturating_sub(rejected), rejected, errors };
+    let unknown_deployment = placed - events.len();
+    Read { events, answer, unreadable: rejected, unknown_deployment, late }
 }
 
 fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {

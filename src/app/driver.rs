@@ -3,12 +3,14 @@
 //!
 //! Invariant: an answer to a caller and an effect leave this thread only as [`Writer`] lets them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
+use super::clock::{Clock, Stopwatch};
 use super::inbox::{Inbox, Item, Query, Waiting};
+use super::telemetry::{Reason, Telemetry, TurnTaken};
 use crate::engine::{Effect, Engine, Gap, Input};
 use crate::model::Timestamp;
 use crate::store::journal::{Batch, SqliteJournal};
@@ -41,6 +43,7 @@ pub struct Driver {
     pub clock: Clock,
     pub writer: Writer<SqliteJournal>,
     pub release: Release,
+    pub telemetry: Arc<Telemetry>,
 }
 
 /// How a life begins.
@@ -60,6 +63,8 @@ struct Turn {
     done: Vec<oneshot::Sender<Stored>>,
     queries: Vec<Query>,
     is_whole: bool,
+    /// Of all inputs.
+    events: usize,
 }
 
 /// The thread's state while it runs.
@@ -124,14 +129,23 @@ impl Life {
         let mut turn = Turn::new(self.driver.writer.begin(self.driver.clock.now()));
         self.look_at_the_clock(&mut turn);
         let now = self.driver.clock.now();
+        let began = Stopwatch::start();
+        let timer_late = self.engine.next_deadline().filter(|due| *due <= now).map(|due| now.since(due));
         let mut idle = true;
         for waiting in taken {
             match waiting.item {
                 Item::Input(input) => {
                     idle = false;
+                    let events = match &input {
+                        Input::Events(events) => events.len(),
+                        _ => 0,
+                    };
                     if self.driver.writer.has_room_for(&turn.batch, &input) {
                         turn.batch.take_in(now, &input);
+                        turn.events += events;
                         self.engine.handle(now, input, &mut turn.effects);
+                    } else {
+                        self.driver.telemetry.refused(Reason::Unwritable, events);
                     }
                 }
                 Item::Query(query) => turn.queries.push(query),
@@ -141,6 +155,7 @@ impl Life {
         if idle {
             self.tick(now, &mut turn);
         }
+        self.driver.telemetry.turn_taken(TurnTaken { took: began.elapsed(), timer_late });
         turn
     }
 
@@ -192,10 +207,16 @@ impl Life {
 
     /// Writes the turn and lets out what came of it. The inbox refuses events from outside while nothing can be written.
     fn settle_decided(&mut self, turn: Turn) {
-        let Turn { batch, effects, done, queries, is_whole } = turn;
+        let Turn { batch, effects, done, queries, is_whole, events } = turn;
         let now = self.driver.clock.now();
         let failed = self.driver.writer.failing().is_some();
+        let (began, has_something) = (Stopwatch::start(), !batch.is_empty());
         let settled = self.driver.writer.settle(now, &mut self.engine, batch, effects);
+        let fails = self.driver.writer.failing().is_some();
+        self.driver.telemetry.journal(!fails);
+        if has_something && !fails {
+            self.driver.telemetry.committed(events, began.elapsed());
+        }
         match self.driver.writer.failing() {
             Some(why) => self.driver.inbox.unwritable(why.clone()),
             None if failed => self.driver.inbox.open(),
@@ -230,6 +251,6 @@ impl Life {
 
 impl Turn {
     fn new(batch: Batch) -> Self {
-        Turn { batch, effects: Vec::new(), done: Vec::new(), queries: Vec::new(), is_whole: false }
+        Turn { batch, effects: Vec::new(), done: Vec::new(), queries: Vec::new(), is_whole: false, events: 0 }
     }
 }

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use tokio::sync::{Notify as Signal, mpsc, oneshot};
 
+use super::clock::Stopwatch;
 use super::driver::Decisions;
 use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
+use super::telemetry::{DeliveryOutcome, Kinds, Shows, StepOutcome, Telemetry, Way};
 use crate::adapter::{Adapters, Called};
 use crate::api::model::ReadModel;
 use crate::engine::view::Change;
@@ -42,17 +44,20 @@ pub struct Releaser {
     pub history: Arc<History>,
     pub tickets: Tickets,
     pub to_edges: mpsc::UnboundedSender<Effect>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Releaser {
     pub fn release(&mut self, decisions: Decisions) {
         let Decisions { sequence, at, effects, is_whole } = decisions;
         let mut changes = Vec::new();
+        let shows = if is_whole { Shows::Everything } else { Shows::Changes };
         for effect in effects {
             match effect {
                 Effect::Show(change) => {
-                    changes.push(change.clone());
-                    self.model.take(change);
+                    let before = self.model.take(change.clone());
+                    self.telemetry.shown(before.as_ref(), &change, shows);
+                    changes.push(change);
                 }
                 Effect::Answer { ticket, answer } => {
                     let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
@@ -82,13 +87,14 @@ pub struct Edges {
     pub adapters: Arc<Adapters>,
     pub notifier: Arc<dyn Notify>,
     pub checks: Arc<Checks>,
-    pub sources: Sources,
+    pub sources: Arc<Sources>,
     /// Probes whose verdicts were sent; see [`bring_verdicts`].
     pub probes_ended: mpsc::UnboundedSender<Input>,
     pub observers: Observers,
     pub under_way: Arc<UnderWay>,
     /// Takes what is too long for the engine.
     pub history: Arc<History>,
+    pub telemetry: Arc<Telemetry>,
 }
 
 impl Edges {
@@ -148,6 +154,7 @@ impl Edges {
         let under_way = self.under_way.clone();
         if (self.now)() > call.not_after {
             let why = format!("not begun: it was decided for no later than {}", call.not_after);
+            self.telemetry.step_ended(StepOutcome::NotBegun, Duration::ZERO);
             inbox.end(step_end(&id, Outcome::failed(FailureClass::Transient, why)));
             drop(ended.send(id));
             return;
@@ -156,7 +163,8 @@ impl Edges {
         under_way.steps.fetch_add(1, Ordering::SeqCst);
         let adapters = self.adapters.clone();
         // a task of its own, so that a panic in an adapter is an outcome and not a lost step
-        let history = self.history.clone();
+        let (history, telemetry) = (self.history.clone(), self.telemetry.clone());
+        let began = Stopwatch::start();
         let task = tokio::spawn(async move { adapters.call_in_full(call).await });
         let abort = task.abort_handle();
         tokio::spawn(async move {
@@ -181,6 +189,7 @@ impl Edges {
                 }
             };
             tracing::info!(step = %id, outcome = end.outcome.word(), "step ended");
+            telemetry.step_ended(StepOutcome::of(&end.outcome), began.elapsed());
             inbox.end(Input::StepEnded(end));
             under_way.steps.fetch_sub(1, Ordering::SeqCst);
             drop(ended.send(id));
@@ -191,6 +200,7 @@ impl Edges {
         let (notifier, inbox, under_way) = (self.notifier.clone(), self.inbox.clone(), self.under_way.clone());
         under_way.deliveries.fetch_add(1, Ordering::SeqCst);
         let (id, attempt) = (delivery.id.clone(), delivery.attempt);
+        let (telemetry, began) = (self.telemetry.clone(), Stopwatch::start());
         let task = tokio::spawn(async move { notifier.deliver(&delivery).await });
         tokio::spawn(async move {
             let result = task.await.unwrap_or_else(|error| DeliveryResult::Transient {
@@ -201,6 +211,7 @@ impl Edges {
                 DeliveryResult::Delivered => tracing::info!(delivery = %id, "delivered"),
                 other => tracing::warn!(delivery = %id, attempt, result = ?other, "not delivered"),
             }
+            telemetry.delivery_ended(DeliveryOutcome::of(&result), began.elapsed());
             inbox.end(Input::DeliveryEnded { id, attempt, result });
             under_way.deliveries.fetch_sub(1, Ordering::SeqCst);
         });
@@ -216,17 +227,18 @@ pub async fn bring_verdicts(
     mut verdicts: mpsc::Receiver<Vec<Event>>,
     mut probes: mpsc::UnboundedReceiver<Input>,
     inbox: Inbox,
+    telemetry: Arc<Telemetry>,
 ) {
     loop {
         tokio::select! {
             events = verdicts.recv() => match events {
-                Some(events) => tell_events(&inbox, events).await,
+                Some(events) => tell_events(&inbox, &telemetry, events).await,
                 None => return,
             },
             Some(probed) = probes.recv() => {
                 // its verdicts were sent before it, so they are here by now
                 while let Ok(events) = verdicts.try_recv() {
-                    tell_events(&inbox, events).await;
+                    tell_events(&inbox, &telemetry, events).await;
                 }
                 inbox.end(probed);
             }
@@ -235,14 +247,21 @@ pub async fn bring_verdicts(
 }
 
 /// Hands events of selfheal's own sources to the engine, waiting while its lane is full.
-async fn tell_events(inbox: &Inbox, events: Vec<Event>) {
+async fn tell_events(inbox: &Inbox, telemetry: &Telemetry, events: Vec<Event>) {
     const PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
     if events.is_empty() {
         return;
     }
+    let kinds = Kinds::of(&events);
     loop {
         match inbox.watched(events.clone()) {
-            Ok(handled) => return drop(handled.await),
+            Ok(handled) => {
+                // an engine that ends meanwhile has taken nothing
+                if handled.await.is_ok() {
+                    telemetry.taken(Way::Watched, kinds);
+                }
+                return;
+            }
             Err(Refused::Closed) => return,
             Err(Refused::Full | Refused::Recovering | Refused::Unwritable(_)) => {
                 tokio::time::sleep(PAUSE_WHEN_FULL).await

@@ -1,5 +1,5 @@
 //! The lanes into the engine's thread, each bounded, served in order of urgency: operators, ends of effects, health
-//! and signals, metrics. Only the last two ever refuse because of load.
+//! and signals, metrics. Only the last two ever refuse events because of load, and neither because the other is full.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,9 @@ use tokio::sync::oneshot;
 use crate::engine::{Engine, Input};
 use crate::model::{Event, EventKind};
 use crate::store::writer::{NotStored, Stored};
+use shed::Shed;
+
+mod shed;
 
 /// Events that may wait in each of the two lanes for events. Above it a caller is told to come back (429).
 const MAX_WAITING_EVENTS: usize = 200_000;
@@ -63,8 +66,31 @@ struct Lanes {
     metrics: VecDeque<Waiting>,
     urgent_events: usize,
     metric_events: usize,
+    operator_shed: Shed,
+    urgent_shed: Shed,
+    metrics_shed: Shed,
     gate: Gate,
 }
+
+/// How full the lanes are, and what they refused.
+pub struct Standing {
+    pub lanes: [LaneStanding; 4],
+}
+
+pub struct LaneStanding {
+    pub name: &'static str,
+    /// Events, or inputs where the lane is not for events.
+    pub waiting: usize,
+    /// `None`: what comes is bounded by the engine itself.
+    pub bound: Option<usize>,
+    pub refused: u64,
+}
+
+const OPERATOR: &str = "operator";
+const ENDS: &str = "ends";
+/// Health and signals.
+const URGENT: &str = "urgent";
+const METRICS: &str = "metrics";
 
 /// The lanes into the engine. Cheap to clone.
 #[derive(Clone, Default)]
@@ -112,20 +138,43 @@ impl Inbox {
         self.push_events(events, |_| Ok(()))
     }
 
+    /// Takes what selfheal says of itself: beside health and signals, so that it comes through when there are too many
+    /// metrics.
+    ///
+    /// # Errors
+    /// The lane is full or the engine is not there; nothing of it was taken.
+    pub(super) fn own(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.push_in_lanes(events, Vec::new(), |_| Ok(()))
+    }
+
     fn push_events(
         &self,
         events: Vec<Event>,
         admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
     ) -> Result<oneshot::Receiver<Stored>, Refused> {
-        let (done, wait) = oneshot::channel();
         let (metrics, urgent): (Vec<_>, Vec<_>) = events
             .into_iter()
             .partition(|event| matches!(event.kind, EventKind::Metric { .. } | EventKind::Ended { .. }));
+        self.push_in_lanes(urgent, metrics, admit)
+    }
+
+    /// All of it or nothing: whoever is told to come back sends all of it again.
+    fn push_in_lanes(
+        &self,
+        urgent: Vec<Event>,
+        metrics: Vec<Event>,
+        admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
+    ) -> Result<oneshot::Receiver<Stored>, Refused> {
+        let (done, wait) = oneshot::channel();
+        let events = urgent.len() + metrics.len();
         self.push(|lanes| {
             admit(lanes)?;
-            if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS
-                || lanes.metric_events + metrics.len() > MAX_WAITING_EVENTS
-            {
+            if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS {
+                lanes.urgent_shed.refuse(URGENT, events);
+                return Err(Refused::Full);
+            }
+            if lanes.metric_events + metrics.len() > MAX_WAITING_EVENTS {
+                lanes.metrics_shed.refuse(METRICS, events);
                 return Err(Refused::Full);
             }
             lanes.urgent_events += urgent.len();
@@ -179,6 +228,7 @@ impl Inbox {
         let (done, wait) = oneshot::channel();
         self.push(|lanes| {
             if lanes.operator.len() >= MAX_WAITING_OPERATORS {
+                lanes.operator_shed.refuse(OPERATOR, 1);
                 return Err(Refused::Full);
             }
             lanes.operator.push_back(Waiting { item, done: Some(done) });
@@ -197,6 +247,20 @@ impl Inbox {
             Gate::Recovering => Err(Refused::Recovering),
             Gate::Closed => Err(Refused::Closed),
             Gate::Unwritable(why) => Err(Refused::Unwritable(why.clone())),
+        }
+    }
+
+    /// How full the lanes are now.
+    pub fn standing(&self) -> Standing {
+        let lanes = self.lanes();
+        let lane = |name, waiting, bound, refused| LaneStanding { name, waiting, bound, refused };
+        Standing {
+            lanes: [
+                lane(OPERATOR, lanes.operator.len(), Some(MAX_WAITING_OPERATORS), lanes.operator_shed.refused()),
+                lane(ENDS, lanes.ends.len(), None, 0),
+                lane(URGENT, lanes.urgent_events, Some(MAX_WAITING_EVENTS), lanes.urgent_shed.refused()),
+                lane(METRICS, lanes.metric_events, Some(MAX_WAITING_EVENTS), lanes.metrics_shed.refused()),
+            ],
         }
     }
 
@@ -233,11 +297,26 @@ impl Inbox {
         if lanes.is_empty() && lanes.gate == Gate::Closed {
             return None;
         }
-        Some(std::iter::from_fn(|| lanes.next()).take(MAX_BATCH).collect())
+        let taken = std::iter::from_fn(|| lanes.next()).take(MAX_BATCH).collect();
+        lanes.relax();
+        Some(taken)
     }
 }
 
 impl Lanes {
+    /// A lane that was full and is half empty takes again.
+    fn relax(&mut self) {
+        if self.operator.len() <= MAX_WAITING_OPERATORS / 2 {
+            self.operator_shed.relax(OPERATOR);
+        }
+        if self.urgent_events <= MAX_WAITING_EVENTS / 2 {
+            self.urgent_shed.relax(URGENT);
+        }
+        if self.metric_events <= MAX_WAITING_EVENTS / 2 {
+            self.metrics_shed.relax(METRICS);
+        }
+    }
+
     fn is_empty(&self) -> bool {
         self.operator.is_empty() && self.ends.is_empty() && self.urgent.is_empty() && self.metrics.is_empty()
     }
@@ -263,6 +342,49 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Labels, MetricName, Origin, SignalName, Timestamp};
+
+    fn event(kind: EventKind) -> Event {
+        Event { deployment: "checkout".into(), time: Timestamp::from_millis(0), kind, origin: Origin::External }
+    }
+
+    fn metrics(count: usize) -> Vec<Event> {
+        let kind = EventKind::Metric { name: MetricName::new("cpu"), value: 1.0, labels: Labels::default() };
+        vec![event(kind); count]
+    }
+
+    fn signal() -> Event {
+        event(EventKind::Signal { name: SignalName::new("deploy_failed"), fields: Default::default() })
+    }
+
+    fn waiting(inbox: &Inbox) -> [(&'static str, usize, u64); 4] {
+        inbox.standing().lanes.map(|lane| (lane.name, lane.waiting, lane.refused))
+    }
+
+    #[test]
+    fn too_many_metrics_refuse_no_signal_and_what_is_refused_is_counted_by_lane() {
+        let inbox = Inbox::new();
+        inbox.open();
+        assert!(inbox.events(metrics(MAX_WAITING_EVENTS)).is_ok());
+        assert_eq!(inbox.events(metrics(7)).err(), Some(Refused::Full));
+        let mixed = metrics(1).into_iter().chain([signal()]).collect();
+        assert_eq!(inbox.events(mixed).err(), Some(Refused::Full), "all of a body or nothing");
+        assert!(inbox.events(vec![signal()]).is_ok(), "signals have a lane of their own");
+        assert!(inbox.own(metrics(3)).is_ok(), "and so has what selfheal says of itself");
+        let full = [("operator", 0, 0), ("ends", 0, 0), ("urgent", 4, 0), ("metrics", MAX_WAITING_EVENTS, 9)];
+        assert_eq!(waiting(&inbox), full);
+        let order: Vec<usize> = inbox
+            .take(Duration::ZERO)
+            .expect("it is open")
+            .iter()
+            .map(|waiting| match &waiting.item {
+                Item::Input(Input::Events(events)) => events.len(),
+                _ => 0,
+            })
+            .collect();
+        assert_eq!(order, [1, 3, MAX_WAITING_EVENTS], "what is urgent comes first");
+        assert!(inbox.events(metrics(1)).is_ok(), "there is room again");
+    }
 
     #[test]
     fn nothing_is_taken_before_recovery_has_ended_and_no_events_while_nothing_can_be_written() {

@@ -15,6 +15,7 @@ pub mod replay;
 pub mod shipped;
 pub mod sinks;
 mod snapshotter;
+pub mod telemetry;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ use observers::Observers;
 use policies::PolicyLoader;
 use recovery::{Recovered, SharedShelf, Shelf};
 use snapshotter::Snapshotter;
+use telemetry::{Exposition, Telemetry};
 
 /// How long a drain waits for running steps and deliveries.
 const DRAIN_GRACE: Duration = Duration::from_secs(25);
@@ -69,6 +71,8 @@ pub struct Options {
     pub watch: bool,
     /// Go on although the journal ends in what the machine's clock calls the future.
     pub accept_clock: bool,
+    /// How often selfheal's own figures become series of the deployment `selfheal`.
+    pub own_series_every: Duration,
 }
 
 /// What a drain came to, for the last line of the log.
@@ -88,6 +92,7 @@ pub struct Running {
     under_way: Arc<UnderWay>,
     engine_thread: std::thread::JoinHandle<Option<Engine>>,
     edges: tokio::task::JoinHandle<()>,
+    own_series: tokio::task::JoinHandle<()>,
     api: tokio::task::JoinHandle<()>,
     stop_api: watch::Sender<bool>,
     history: Arc<History>,
@@ -171,11 +176,28 @@ impl Running {
         let listen = options.listen.clone().unwrap_or_else(|| standing.server.listen.clone());
         let listener = bind(&listen, options.allow_unauthenticated).await?;
         let address = listener.local_addr()?;
-        let inbox = Inbox::new();
+        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
+        let wall: Now = Arc::new(clock::wall);
+        let (check_events, checked) = mpsc::channel(CHECK_EVENTS);
+        let sources = Sources::new(check_events.clone(), wall.clone(), secrets.clone(), policy_dir.clone());
+        let (inbox, sources, under_way) = (Inbox::new(), Arc::new(sources), Arc::new(UnderWay::default()));
+        let telemetry = Arc::new(Telemetry::default());
+        let exposition = Arc::new(Exposition {
+            telemetry: telemetry.clone(),
+            inbox: inbox.clone(),
+            under_way: under_way.clone(),
+            sources: sources.clone(),
+            history: history.clone(),
+        });
         let model = Arc::new(ReadModel::default());
         let tickets = Tickets::default();
-        let backend =
-            Arc::new(EngineBackend::new(inbox.clone(), standing.clone(), loader, tickets.clone(), history.clone()));
+        let backend = Arc::new(EngineBackend::new(
+            exposition.clone(),
+            standing.clone(),
+            loader,
+            tickets.clone(),
+            history.clone(),
+        ));
         let (stop_api, stopped) = watch::channel(false);
         let api = tokio::spawn(Api::new(backend.clone(), model.clone()).serve(listener, stopped));
         let recovered = match early {
@@ -186,8 +208,6 @@ impl Running {
             clock.go_on_after(recovered.at, options.accept_clock)?;
         }
 
-        let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
-        let wall: Now = Arc::new(clock::wall);
         let now: Now = {
             let clock = clock.clone();
             Arc::new(move || clock.now())
@@ -199,13 +219,9 @@ impl Running {
             http: http_client()?,
             clock: wall.clone(),
         }));
-        let dir = policy_dir.clone();
-        let (check_events, checked) = mpsc::channel(CHECK_EVENTS);
         let (probes_ended, probed) = mpsc::unbounded_channel();
-        let checks = Arc::new(Checks::new(check_events.clone(), wall.clone()).in_dir(policy_dir.clone()));
-        let sources = Sources::new(check_events, wall.clone(), secrets.clone(), dir);
-        tokio::spawn(effects::bring_verdicts(checked, probed, inbox.clone()));
-        let under_way = Arc::new(UnderWay::default());
+        let checks = Arc::new(Checks::new(check_events, wall.clone()).in_dir(policy_dir.clone()));
+        tokio::spawn(effects::bring_verdicts(checked, probed, inbox.clone(), telemetry.clone()));
         let (to_edges, effects) = mpsc::unbounded_channel();
         let edges = tokio::spawn(
             Edges {
@@ -219,6 +235,7 @@ impl Running {
                 observers: Observers::new(adapters, inbox.clone()),
                 under_way: under_way.clone(),
                 history: history.clone(),
+                telemetry: telemetry.clone(),
             }
             .run(effects),
         );
@@ -230,7 +247,9 @@ impl Running {
         let sequence = Arc::new(AtomicU64::new(last_sequence));
         backend.keep_in(Keeping { shelf, sequence: sequence.clone() });
         let (engine, opening) = recovery::opening(recovered, folder, clock.now())?;
-        let mut releaser = Releaser { model, history: history.clone(), tickets, to_edges };
+        telemetry.begin(engine.detect().figures());
+        let mut releaser =
+            Releaser { model, history: history.clone(), tickets, to_edges, telemetry: telemetry.clone() };
         let written = sequence.clone();
         let driver = Driver {
             inbox,
@@ -240,11 +259,13 @@ impl Running {
                 written.store(decisions.sequence, Ordering::SeqCst);
                 releaser.release(decisions);
             }),
+            telemetry,
         };
         let (ready, is_ready) = oneshot::channel();
         let engine_thread =
             std::thread::Builder::new().name("engine".to_owned()).spawn(move || driver.run(engine, opening, ready))?;
         is_ready.await.context("the engine's thread ended at its start")?;
+        let own_series = tokio::spawn(telemetry::feed(exposition, backend.clone(), options.own_series_every));
         if options.watch {
             policies::reload_on_save(backend.clone());
         }
@@ -254,6 +275,7 @@ impl Running {
             under_way,
             engine_thread,
             edges,
+            own_series,
             api,
             stop_api,
             history,
@@ -304,6 +326,7 @@ impl Running {
         });
         // what went wrong there is logged there
         let _ = ended.await;
+        self.own_series.abort();
         self.edges.abort();
         history::close(self.history).await;
         let _ = self.api.await;

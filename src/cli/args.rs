@@ -212,7 +212,8 @@ pub struct CheckArgs {
 #[command(after_help = "Examples:\n  selfheal send checkout cpu_percent=91.2 memory_percent=50\n  \
                         selfheal send checkout --signal deployment_failed --field version=v42\n  \
                         selfheal send checkout --health http=unhealthy --message timeout\n  \
-                        selfheal send --file events.ndjson\n  my-script | selfheal send --file -")]
+                        selfheal send --file events.ndjson\n  tail -f log | ./to-events | selfheal send --file -\n\n\
+                        One event a line is sent as it comes, in batches. Exits 1 when lines were bad.")]
 pub struct SendArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -240,6 +241,9 @@ pub struct SendArgs {
     /// Events as JSON (an object, an array or NDJSON); `-` is stdin
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// How long to try again when the engine has no room or does not answer
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub retry_for: Duration,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -21,6 +22,8 @@ pub struct Client {
 /// A status and the JSON that came with it.
 pub struct Answer {
     pub status: StatusCode,
+    /// When to come back, where it says so.
+    pub retry_after: Option<Duration>,
     pub body: Value,
 }
 
@@ -30,8 +33,13 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
+        Err(anyhow!("{}", self.why()))
+    }
+
+    /// What the problem document of a refusal says.
+    pub fn why(&self) -> String {
         let detail = self.body["detail"].as_str().or(self.body["title"].as_str()).unwrap_or("no reason given");
-        Err(anyhow!("{detail} ({})", self.status))
+        format!("{detail} ({})", self.status)
     }
 }
 
@@ -51,10 +59,14 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Answer> {
-        self.call(Method::POST, path, Some(body)).await
+        self.post_as(path, "application/json", body.into()).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> anyhow::Result<Answer> {
+    pub async fn post_as(&self, path: &str, content_type: &'static str, body: Bytes) -> anyhow::Result<Answer> {
+        self.call(Method::POST, path, Some((content_type, body))).await
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<(&'static str, Bytes)>) -> anyhow::Result<Answer> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url);
         if let Some(token) = &self.token {
@@ -63,16 +75,18 @@ impl Client {
         if let Ok(user) = std::env::var("USER") {
             request = request.header("x-selfheal-operator", user);
         }
-        if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body);
+        if let Some((content_type, body)) = body {
+            request = request.header("content-type", content_type).body(body);
         }
         let answer = request.send().await.with_context(|| {
             format!("no selfheal answers at {}; is `selfheal run` running? --url names another", self.base)
         })?;
         let status = answer.status();
+        let after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let retry_after = after.map(Duration::from_secs);
         let text = answer.text().await.context("the answer broke off")?;
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok(Answer { status, body })
+        Ok(Answer { status, retry_after, body })
     }
 }
 

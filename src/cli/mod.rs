@@ -11,6 +11,7 @@ mod output;
 mod repair;
 mod replay;
 mod run;
+mod send;
 mod verbs;
 
 use std::process::ExitCode;
@@ -65,7 +66,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Init(args) => init::init(&args),
         Command::Check(args) => check::check(&args),
         Command::Inbox(args) => run::inbox(args).await,
-        Command::Send(args) => verbs::send(args).await,
+        Command::Send(args) => send::send(args).await,
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
         Command::Runs(args) => verbs::runs(args).await,

@@ -10,6 +10,7 @@ use super::args::{DemoArgs, InboxArgs, LogFormat, RunArgs};
 use super::exit;
 use crate::api::ReloadAnswer;
 use crate::app::sinks::SmtpSink;
+use crate::app::telemetry::OWN_SERIES_EVERY;
 use crate::app::{Options, Running, demo};
 
 /// What is logged without `SELFHEAL_LOG`.
@@ -43,6 +44,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
         allow_unauthenticated: args.allow_unauthenticated,
         watch: true,
         accept_clock: args.accept_clock,
+        own_series_every: OWN_SERIES_EVERY,
     })
     .await?;
     tracing::info!(address = %running.address, "ready");

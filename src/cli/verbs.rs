@@ -1,12 +1,11 @@
 //! Verbs that talk to a running engine.
 
-use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::args::{ListArgs, ReasonArgs, ReloadArgs, RunsArgs, SendArgs, StatusArgs, TriggerArgs};
+use super::args::{ListArgs, ReasonArgs, ReloadArgs, RunsArgs, StatusArgs, TriggerArgs};
 use super::client::{Client, encode};
 use super::exit;
 use super::output::{self, text, time, tinted};
@@ -15,7 +14,7 @@ use super::output::{self, text, time, tinted};
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// `name=value` pairs; a value that is JSON (a number, true, a list) is taken as such, else as text.
-fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
+pub(super) fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
     let mut map = Map::new();
     for pair in pairs {
         let (name, value) = pair.split_once('=').with_context(|| format!("`{pair}` is not name=value"))?;
@@ -23,70 +22,6 @@ fn pairs(pairs: &[String]) -> anyhow::Result<Map<String, Value>> {
         map.insert(name.to_owned(), value);
     }
     Ok(map)
-}
-
-/// Label and field values are texts, whatever they look like.
-fn texts(list: &[String]) -> anyhow::Result<Map<String, Value>> {
-    list.iter()
-        .map(|pair| {
-            let (name, value) = pair.split_once('=').with_context(|| format!("`{pair}` is not name=value"))?;
-            Ok((name.to_owned(), Value::String(value.to_owned())))
-        })
-        .collect()
-}
-
-fn events_of(args: &SendArgs, deployment: &str) -> anyhow::Result<Vec<Value>> {
-    let mut events = Vec::new();
-    if !args.metrics.is_empty() {
-        let values = pairs(&args.metrics)?;
-        if let Some((name, value)) = values.iter().find(|(_, value)| !value.is_number()) {
-            bail!("metric `{name}` needs a number, not {value}");
-        }
-        let labels = texts(&args.labels)?;
-        events.push(json!({ "type": "metrics", "deployment": deployment, "values": values, "labels": labels }));
-    }
-    if let Some(name) = &args.signal {
-        events
-            .push(json!({ "type": "signal", "deployment": deployment, "name": name, "fields": texts(&args.fields)? }));
-    }
-    if let Some(health) = &args.health {
-        let (check, status) = health.split_once('=').with_context(|| format!("`{health}` is not check=status"))?;
-        let mut event = json!({ "type": "health", "deployment": deployment, "check": check, "status": status });
-        if let Some(message) = &args.message {
-            event["message"] = json!(message);
-        }
-        events.push(event);
-    }
-    if events.is_empty() {
-        bail!("nothing to send: give metrics as name=value, --signal, --health or --file");
-    }
-    Ok(events)
-}
-
-pub async fn send(args: SendArgs) -> anyhow::Result<u8> {
-    let body = match (&args.file, &args.deployment) {
-        (Some(file), _) if file.as_os_str() == "-" => {
-            let mut body = Vec::new();
-            std::io::stdin().read_to_end(&mut body).context("cannot read stdin")?;
-            body
-        }
-        (Some(file), _) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
-        (None, Some(deployment)) => serde_json::to_vec(&events_of(&args, deployment)?)?,
-        (None, None) => bail!("name a deployment, or give --file"),
-    };
-    let answer = Client::new(&args.engine)?.post("/api/v1/events", body).await?;
-    if args.json {
-        output::json(&answer.body);
-        return Ok(if answer.status.is_success() { 0 } else { exit::RUNTIME });
-    }
-    for error in answer.body["errors"].as_array().into_iter().flatten() {
-        anstream::eprintln!("event {}: {}", error["line"], text(&error["why"]));
-    }
-    if answer.status.is_success() || answer.body["accepted"].is_number() {
-        anstream::println!("{} accepted, {} rejected", answer.body["accepted"], answer.body["rejected"]);
-        return Ok(if answer.status.is_success() { 0 } else { exit::RUNTIME });
-    }
-    answer.ok().map(|_| 0)
 }
 
 pub async fn status(args: StatusArgs) -> anyhow::Result<u8> {

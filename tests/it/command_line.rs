@@ -7,9 +7,9 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
+pub const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 
-fn selfheal(args: &[&str]) -> Output {
+pub fn selfheal(args: &[&str]) -> Output {
     Command::new(SELFHEAL)
         .args(args)
         .env_remove("SELFHEAL_URL")
@@ -18,12 +18,12 @@ fn selfheal(args: &[&str]) -> Output {
         .unwrap_or_else(|error| panic!("selfheal does not start: {error}"))
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Starts `run` and waits for its `ready` line; gives the address.
-fn run(policy: &Path) -> (Child, String, BufReader<std::process::ChildStderr>) {
+pub fn run(policy: &Path) -> (Child, String, BufReader<std::process::ChildStderr>) {
     let mut child = Command::new(SELFHEAL)
         .args(["run", "--listen", "127.0.0.1:0", "--log", "json", "--policy"])
         .arg(policy)
@@ -44,7 +44,7 @@ fn run(policy: &Path) -> (Child, String, BufReader<std::process::ChildStderr>) {
     panic!("selfheal ended before it was ready: {ended:?}");
 }
 
-fn terminate(child: &Child) {
+pub fn terminate(child: &Child) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it is running");
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use selfheal::app::sinks::{SmtpSink, WebhookSink};
+use selfheal::app::telemetry::OWN_SERIES_EVERY;
 use selfheal::app::{Options, Running};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,6 +51,7 @@ pub fn options(policy_dir: PathBuf) -> Options {
         allow_unauthenticated: false,
         watch: true,
         accept_clock: false,
+        own_series_every: OWN_SERIES_EVERY,
     }
 }
 

@@ -17,6 +17,8 @@ mod replay;
 mod safety;
 mod scenarios;
 mod secrets;
+mod send;
 mod sim;
 mod storage;
+mod telemetry;
 mod world;

@@ -76,6 +76,46 @@ async fn wait_for_alert_of(bench: &Bench, name: &str, deployment: &str) -> Value
         .await
 }
 
+/// A Prometheus that asks `target` every second and writes what it says to the bench, under the job's name.
+fn prometheus(dir: &TempDir, job: &str, target: &str, bench: &Bench) -> Peer {
+    let config = format!(
+        "global: {{ scrape_interval: 1s }}\n\
+         scrape_configs:\n  - job_name: {job}\n    static_configs: [{{ targets: ['{target}'] }}]\n\
+         remote_write:\n  - url: {}\n    queue_config: {{ batch_send_deadline: 1s }}\n",
+        bench.url("/api/v1/write")
+    );
+    std::fs::write(dir.path().join("prometheus.yml"), config).expect("written");
+    let (file, data) = (dir.path().join("prometheus.yml"), dir.path().join("data"));
+    let args = [
+        format!("--config.file={}", file.display()),
+        format!("--storage.tsdb.path={}", data.display()),
+        format!("--web.listen-address=127.0.0.1:{}", free_port()),
+    ];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Peer::start("prometheus", &args, &dir.path().join("prometheus.log"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_reads_the_page_of_metrics() {
+    if !there("prometheus", &["--version"]) {
+        return;
+    }
+    let rules = rules(&[
+        ("Read", "last(\"up\") == 1 && last(\"selfheal_journal_writable\") == 1"),
+        ("Counted", "rate(\"selfheal_batches_total\", \"1m\") > 0"),
+        ("Measured", "max(\"selfheal_commit_seconds_bucket\", \"1m\") > 0"),
+    ]);
+    let bench = harness::start(&[("selfheal.yaml", BASE), ("rules/r.yaml", &rules)]).await;
+    let dir = TempDir::new().expect("a folder");
+    let page = bench.running.address.to_string();
+    let prometheus = prometheus(&dir, "watcher", &page, &bench);
+    for alert in ["Read", "Counted", "Measured"] {
+        wait_for_alert_of(&bench, alert, "watcher").await;
+    }
+    drop(prometheus);
+    bench.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_prometheus_writes_what_it_scrapes_and_says_when_it_ended() {
     if !there("prometheus", &["--version"]) || !there("prometheus-node-exporter", &["--version"]) {
@@ -93,21 +133,7 @@ async fn a_real_prometheus_writes_what_it_scrapes_and_says_when_it_ended() {
     let exporter_address = format!("127.0.0.1:{}", free_port());
     let web = format!("--web.listen-address={exporter_address}");
     let exporter = Peer::start("prometheus-node-exporter", &[&web], &dir.path().join("exporter.log"));
-    let config = format!(
-        "global: {{ scrape_interval: 1s }}\n\
-         scrape_configs:\n  - job_name: machine\n    static_configs: [{{ targets: ['{exporter_address}'] }}]\n\
-         remote_write:\n  - url: {}\n    queue_config: {{ batch_send_deadline: 1s }}\n",
-        bench.url("/api/v1/write")
-    );
-    std::fs::write(dir.path().join("prometheus.yml"), config).expect("written");
-    let (file, data) = (dir.path().join("prometheus.yml"), dir.path().join("data"));
-    let args = [
-        format!("--config.file={}", file.display()),
-        format!("--storage.tsdb.path={}", data.display()),
-        format!("--web.listen-address=127.0.0.1:{}", free_port()),
-    ];
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let prometheus = Peer::start("prometheus", &args, &dir.path().join("prometheus.log"));
+    let prometheus = prometheus(&dir, "machine", &exporter_address, &bench);
     wait_for_alert_of(&bench, "Loaded", "machine").await;
     wait_for_alert_of(&bench, "Growing", "machine").await;
     drop(exporter);

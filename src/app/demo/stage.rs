@@ -103,6 +103,7 @@ impl Stage {
             allow_unauthenticated: false,
             watch: true,
             accept_clock: false,
+            own_series_every: crate::app::telemetry::OWN_SERIES_EVERY,
         })
         .await?;
         let reader = Reader { http: reqwest::Client::new(), url: format!("http://{}", running.address) };

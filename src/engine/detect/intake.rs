@@ -122,6 +122,8 @@ impl Detect {
                 };
                 if subject.signals.insert(&name, Signal { at, fields, made_for }) {
                     self.mark(&Topic::Signal(name.as_str().into()), &id, None, dirty);
+                } else {
+                    self.tally.too_many_signals += 1;
                 }
             }
             EventKind::Health { check, replica, status, latency_ms, reason, message, confidence } => {
@@ -136,6 +138,8 @@ impl Detect {
                     self.mark(&Topic::Check(check.as_str().into()), &id, None, dirty);
                     self.watch_idleness(now, &id);
                     self.tell_health(now, &id, out);
+                } else {
+                    self.tally.too_many_checks += 1;
                 }
             }
         }
@@ -172,7 +176,12 @@ impl Detect {
             return Some(number);
         }
         let registered = self.subjects.len().saturating_sub(self.policy.deployments.len());
-        if self.policy.unknown_deployments == UnknownDeployments::Reject || registered >= MAX_REGISTERED {
+        if self.policy.unknown_deployments == UnknownDeployments::Reject {
+            self.tally.unknown_deployments += 1;
+            return None;
+        }
+        if registered >= MAX_REGISTERED {
+            self.tally.too_many_deployments += 1;
             return None;
         }
         let subject = Subject::new(id, &self.policy, now);
@@ -207,16 +216,27 @@ impl Detect {
         let Some(subject) = self.subjects.at_mut(number) else { return };
         let place = match known {
             Some(place) => place,
-            None if !subject.series.has_room() => return subject.series.refuse(),
+            None if !subject.series.has_room() => {
+                self.tally.too_many_series += 1;
+                return subject.series.refuse();
+            }
             None => subject.series.place_for(metric, || self.world.plan.metric(metric)),
         };
         match subject.series.insert(now, place, labels, sample) {
             Taken::Known => {}
             Taken::NewSeries => {
+                self.series += 1;
                 self.watch_idleness(now, id);
                 self.place_by_series(id, metric, dirty, out);
             }
-            Taken::TooLate | Taken::TooManySeries => return,
+            Taken::TooLate => {
+                self.tally.too_late += 1;
+                return;
+            }
+            Taken::TooManySeries => {
+                self.tally.too_many_series += 1;
+                return;
+            }
         }
         self.arm(now, number, place);
         self.mark_metric(number, place, Some(labels), dirty);
@@ -309,7 +329,9 @@ impl Detect {
         let Some(subject) = self.subjects.get_mut(id) else { return };
         let span = SERIES_IDLE.max(self.world.plan.kept_longest());
         subject.checks.forget_idle(now - span);
+        let before = subject.series.len();
         let (lost, oldest) = subject.series.forget_idle(now - span);
+        self.series -= before - subject.series.len();
         if oldest.is_some() || subject.checks.iter().next().is_some() {
             // never at once again: a check that is listed is never idle, and a series may be due this very instant
             let next = oldest.map_or(now + SERIES_IDLE, |oldest| oldest + span).max(now + super::checks::STALE_AFTER);

@@ -21,6 +21,7 @@ mod signals;
 mod store;
 mod subject;
 mod subjects;
+mod tally;
 mod wheel;
 mod windows;
 
@@ -33,6 +34,7 @@ use self::plan::Topic;
 use self::scopes::{Moved, RuleState};
 use self::subject::FORGET_AFTER;
 use self::subjects::{SubjectIx, Subjects};
+pub use self::tally::{Figures, Refused, Tally};
 use self::wheel::Wheel;
 use super::effect::{Desired, DesiredDeployment, Effect};
 use super::input::Observation;
@@ -62,16 +64,9 @@ pub struct Detect {
     /// As last sent to the edges.
     desired: Option<Arc<Desired>>,
     refused: Refused,
-}
-
-/// Input that found no room or no deployment, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Refused {
-    /// About deployments that are not listed, where the policy rejects them or there are too many already.
-    pub deployments: u64,
-    pub samples: u64,
-    pub verdicts: u64,
-    pub signals: u64,
+    tally: Tally,
+    /// Series of all deployments together, so that nobody has to count them.
+    series: usize,
 }
 
 /// What falls due.
@@ -138,6 +133,8 @@ impl Detect {
             wheel: Wheel::default(),
             desired: None,
             refused: Refused::default(),
+            tally: Tally::default(),
+            series: 0,
         }
     }
 
@@ -332,6 +329,11 @@ impl Detect {
         self.subjects.values().map(|subject| subject.view(self.now)).collect()
     }
 
+    /// How much is known, and what was let go: totals that are kept, whatever there is of it.
+    pub fn figures(&self) -> Figures {
+        Figures { deployments: self.subjects.len(), series: self.series, refused: self.tally }
+    }
+
     /// What was refused so far, of all deployments there are.
     pub fn refused(&self) -> Refused {
         self.subjects.values().fold(self.refused, |sum, subject| Refused {
@@ -491,9 +493,8 @@ impl Detect {
     }
 
     fn forget(&mut self, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {
-        if self.subjects.remove(id).is_none() {
-            return;
-        }
+        let Some(gone) = self.subjects.remove(id) else { return };
+        self.series -= gone.series.len();
         for due in [Due::Stale(id.clone()), Due::Idle(id.clone()), Due::Forget(id.clone())] {
             self.timers.clear(&due);
         }

@@ -116,7 +116,9 @@ impl Detect {
             offset_ms: saved.offset_ms,
         };
         for (id, saved) in saved.subjects {
-            let number = detect.subjects.insert(Subject::restored(id, saved, &policy, &detect.world.plan));
+            let subject = Subject::restored(id, saved, &policy, &detect.world.plan);
+            detect.series += subject.series.len();
+            let number = detect.subjects.insert(subject);
             detect.arm_all(number);
         }
         for (name, SavedRule { since, budget, scopes }) in saved.rules {

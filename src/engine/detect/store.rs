@@ -153,6 +153,11 @@ impl SeriesStore {
         }
     }
 
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
     /// Whether there is room for one more series.
     pub fn has_room(&self) -> bool {
         self.count < MAX_SERIES

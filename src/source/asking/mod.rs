@@ -52,6 +52,24 @@ struct Job {
 struct Task {
     job: Job,
     handle: JoinHandle<()>,
+    round: Arc<Mutex<Option<Round>>>,
+}
+
+/// How a source does: its last round, and how many there were since it was begun or changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// It gave what it was asked for.
+    pub is_up: bool,
+    pub took: Duration,
+    pub answered: u64,
+    pub failed: u64,
+}
+
+impl Round {
+    fn ended(before: Option<Round>, is_up: bool, took: Duration) -> Round {
+        let Round { answered, failed, .. } = before.unwrap_or_default();
+        Round { is_up, took, answered: answered + u64::from(is_up), failed: failed + u64::from(!is_up) }
+    }
 }
 
 impl Drop for Task {
@@ -76,12 +94,20 @@ impl Sources {
                 Some(task) if task.job == job => task,
                 changed => {
                     let first = if changed.is_some() { Duration::ZERO } else { first_after(source) };
-                    let handle = tokio::spawn(keep_asking(self.shared.clone(), job.clone(), first));
-                    Task { job, handle }
+                    let round = Arc::default();
+                    let asking = keep_asking(self.shared.clone(), job.clone(), first, Arc::clone(&round));
+                    Task { job, handle: tokio::spawn(asking), round }
                 }
             };
             running.insert(source.name.clone(), task);
         }
+    }
+
+    /// The last round of each source that has had one, by name.
+    pub fn rounds(&self) -> Vec<(SmolStr, Round)> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = |task: &Task| *task.round.lock().unwrap_or_else(PoisonError::into_inner);
+        running.iter().filter_map(|(name, task)| Some((name.clone(), last(task)?))).collect()
     }
 }
 
@@ -92,7 +118,7 @@ fn first_after(source: &Source) -> Duration {
 }
 
 /// Asks at `every` from beginning to beginning; what one round overran is skipped, not made up.
-async fn keep_asking(shared: Arc<Shared>, job: Job, first: Duration) {
+async fn keep_asking(shared: Arc<Shared>, job: Job, first: Duration, round: Arc<Mutex<Option<Round>>>) {
     let source = job.source.clone();
     let mut asker = Asker::of(&source);
     let mut rounds = Rounds::new(source.clone(), job.deployment_from);
@@ -104,7 +130,12 @@ async fn keep_asking(shared: Arc<Shared>, job: Job, first: Duration) {
         let said = tokio::time::timeout(source.timeout, asker.ask(&shared, &source)).await.unwrap_or_else(|_| {
             Err(format!("no answer within {}", crate::model::units::format_duration(source.timeout)))
         });
-        let events = rounds.take(arrival, began.elapsed(), said);
+        let took = began.elapsed();
+        {
+            let mut round = round.lock().unwrap_or_else(PoisonError::into_inner);
+            *round = Some(Round::ended(*round, said.is_ok(), took));
+        }
+        let events = rounds.take(arrival, took, said);
         // the receiver is gone only when everything stops: then there is nobody to tell
         let _ = shared.events.send(events).await;
     }

@@ -44,6 +44,7 @@ fn a_deployment_only_heard_of_is_forgotten_after_a_day() {
     bench.until(day + 10);
     assert_eq!(bench.heard(), [format!("{} gone HighCpu{{deployment=\"stranger\"}}", day + 10)]);
     assert_eq!(bench.detect.deployment_views().len(), 1);
+    assert_eq!(bench.detect.figures(), Figures { deployments: 1, ..Figures::default() }, "its series went with it");
     assert!(matches!(bench.effects.last(), Some(Effect::Show(Change::DeploymentGone(_)))));
 }
 
@@ -54,6 +55,8 @@ fn strangers_are_rejected_and_counted_where_the_policy_says_so() {
     bench.metric_of("stranger", 10, "cpu", &[], 90.0);
     assert!(bench.detect.deployment_views().is_empty());
     assert_eq!(bench.detect.refused(), Refused { deployments: 1, ..Refused::default() });
+    let refused = Tally { unknown_deployments: 1, ..Tally::default() };
+    assert_eq!(bench.detect.figures(), Figures { deployments: 0, series: 0, refused });
 }
 
 #[test]
@@ -69,6 +72,7 @@ fn an_idle_series_takes_its_scope_with_it() {
         "{heard:?}"
     );
     assert_eq!(bench.detect.deployment_views()[0].metrics, [("disk{mount=\"/data\"}".to_owned(), 10.0)]);
+    assert_eq!(bench.detect.figures().series, 1);
 }
 
 #[test]
