@@ -65,7 +65,7 @@ def flood_http(system, form):
         at = int(time.time() * 1e3)
         path, headers, bodies = system.remote_write_path, load.REMOTE_WRITE, [own.remote_write(at) for own in bodies]
         # made before, as far as they last
-        bodies = [made_before(own, (WARM + SECONDS) * 120) for own in bodies]
+        bodies = [made_before(own, (WARM + SECONDS) * 150) for own in bodies]
     flood = load.Flood(system.port, path, headers, bodies)
     own = time.process_time()
     rate, cpu = flood.measure(WARM, SECONDS, lambda: cpu_of(system))
