@@ -34,6 +34,8 @@ pub struct RuleAnswer {
     pub value: Option<f64>,
     /// The instant of the newest evidence read; where time alone made it true, that instant.
     pub evidence: Timestamp,
+    /// Something it read may have gone on unseen: until that changes, time proves nothing.
+    pub blind: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -28,6 +28,8 @@ struct Found {
     truth: Truth,
     evidence: Timestamp,
     next: Option<Timestamp>,
+    /// Something that was read may have gone on unseen.
+    blind: bool,
 }
 
 impl Detect {
@@ -79,18 +81,24 @@ impl Detect {
             Some(next) => self.timers.set(due, next),
             None => self.timers.clear(&due),
         }
+        // what is not seen proves no cure, and no failure either
+        let truth = match found.truth {
+            Truth::True | Truth::False if found.blind => Truth::NoData,
+            truth => truth,
+        };
         if let Some(watching) = self.watches.get_mut(id)
-            && watching.said.as_ref() != Some(&found.truth)
+            && watching.said.as_ref() != Some(&truth)
         {
-            watching.said = Some(found.truth.clone());
-            out.push_back(ToJudge::Watched { id: id.clone(), at: now, truth: found.truth });
+            watching.said = Some(truth.clone());
+            out.push_back(ToJudge::Watched { id: id.clone(), at: now, truth });
         }
     }
 
     fn find(&self, now: Timestamp, context: &Context, condition: &Condition) -> Found {
         self.with_reader(now, context, |vars, reader| {
             let truth = condition.truth(vars, reader);
-            Found { truth, evidence: evidence(&reader.seen, None, now), next: reader.seen.next() }
+            let seen = &reader.seen;
+            Found { truth, evidence: evidence(seen, None, now), next: seen.next(), blind: seen.is_blind() }
         })
     }
 
@@ -103,7 +111,7 @@ impl Detect {
         severity: Severity,
         part: impl Fn(&LevelAnswer) -> Truth,
     ) -> Found {
-        let nothing = |truth| Found { truth, evidence: now, next: None };
+        let nothing = |truth| Found { truth, evidence: now, next: None, blind: false };
         let Some(state) = self.rules.get(rule) else {
             return nothing(Truth::Error(format!("the rule {rule} is gone").into()));
         };
@@ -115,7 +123,8 @@ impl Detect {
         let index = state.rule.levels.iter().rposition(|level| level.severity <= severity).unwrap_or(0);
         let asked = self.ask_rule(now, state, name, scope, context.cut);
         let truth = asked.levels.get(index).map_or(Truth::NoData, part);
-        Found { truth, evidence: evidence(&asked.seen, by_time, now), next: asked.seen.next() }
+        let seen = &asked.seen;
+        Found { truth, evidence: evidence(seen, by_time, now), next: seen.next(), blind: seen.is_blind() }
     }
 
     /// Hands the names and the evidence of a context to `then`.

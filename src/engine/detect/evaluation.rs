@@ -100,8 +100,10 @@ impl Detect {
             return state.tidy(name);
         }
         let made_by_time = made_by_time(&levels, before.as_deref(), because, now);
-        let said = Said { levels, value, made_by_time };
-        let changed = before.as_deref().is_none_or(|before| before.levels != said.levels || before.value != said.value);
+        let said = Said { levels, value, made_by_time, blind: seen.is_blind() };
+        let is_other =
+            |before: &Said| before.levels != said.levels || before.value != said.value || before.blind != said.blind;
+        let changed = before.as_deref().is_none_or(is_other);
         if changed || tell_anyway {
             scope.told = true;
             out.push_back(ToJudge::Answer(RuleAnswer {
@@ -110,6 +112,7 @@ impl Detect {
                 levels: said.levels.clone(),
                 value: said.value,
                 evidence: evidence(&seen, said.made_by_time, now),
+                blind: said.blind,
             }));
         }
         // hysteresis: until every level is known to be clear there may be an alert that waits for it

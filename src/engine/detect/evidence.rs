@@ -126,16 +126,22 @@ pub(super) struct Seen {
     newest: Cell<Option<Timestamp>>,
     next: Cell<Option<Timestamp>>,
     operations: Cell<u64>,
+    blind: Cell<bool>,
 }
 
 impl Seen {
     pub fn nothing() -> Self {
-        Seen { newest: Cell::new(None), next: Cell::new(None), operations: Cell::new(0) }
+        Seen { newest: Cell::new(None), next: Cell::new(None), operations: Cell::new(0), blind: Cell::new(false) }
     }
 
     /// The instant of the newest evidence that was read.
     pub fn newest(&self) -> Option<Timestamp> {
         self.newest.get()
+    }
+
+    /// Whether something that was read may have gone on unseen, because a source fails.
+    pub fn is_blind(&self) -> bool {
+        self.blind.get()
     }
 
     /// What it took: the scripts' operations, and one for each deployment looked at in each read.

@@ -100,10 +100,10 @@ impl Detect {
                 if name.as_str() == SOURCE_UP
                     && event.origin == Origin::Watched
                     && let Some(source) = labels.get("source")
-                    && subject.sight.told(source, value > 0.0, now)
+                    && subject.sight.told(source, value > 0.0, at)
                 {
                     dirty.touched.insert(id.clone());
-                    self.mark_silence(&id, dirty);
+                    self.mark_sight(&id, dirty);
                 }
                 let place = found.map(|found| found.place);
                 self.sample(now, (number, &id), (&name, place), &labels, Sample { at, value }, dirty, out);
@@ -145,9 +145,13 @@ impl Detect {
         }
     }
 
-    /// Rules that draw conclusions from silence are asked again: whether anybody listens to this deployment changed.
-    fn mark_silence(&self, id: &DeploymentId, dirty: &mut Dirty) {
+    /// Whether this deployment is seen changed: rules that draw conclusions from silence are asked again, and those that
+    /// are not quiet about it, whose times stand still or go on.
+    fn mark_sight(&self, id: &DeploymentId, dirty: &mut Dirty) {
         let Some(subject) = self.subjects.get(id) else { return };
+        for (rule, state) in &self.rules {
+            dirty.scopes.extend(state.loud(subject).into_iter().map(|scope| (rule.clone(), scope)));
+        }
         for rule in &self.world.plan.silent {
             let Some(state) = self.rules.get(rule) else { continue };
             dirty.scopes.extend(state.of(subject).into_iter().map(|scope| (rule.clone(), scope)));

@@ -68,6 +68,8 @@ pub(super) struct Said {
     pub value: Option<f64>,
     /// When passing time alone made it true, if it did.
     pub made_by_time: Option<Timestamp>,
+    /// Something it read may have gone on unseen.
+    pub blind: bool,
 }
 
 /// A scope as it is asked about.
@@ -210,6 +212,20 @@ impl RuleState {
         match &self.scopes {
             Scopes::PerDeployment(_) => self.selects(subject).then(|| subject.own_scope()).into_iter().collect(),
             Scopes::Listed { of, .. } => of.get(&subject.id).into_iter().flatten().cloned().collect(),
+        }
+    }
+
+    /// The scopes of a deployment about which something was said.
+    pub fn loud(&self, subject: &Subject) -> Vec<Labels> {
+        match &self.scopes {
+            Scopes::PerDeployment(kept) => {
+                let is_loud = kept.get(&subject.id).is_some_and(|kept| kept.said.is_some());
+                is_loud.then(|| subject.own_scope()).into_iter().collect()
+            }
+            Scopes::Listed { scopes, of } => {
+                let is_loud = |scope: &&Labels| scopes.get(*scope).is_some_and(|scope| scope.kept.said.is_some());
+                of.get(&subject.id).into_iter().flatten().filter(is_loud).cloned().collect()
+            }
         }
     }
 

@@ -95,6 +95,11 @@ impl Sight {
         }
     }
 
+    /// Whether something whose newest sample is this one may have gone on unseen.
+    pub fn hides(&self, newest: Option<Timestamp>) -> bool {
+        self.blind_since.is_some_and(|since| newest.is_none_or(|newest| newest < since))
+    }
+
     /// Since when all of them have been answering; `None`: not now.
     pub fn clear_since(&self) -> Option<Timestamp> {
         self.failing.is_empty().then(|| self.spans.back().map_or(Timestamp::MIN, |(_, to)| *to))

@@ -145,6 +145,8 @@ pub(super) struct Bench {
     pub said: Vec<String>,
     pub evidence: Vec<Timestamp>,
     pub effects: Vec<Effect>,
+    /// By rule, what its last answer said of being seen.
+    blind: BTreeMap<String, bool>,
     now: Timestamp,
 }
 
@@ -152,7 +154,14 @@ impl Bench {
     pub fn new(policy: Policy) -> Bench {
         let policy = Arc::new(policy);
         let detect = Detect::new(at(0), policy.clone());
-        let mut bench = Bench { detect, said: Vec::new(), evidence: Vec::new(), effects: Vec::new(), now: at(0) };
+        let mut bench = Bench {
+            detect,
+            said: Vec::new(),
+            evidence: Vec::new(),
+            effects: Vec::new(),
+            blind: BTreeMap::new(),
+            now: at(0),
+        };
         bench.turn(0, |detect, now, out, effects| detect.replace_policy(now, policy, out, effects));
         bench
     }
@@ -189,6 +198,7 @@ impl Bench {
         for message in out {
             let line = match message {
                 ToJudge::Answer(answer) => {
+                    self.blind.insert(answer.key.rule.to_string(), answer.blind);
                     self.evidence.push(answer.evidence);
                     let levels: Vec<_> = answer.levels.iter().map(|level| word(&level.when)).collect();
                     let clear: Vec<_> = answer.levels.iter().map(|level| word(&level.clear)).collect();
@@ -215,6 +225,11 @@ impl Bench {
             };
             self.said.push(line);
         }
+    }
+
+    /// Whether the last answer of a rule rests on something that may have gone on unseen.
+    pub fn blind(&self, rule: &str) -> bool {
+        self.blind.get(rule).copied().unwrap_or(false)
     }
 
     /// What was said since this was last asked.

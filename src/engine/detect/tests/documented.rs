@@ -125,7 +125,14 @@ fn every_example_of_the_table_gives_without_data_what_it_says() {
     // begun a minute ago, and long ago
     let bench = |since: i64| {
         let detect = Detect::new(at(since), policy.clone());
-        let mut bench = Bench { detect, said: Vec::new(), evidence: Vec::new(), effects: Vec::new(), now: at(since) };
+        let mut bench = Bench {
+            detect,
+            said: Vec::new(),
+            evidence: Vec::new(),
+            effects: Vec::new(),
+            blind: BTreeMap::new(),
+            now: at(since),
+        };
         let policy = policy.clone();
         bench.turn(since, |detect, now, out, effects| detect.replace_policy(now, policy, out, effects));
         bench

@@ -155,3 +155,21 @@ fn a_trend_that_goes_on_by_itself_is_looked_at_every_second() {
     assert_eq!(said[2], "61 Soon{deployment=\"shop\"} true/false");
     assert_eq!(said.len(), 3, "{said:?}");
 }
+
+#[test]
+fn an_alert_s_times_stand_still_for_what_is_not_seen() {
+    let hot = || rule("Hot", &["deployment"], "last(\"cpu\") > 80");
+    let mut bench = Bench::new(with_source(15, vec![hot(), rule("Pushed", &["deployment"], "last(\"load\") > 5")]));
+    bench.metric(10, "cpu", 90.0);
+    bench.metric(10, "load", 9.0);
+    bench.metric(25, "load", 9.0);
+    bench.heard();
+    up(&mut bench, 26, 0.0);
+    assert!(bench.blind("Hot") && bench.blind("Pushed"), "neither has been seen since");
+    bench.metric(30, "load", 9.0);
+    assert!(bench.blind("Hot") && !bench.blind("Pushed"), "what is sent is seen all the same");
+    bench.restore();
+    bench.metric(50, "cpu", 91.0);
+    up(&mut bench, 50, 1.0);
+    assert!(!bench.blind("Hot"));
+}

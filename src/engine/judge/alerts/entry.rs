@@ -81,6 +81,8 @@ pub(super) struct Entry {
     pub(super) unsaid: Unsaid,
     pub(super) error: Option<String>,
     pub(super) remediation: Option<RemediationFacts>,
+    /// Up to when time stood still for it, while something its rule reads may go on unseen.
+    pub(super) blind_since: Option<Timestamp>,
     /// It fired in this episode.
     pub(super) has_fired: bool,
     /// The others were told that it fired, in this episode.
@@ -134,6 +136,7 @@ impl Entry {
             unsaid: Unsaid::Nothing,
             error: None,
             remediation: None,
+            blind_since: None,
             has_fired: false,
             told: false,
             unwatched: None,
@@ -153,6 +156,8 @@ impl Entry {
             .zip(&answer.levels)
             .map(|(level, seen)| (level.severity, Sight { when: seen.when.clone(), clear: seen.clear.clone() }))
             .collect();
+        self.stand_still(now);
+        self.blind_since = answer.blind.then_some(now);
         let moves = self.life.see(now, sights.iter().map(|(severity, sight)| (*severity, sight)), &self.terms);
         self.error = error_of(answer);
         self.alert.evidence = answer.evidence;
@@ -161,6 +166,14 @@ impl Entry {
             self.alert.value = answer.value;
         }
         moves
+    }
+
+    /// Time up to now proves nothing where something was not seen.
+    pub(super) fn stand_still(&mut self, now: Timestamp) {
+        if let Some(since) = &mut self.blind_since {
+            self.life.skip(now.since(*since));
+            *since = now;
+        }
     }
 
     /// Brings `alert` up to what `life` says. Returns what the others may have to be told.
@@ -320,7 +333,8 @@ impl Entry {
     /// When its next moment comes: its life moves, or newer figures may be shown.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let figures = self.stale_since().map(|at| at + FIGURES_EVERY);
-        self.life.deadline(&self.terms).into_iter().chain(figures).min()
+        let moves = if self.blind_since.is_some() { None } else { self.life.deadline(&self.terms) };
+        moves.into_iter().chain(figures).min()
     }
 
     /// When what is shown now was shown, if its figures are no longer right.

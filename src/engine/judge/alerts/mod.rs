@@ -84,6 +84,7 @@ impl Alerts {
         match self.timers.pop_due(turn.now) {
             Some((_, Due::Alert(key))) => {
                 let Some(mut entry) = self.entries.remove(&key) else { return };
+                entry.stand_still(turn.now);
                 let moves = entry.life.pass(turn.now, &entry.terms);
                 self.settle(turn, entry, moves);
             }

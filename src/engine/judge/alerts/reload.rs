@@ -35,7 +35,10 @@ impl Alerts {
         let keys: Vec<AlertKey> = self.entries.keys().cloned().collect();
         for key in keys {
             let Some(mut entry) = self.entries.remove(&key) else { continue };
-            entry.life.skip(gap);
+            match entry.blind_since {
+                Some(_) => entry.stand_still(turn.now),
+                None => entry.life.skip(gap),
+            }
             let moves = entry.life.pass(turn.now, &entry.terms);
             self.settle(turn, entry, moves);
         }
@@ -57,6 +60,7 @@ impl Alerts {
             (Kind::Shadow, Kind::Live) => step_out_of_shadow(turn, &mut entry),
             _ => {}
         }
+        entry.stand_still(turn.now);
         let moves = entry.life.adopt(turn.now, &entry.terms);
         let no_longer_told = entry.kind != Kind::Live || rule.no_data != crate::rule::NoData::Alert;
         let key = entry.alert.key.clone();

@@ -174,7 +174,7 @@ impl Bench {
             other => other.clone(),
         };
         let levels = vec![LevelAnswer { when, clear }];
-        let answer = RuleAnswer { key: key(rule), at: at(now), levels, value, evidence: at(now) };
+        let answer = RuleAnswer { key: key(rule), at: at(now), levels, value, evidence: at(now), blind: false };
         self.turn(now, |alerts, turn| alerts.answer(turn, answer));
     }
 
@@ -249,6 +249,7 @@ fn a_change_while_texts_are_awaited_waits_behind_them() {
         levels: vec![LevelAnswer { when, clear }],
         value: None,
         evidence: at(0),
+        blind: false,
     };
     alerts.answer(&mut turn, answer(Truth::True, Truth::False));
     alerts.answer(&mut turn, answer(Truth::NoData, Truth::NoData));
@@ -274,6 +275,7 @@ fn an_alert_that_ends_before_its_texts_come_is_still_said_in_full() {
         levels: vec![LevelAnswer { when, clear }],
         value: None,
         evidence: at(0),
+        blind: false,
     };
     bench.turn(0, |alerts, turn| {
         alerts.answer(turn, answer(Truth::True, Truth::False));
@@ -558,4 +560,46 @@ fn a_rule_that_comes_back_within_a_day_goes_on_with_its_alert() {
     cured.policy = policy(vec![slow()]);
     cured.answer(80_000, "HighCpu", Truth::False, None);
     assert!(cured.words.is_empty(), "its end was told already: {:?}", cured.words);
+}
+
+#[test]
+fn what_is_not_seen_stands_still() {
+    let mut slow = rule("HighCpu");
+    slow.levels[0].for_ = Duration::from_secs(60);
+    let mut bench = Bench::of(vec![slow]);
+    let answer = |now: i64, blind: bool| RuleAnswer {
+        key: key("HighCpu"),
+        at: at(now),
+        levels: vec![LevelAnswer { when: Truth::True, clear: Truth::False }],
+        value: None,
+        evidence: at(now),
+        blind,
+    };
+    let second = 1_000;
+    bench.turn(0, |alerts, turn| alerts.answer(turn, answer(0, false)));
+    bench.turn(20 * second, |alerts, turn| alerts.answer(turn, answer(20 * second, true)));
+    bench.until(500 * second);
+    bench.turn(500 * second, |alerts, turn| alerts.answer(turn, answer(500 * second, true)));
+    assert_eq!(bench.states().last(), Some(&("HighCpu", AlertStateWord::Pending)), "nobody saw it hold");
+    bench.turn(600 * second, |alerts, turn| alerts.answer(turn, answer(600 * second, false)));
+    bench.until(639 * second);
+    assert_eq!(bench.states().last(), Some(&("HighCpu", AlertStateWord::Pending)));
+    bench.until(640 * second);
+    assert_eq!(bench.states().last(), Some(&("HighCpu", AlertStateWord::Firing)), "twenty seconds and forty");
+}
+
+#[test]
+fn a_rule_that_costs_too_much_is_told_of_until_it_does_not() {
+    let mut bench = Bench::of(vec![rule("HighCpu")]);
+    bench.turn(0, |alerts, turn| alerts.slow(turn, &"HighCpu".into(), Some("it costs too much".into())));
+    assert_eq!(bench.last_view().summary, "it costs too much");
+    bench.turn(1, |alerts, turn| alerts.slow(turn, &"HighCpu".into(), None));
+    assert_eq!(bench.states(), [("RuleError", AlertStateWord::Firing), ("RuleError", AlertStateWord::Resolved)]);
+    bench.turn(2, |alerts, turn| alerts.slow(turn, &"HighCpu".into(), Some("again".into())));
+    bench.replace(3, vec![]);
+    assert_eq!(
+        bench.states().last(),
+        Some(&("RuleError", AlertStateWord::Resolved)),
+        "a rule that is gone costs nothing"
+    );
 }
