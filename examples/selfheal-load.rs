@@ -99,10 +99,11 @@ async fn load(
     taken: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
 ) -> Result<(), Error> {
-    let mut tasks = Vec::new();
+    // dropped with this future, and with it every connection
+    let mut tasks = tokio::task::JoinSet::new();
     for number in 0..CONNECTIONS {
         let (bodies, taken, refused) = (bodies.clone(), taken.clone(), refused.clone());
-        tasks.push(tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut client = Client::to(address).await?;
             let pause = rate.map(|rate| Duration::from_secs_f64(CONNECTIONS as f64 * BATCH as f64 / rate));
             let mut rhythm = pause.map(|pause| {
@@ -121,10 +122,10 @@ async fn load(
                 };
             }
             Ok::<(), Error>(())
-        }));
+        });
     }
-    for task in tasks {
-        task.await??;
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
     Ok(())
 }

@@ -299,12 +299,8 @@ impl Window {
         }
         self.total.add(sample.value);
         let Some(figures) = &mut self.figures else { return };
-        if place + 1 == samples.len() {
-            let before = place.checked_sub(1).filter(|before| *before >= self.first);
-            figures.add(before.and_then(|before| samples.get(before)), sample);
-        } else {
-            figures.begin_anew(samples.range(self.first..));
-        }
+        let before = place.checked_sub(1).filter(|before| *before >= self.first);
+        figures.add(before.and_then(|before| samples.get(before)), sample, samples.get(place + 1));
     }
 
     /// The oldest sample is no longer kept.

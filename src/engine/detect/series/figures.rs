@@ -86,14 +86,9 @@ impl Figures {
         }
         let (grown, changes) = (Total::default(), 0);
         let mut figures = Figures { wanted, order: Vec::new(), moments: Moments::default(), grown, changes };
-        figures.begin_anew(samples);
+        figures.restore_order(samples.clone());
+        figures.turn(samples);
         Some(Box::new(figures))
-    }
-
-    /// Adds all of it up once more.
-    pub fn begin_anew(&mut self, samples: impl Iterator<Item = Sample> + Clone) {
-        self.restore_order(samples.clone());
-        self.turn(samples);
     }
 
     /// Adds up once more what loses digits as samples come and leave.
@@ -123,8 +118,8 @@ impl Figures {
         }
     }
 
-    /// A sample came, the newest; `before` is the one before it in the window.
-    pub fn add(&mut self, before: Option<Sample>, sample: Sample) {
+    /// A sample came between these two of the window.
+    pub fn add(&mut self, before: Option<Sample>, sample: Sample, after: Option<Sample>) {
         if self.wanted.order {
             let place = self.place(sample.value).unwrap_or_else(|place| place);
             self.order.insert(place, sample.value);
@@ -132,7 +127,9 @@ impl Figures {
         if self.wanted.moments {
             self.moments.add(sample);
         }
+        self.step(before, after, Total::take_away);
         self.step(before, Some(sample), Total::add);
+        self.step(Some(sample), after, Total::add);
     }
 
     /// The oldest sample left; `next` is the oldest now.
