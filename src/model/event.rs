@@ -11,10 +11,10 @@ use super::time::Timestamp;
 /// Who said it. A run's own events may start other rules, never the one that began the run.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Origin {
-    /// Through the API or `selfheal send`.
+    /// Through the API or `selfheal send`, or on a page that a source asked for.
     #[default]
     External,
-    /// A check or source that selfheal runs itself.
+    /// What selfheal found out itself: a check's verdict, whether a source answers, its own figures.
     Watched,
     /// A run, or the engine about a run; `rule` is the alert's rule the run works for.
     Run { run: RunId, rule: Option<super::RuleName>, depth: u8 },

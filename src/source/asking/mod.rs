@@ -6,6 +6,8 @@
 mod host;
 mod round;
 mod scrape;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -71,7 +71,8 @@ impl Rounds {
             deployment_from: &self.deployment_from,
             keeps: &|name| source.keeps(name),
             arrival,
-            origin: Origin::Watched,
+            // what stands on a page is another's word: an `up` there says nothing of this source
+            origin: Origin::External,
         };
         let placed = place(foreign, &placing);
         let series: BTreeSet<SeriesKey> = placed.events.iter().filter_map(key_of).collect();
