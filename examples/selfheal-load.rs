@@ -19,6 +19,8 @@ use tokio::sync::mpsc;
 
 /// Events of one body.
 const BATCH: usize = 1_000;
+/// Of one body where many senders have little to say each.
+const SMALL_BATCH: usize = 50;
 const DEPLOYMENTS: usize = 1_000;
 /// Rules that read each metric.
 const INTERESTED: usize = 3;
@@ -42,8 +44,20 @@ fn policy(rules: usize, webhook: &str) -> Vec<(&'static str, String)> {
     vec![("selfheal.yaml", configuration), ("rules/load.yaml", text)]
 }
 
-/// A body of one moment: every deployment once.
-fn body(round: usize, metrics: usize) -> String {
+/// Bodies of one moment each, of so many events.
+#[derive(Clone)]
+struct Bodies {
+    texts: Arc<Vec<String>>,
+    events: usize,
+}
+
+impl Bodies {
+    fn of(events: usize, metrics: usize) -> Bodies {
+        Bodies { texts: Arc::new((0..metrics).map(|round| body(round, metrics, events)).collect()), events }
+    }
+}
+
+fn body(round: usize, metrics: usize, events: usize) -> String {
     let line = |n: usize| {
         let (deployment, metric, value) =
             (n % DEPLOYMENTS, (round + n / DEPLOYMENTS) % metrics, (round * 31 + n * 17) % 1_000);
@@ -52,7 +66,7 @@ fn body(round: usize, metrics: usize) -> String {
             value as f64 / 10.0
         )
     };
-    (0..BATCH).map(line).collect()
+    (0..events).map(line).collect()
 }
 
 /// A connection that posts bodies and reads how each was answered.
@@ -94,7 +108,7 @@ impl Client {
 /// Posts as fast as it is answered, or so many events a second over all connections; counts what was accepted.
 async fn load(
     address: std::net::SocketAddr,
-    bodies: Arc<Vec<String>>,
+    bodies: Bodies,
     rate: Option<f64>,
     taken: Arc<AtomicU64>,
     refused: Arc<AtomicU64>,
@@ -105,7 +119,7 @@ async fn load(
         let (bodies, taken, refused) = (bodies.clone(), taken.clone(), refused.clone());
         tasks.spawn(async move {
             let mut client = Client::to(address).await?;
-            let pause = rate.map(|rate| Duration::from_secs_f64(CONNECTIONS as f64 * BATCH as f64 / rate));
+            let pause = rate.map(|rate| Duration::from_secs_f64(CONNECTIONS as f64 * bodies.events as f64 / rate));
             let mut rhythm = pause.map(|pause| {
                 tokio::time::interval_at(
                     tokio::time::Instant::now() + pause.mul_f64(number as f64 / CONNECTIONS as f64),
@@ -116,9 +130,9 @@ async fn load(
                 if let Some(rhythm) = &mut rhythm {
                     rhythm.tick().await;
                 }
-                match client.post(&bodies[round % bodies.len()]).await? {
-                    202 => taken.fetch_add(BATCH as u64, Ordering::Relaxed),
-                    _ => refused.fetch_add(BATCH as u64, Ordering::Relaxed),
+                match client.post(&bodies.texts[round % bodies.texts.len()]).await? {
+                    202 => taken.fetch_add(bodies.events as u64, Ordering::Relaxed),
+                    _ => refused.fetch_add(bodies.events as u64, Ordering::Relaxed),
                 };
             }
             Ok::<(), Error>(())
@@ -225,7 +239,7 @@ async fn main() -> Result<(), Error> {
     let running = Running::start(options).await?;
     let address = running.address;
     println!("idle: {:.1} MiB resident", resident_mib());
-    let bodies: Arc<Vec<String>> = Arc::new((0..metrics).map(|round| body(round, metrics)).collect());
+    let (bodies, small) = (Bodies::of(BATCH, metrics), Bodies::of(SMALL_BATCH, metrics));
     println!("made the load: {:.1} MiB resident", resident_mib());
 
     let (taken, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -244,9 +258,13 @@ async fn main() -> Result<(), Error> {
         resident_mib()
     );
     tokio::time::sleep(Duration::from_secs(2)).await;
-    for (name, rate) in
-        [("0", None), ("10k", Some(10_000.0)), ("tenth", Some(ceiling / 10.0)), ("half", Some(ceiling / 2.0))]
-    {
+    for (name, rate, bodies) in [
+        ("0", None, &bodies),
+        ("10k-small", Some(10_000.0), &small),
+        ("10k", Some(10_000.0), &bodies),
+        ("tenth", Some(ceiling / 10.0), &bodies),
+        ("half", Some(ceiling / 2.0), &bodies),
+    ] {
         let task =
             rate.map(|rate| tokio::spawn(load(address, bodies.clone(), Some(rate), taken.clone(), refused.clone())));
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -254,7 +272,8 @@ async fn main() -> Result<(), Error> {
         if let Some(task) = task {
             task.abort();
         }
-        println!("at {:.0} events/s beside: event to webhook {}", rate.unwrap_or(0.0), quantiles(effects));
+        let (beside, each) = (rate.unwrap_or(0.0), bodies.events);
+        println!("at {beside:.0} events/s beside in bodies of {each}: event to webhook {}", quantiles(effects));
         println!("                         event to its 202 {}", quantiles(answers));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

@@ -24,7 +24,7 @@ use crate::model::{
 };
 
 /// How long anything may take before a test fails.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Lives until it is told to end.
 const STAYS: &str = "trap 'exit 0' TERM; echo up $REPLICA $VERSION; while :; do sleep 0.02; done";

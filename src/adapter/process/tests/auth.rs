@@ -32,7 +32,10 @@ async fn refresh_auth_delivers_and_reloads() {
     let before = world.pids().await;
     let output = world.done("refresh_auth", json!({})).await;
     assert_eq!(output["reloaded"], json!([0, 1]));
-    until("both read it", || (0..2).all(|index| world.log(index) == "token token-1\ntoken token-2\n")).await;
+    let both = "token token-1\ntoken token-2\n";
+    let read =
+        tokio::time::timeout(PATIENCE / 2, until("both read it", || (0..2).all(|index| world.log(index) == both)));
+    assert!(read.await.is_ok(), "they read {:?} and {:?}", world.log(0), world.log(1));
     assert_eq!(world.pids().await, before);
     let mode = std::fs::metadata(world.path("token")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
