@@ -91,7 +91,7 @@ async fn what_is_taken_and_refused_is_counted_by_kind_way_and_reason() {
 async fn what_finds_no_room_in_the_engine_and_what_people_switch_is_counted_too() {
     let bench = harness::start(&[("selfheal.yaml", POLICY), ("rules/a.yaml", RULES)]).await;
     let line = |id: usize| json!({ "type": "metric", "deployment": "checkout", "name": "n", "value": 1, "labels": { "id": id.to_string() } });
-    let body: Vec<String> = (0..1_005).map(|id| line(id).to_string()).collect();
+    let body: Vec<String> = (0..10_005).map(|id| line(id).to_string()).collect();
     assert_eq!(bench.post("/api/v1/events", body.join("\n")).await.0, 202);
     assert_eq!(bench.post("/api/v1/pause", json!({ "reason": "a test" }).to_string()).await.0, 200);
     harness::write(&bench.dir, "rules/a.yaml", "rules: [{ alrt: Hot }]\n");
@@ -101,7 +101,7 @@ async fn what_finds_no_room_in_the_engine_and_what_people_switch_is_counted_too(
         &page,
         &[
             "selfheal_events_refused_total{reason=\"too_many_series\"} 5",
-            "selfheal_series 1000",
+            "selfheal_series 10000",
             "selfheal_paused 1",
             "selfheal_policy_refused 1",
         ],
