@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Timestamp;
 
-/// Operations one rule may spend in a second of the engine's time, over all its scopes: about a tenth of a core.
+/// Operations one rule may spend in a second of the engine's time, over all its scopes: far more than any sensible
+/// rule takes, far less than holds up the others.
 pub(super) const OPERATIONS_A_SECOND: u64 = 5_000_000;
 /// The beat of a rule that spends more: each of its scopes is asked once in it, at its end.
 pub(super) const SLOW_EVERY: Duration = Duration::from_secs(5);
