@@ -54,6 +54,8 @@ pub struct DeploymentHealth {
     pub checks: Vec<(CheckName, Health)>,
     /// Replicas that some check calls unhealthy, ascending.
     pub sick_replicas: Vec<u32>,
+    /// Checks that change their mind all the time, with the part of changes in percent.
+    pub flapping: Vec<(CheckName, u8)>,
 }
 
 /// judge → detect

@@ -9,15 +9,18 @@ pub mod run;
 
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use crate::model::{CheckName, DeploymentId, PlaybookName, ReceiverName, SignalName, SourceRef, StepId, Value, Verb};
 use crate::script::{Condition, Param, Template};
+use guard::Mode;
 
 #[derive(Clone)]
 pub struct Playbook {
     pub name: PlaybookName,
     pub source: SourceRef,
     pub description: String,
-    pub mode: PlaybookMode,
+    pub mode: Mode,
     pub inputs: Vec<InputSpec>,
     pub steps: Vec<Step>,
     pub on_failure: OnFailure,
@@ -58,7 +61,7 @@ impl Playbook {
             name,
             source: SourceRef { file: "".into(), line: 1, column: 1 },
             description: String::new(),
-            mode: PlaybookMode::default(),
+            mode: Mode::default(),
             inputs: Vec::new(),
             steps: Vec::new(),
             on_failure: OnFailure::default(),
@@ -68,14 +71,6 @@ impl Playbook {
             hash: 0,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum PlaybookMode {
-    #[default]
-    Auto,
-    /// Say what it would do; hold like a real run.
-    Observe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -149,6 +144,47 @@ pub enum StepKind {
         name: SignalName,
         fields: Vec<(String, Param)>,
     },
+    /// Waits for a person. Meanwhile the run holds no lease, slot or budget; unanswered is denied.
+    Approve(Approve),
+    /// Other figures for a check of the deployment, for a while.
+    SetCheck(SetCheck),
+    /// Nobody is told of the run's alert for so long; its repair goes on.
+    Silence(Duration),
+    /// Another playbook, under the same lease and in the same budgets.
+    Playbook {
+        name: PlaybookName,
+        with: Vec<(String, Param)>,
+    },
+    /// All at the same time, at least one; it has ended when all have.
+    Parallel(Vec<Step>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approve {
+    /// Who is asked; `None`: whoever hears of the run's alert.
+    pub ask: Option<ReceiverName>,
+    /// The role whose holders may answer.
+    pub by: SmolStr,
+    pub timeout: Duration,
+}
+
+impl Default for Approve {
+    /// What `approval: required` and `mode: approve` ask.
+    fn default() -> Self {
+        Approve { ask: None, by: SmolStr::new_static("approver"), timeout: Duration::from_secs(30 * 60) }
+    }
+}
+
+/// What is not said stays as the policy has it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SetCheck {
+    pub check: CheckName,
+    pub every: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub failure_threshold: Option<u32>,
+    pub success_threshold: Option<u32>,
+    /// How long it stays so.
+    pub for_: Duration,
 }
 
 /// Only for failures the adapter calls transient; never after an unknown outcome.

@@ -70,6 +70,8 @@ pub enum Verdict {
     /// Clear before the first acting step; counted nowhere.
     WentAway,
     Refused,
+    /// A person said no, or nobody answered in time.
+    Denied,
     Cancelled,
 }
 
@@ -82,6 +84,7 @@ impl Verdict {
             Verdict::Inconclusive => "inconclusive",
             Verdict::WentAway => "went_away",
             Verdict::Refused => "refused",
+            Verdict::Denied => "denied",
             Verdict::Cancelled => "cancelled",
         }
     }

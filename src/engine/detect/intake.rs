@@ -358,7 +358,14 @@ impl Detect {
             Some(at) => self.timers.set(Due::Stale(id.clone()), at),
             None => self.timers.clear(&Due::Stale(id.clone())),
         }
-        let mut told = DeploymentHealth { deployment: id.clone(), at: now, health, checks, sick_replicas: sick };
+        let mut told = DeploymentHealth {
+            deployment: id.clone(),
+            at: now,
+            health,
+            checks,
+            sick_replicas: sick,
+            flapping: Vec::new(),
+        };
         let news = match &subject.told_health {
             Some(before) => {
                 told.at = before.at;

@@ -1,10 +1,12 @@
 //! The end of a run: leases go back, people and other rules hear of it, its ladder moves.
 
+use super::guards::limits_of;
 use super::state::{Doing, LastRun, Run};
 use super::{KEPT_BY_HAND, Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::model::RunId;
+use crate::model::units::format_duration;
 use crate::playbook::guard::Refusal;
 use crate::playbook::run::{Interrupt, Verdict};
 
@@ -40,6 +42,7 @@ impl Remedy {
             _ => None,
         };
         self.give_back(turn, id, verdict);
+        self.remember(turn, id, verdict);
         let key = self.runs.get(id).and_then(|run| run.alert().cloned());
         if verdict == Verdict::NotCured {
             self.emit_about(turn, id, "run_not_cured", None, "");
@@ -75,6 +78,46 @@ impl Remedy {
                 ended_at: turn.now,
                 cured: matches!(verdict, Verdict::Cured | Verdict::Done),
             });
+        }
+    }
+
+    /// What the end of a run says of its playbook, and of the alert it was for.
+    fn remember(&mut self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
+        let Some(run) = self.runs.get(id).filter(|run| run.course.acted()) else { return };
+        let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
+        let guards = &turn.policy.guards;
+        match verdict {
+            Verdict::Cured | Verdict::Done => {
+                let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
+                if let Some(key) = run.alert().filter(|_| verdict == Verdict::Cured) {
+                    let within = limits_of(&turn.policy, &deployment).recurrence.within;
+                    self.memory.cured(key, &name, turn.now, within);
+                }
+                if was_out {
+                    Remedy::tell_all(
+                        turn,
+                        "PlaybookBack",
+                        format!("{name} has cured {deployment} and is back in service"),
+                    );
+                }
+            }
+            Verdict::NotCured => {
+                let breaker = self.memory.breakers.entry(name.clone()).or_default();
+                if breaker.failed(guards.breaker, turn.now, &deployment) {
+                    let probe = format_duration(guards.breaker.probe_after);
+                    let text = format!(
+                        "{name} has failed {} times on {} deployments or more and is out of service; one run may try it \
+                         after {probe}, or a person puts it back",
+                        guards.breaker.failures, guards.breaker.deployments
+                    );
+                    Remedy::tell_all(turn, "PlaybookOut", text);
+                }
+            }
+            Verdict::Inconclusive | Verdict::WentAway | Verdict::Refused | Verdict::Denied | Verdict::Cancelled => {
+                if let Some(breaker) = self.memory.breakers.get_mut(&name) {
+                    breaker.left();
+                }
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! Calls of verbs: released once each, tried again only where a failure is known and may pass, and settled where
 //! nobody knows.
 
-use super::guards::resolve;
+use super::guards::{limits_of, resolve};
+use super::memory::push_bounded;
 use super::state::{Call, Doing, Lost, Refresh, Run};
 use super::steps::StepOver;
 use super::{Remedy, STEP_MARGIN, Timer};
@@ -11,7 +12,9 @@ use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::Reply;
 use crate::engine::view::StepView;
-use crate::model::{DeploymentId, Event, Facts, FailureClass, Map, Outcome, RunId, StepAttemptId, StepId, Value, Verb};
+use crate::model::{
+    DeploymentId, Effectfulness, Event, Facts, FailureClass, Map, Outcome, RunId, StepAttemptId, StepId, Value, Verb,
+};
 use crate::playbook::Step;
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
 use crate::script::Truth;
@@ -79,7 +82,7 @@ impl Remedy {
             return self.step_over(turn, alerts, id, over);
         }
         if acting {
-            self.count_before_acting(turn, id, &target);
+            self.count_before_acting(turn, id, &target, resolved.spec.effect == Effectfulness::Disrupt);
         }
         let call = Call {
             id: StepAttemptId::of(id, name.as_str(), 1),
@@ -105,11 +108,20 @@ impl Remedy {
     }
 
     /// A run counts once in each budget, before its first call there is released.
-    fn count_before_acting(&mut self, turn: &Turn<'_>, id: &RunId, target: &DeploymentId) {
+    fn count_before_acting(&mut self, turn: &Turn<'_>, id: &RunId, target: &DeploymentId, disrupts: bool) {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.course.acting_step_begins();
+        if run.acted_on.is_empty() {
+            self.memory.count(&run.playbook.name, turn.now);
+            if let Some(breaker) = self.memory.breakers.get_mut(&run.playbook.name) {
+                breaker.begins();
+            }
+        }
         if run.acted_on.insert(target.clone()) {
             self.places.count(target, turn.now);
+        }
+        if disrupts && run.disrupted.insert(target.clone()) {
+            push_bounded(&mut self.places.at(target).disrupted, turn.now);
         }
     }
 
@@ -153,7 +165,7 @@ impl Remedy {
             sick_replicas: place.health.as_ref().map(|health| health.sick_replicas.clone()).unwrap_or_default(),
             fence: run.leases.get(&call.target).copied().unwrap_or(place.fence),
             timeout: call.timeout,
-            not_after: turn.now + turn.policy.guards.max_event_age,
+            not_after: turn.now + limits_of(&turn.policy, &call.target).max_event_age,
         };
         self.timers.set(Timer::Step(id.clone()), turn.now + call.timeout + STEP_MARGIN);
         run.doing = Doing::Calling(call);

@@ -8,6 +8,7 @@ use super::state::{Cause, LadderState, Rest, Run, Stand};
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::model::units::format_duration;
 use crate::model::{AlertKey, DeploymentId, RunId, Severity, Timestamp};
 use crate::playbook::guard::{NotThere, Refusal};
 use crate::playbook::ladder::{self, Ladder, Move, RunEnd, Rung};
@@ -91,6 +92,9 @@ impl Remedy {
         self.drop_ladder(key);
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
+        if !turn.policy.rules.get(&key.rule).is_some_and(|rule| rule.routine) {
+            self.storm_watch(turn);
+        }
         let ladder = LadderState {
             nth: self.ladders_begun,
             level,
@@ -105,6 +109,21 @@ impl Remedy {
         };
         self.ladders.insert(key.clone(), ladder);
         self.due(turn, key, turn.policy.guards.act_after);
+    }
+
+    /// One more ladder wants to start.
+    fn storm_watch(&mut self, turn: &mut Turn<'_>) {
+        let limits = turn.policy.guards.storm;
+        if self.memory.storm.wants(limits, turn.now) {
+            let text = format!(
+                "{} ladders wanted to start within {}: that is a storm. Nothing is repaired by itself until it has been calm \
+                 for {}; please look at what they have in common",
+                self.memory.storm.count(limits, turn.now),
+                format_duration(limits.ladders.window),
+                format_duration(limits.cool_down)
+            );
+            Remedy::tell_all(turn, "Storm", text);
+        }
     }
 
     /// The next rung is tried after `wait`.
@@ -379,6 +398,7 @@ fn run_end(verdict: Verdict, may_pass: bool) -> RunEnd {
         Verdict::Refused if may_pass => RunEnd::RefusedMayPass,
         Verdict::Refused => RunEnd::RefusedForGood,
         Verdict::Inconclusive => RunEnd::Inconclusive,
+        Verdict::Denied => RunEnd::Denied,
         Verdict::Cancelled => RunEnd::Cancelled,
     }
 }

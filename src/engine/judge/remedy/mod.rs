@@ -16,6 +16,7 @@ mod guards;
 mod inputs;
 mod interrupts;
 mod ladders;
+mod memory;
 mod operate;
 mod saved;
 mod start;
@@ -43,10 +44,9 @@ use crate::model::{AlertKey, DeploymentId, Facts, RunId, StepAttemptId, Timestam
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
+use memory::Memory;
 use state::{Doing, LadderState, Places, Run, Stand};
 
-/// A run may take so long; past it it ends inconclusive and people are told.
-pub const RUN_DEADLINE: Duration = Duration::from_secs(3600);
 /// `finally` of a run past its deadline may take so much longer.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(600);
 /// An edge ends a step at its timeout; when no word has come so much later, its outcome is unknown.
@@ -100,6 +100,7 @@ pub struct Remedy {
     ladders: BTreeMap<AlertKey, LadderState>,
     ladders_begun: u64,
     places: Places,
+    memory: Memory,
     timers: Timers<Timer>,
     /// Something the guards look at has changed in this turn.
     stirred: bool,
@@ -120,6 +121,7 @@ impl Remedy {
             ladders: BTreeMap::new(),
             ladders_begun: 0,
             places: Places::new(start),
+            memory: Memory::default(),
             timers: Timers::default(),
             stirred: false,
             ended_by_hand: VecDeque::new(),
@@ -148,6 +150,9 @@ impl Remedy {
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        if let Some(deployment) = alerts.get(&change.key).and_then(|alert| alert.deployment.clone()) {
+            self.note_sickness(turn, alerts, &deployment);
+        }
         self.ladder_hears(turn, alerts, change);
         // one more alert lets nothing go that was held
         self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
@@ -175,6 +180,7 @@ impl Remedy {
     pub fn health(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, health: DeploymentHealth) {
         let id = health.deployment.clone();
         self.places.at(&id).health = Some(health);
+        self.note_sickness(turn, alerts, &id);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -348,7 +354,9 @@ impl Remedy {
     }
 
     fn deadline(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let text = format!("it has taken longer than {}", crate::model::units::format_duration(RUN_DEADLINE));
+        let Some(run) = self.runs.get(id) else { return };
+        let deadline = guards::limits_of(&turn.policy, &run.deployment).run_deadline;
+        let text = format!("it has taken longer than {}", crate::model::units::format_duration(deadline));
         self.note(id, text);
         self.timers.set(Timer::BreakOff(id.clone()), turn.now + CLEAN_UP_WITHIN);
         self.cancel_call(turn, id);

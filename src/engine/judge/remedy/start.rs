@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::guards::targets;
+use super::guards::{limits_of, observed, targets};
 use super::inputs;
 use super::state::{Cause, Doing, Run, Waiting};
-use super::{ASK_AGAIN, CHAIN_WINDOW, RUN_DEADLINE, Remedy, Timer};
+use super::{ASK_AGAIN, CHAIN_WINDOW, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
 use crate::model::{AlertKey, DeploymentId, Map, RunId, Severity, Timestamp};
 use crate::playbook::Playbook;
-use crate::playbook::guard::{self, Refusal};
+use crate::playbook::guard::{self, Answers, Refusal};
 use crate::playbook::run::{Course, Shape, Verdict};
 use crate::script::Truth;
 
@@ -47,9 +47,12 @@ impl Remedy {
             steps: Vec::new(),
             leases: BTreeMap::new(),
             acted_on: BTreeSet::new(),
+            disrupted: BTreeSet::new(),
             last_act_ended: None,
             observed: None,
             refusal: None,
+            guards: Answers::default(),
+            overridden: BTreeSet::new(),
             told: BTreeSet::new(),
             why: Vec::new(),
             failed: None,
@@ -74,13 +77,12 @@ impl Remedy {
                 return self.no_rung(turn, key);
             }
         }
-        match self.refusals(turn, alerts, id, None) {
-            Err(refusal) => self.refuse_for_good(turn, alerts, id, refusal),
-            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, id, refusals),
-            Ok(_) => match key {
-                Some(key) => self.ask_rung(turn, alerts, &key, id),
-                None => self.begin(turn, alerts, id),
-            },
+        if !self.guards_allow(turn, alerts, id, None) {
+            return;
+        }
+        match key {
+            Some(key) => self.ask_rung(turn, alerts, &key, id),
+            None => self.begin(turn, alerts, id),
         }
     }
 
@@ -99,21 +101,28 @@ impl Remedy {
         }
     }
 
-    /// Every guard's "no".
-    ///
-    /// # Errors
-    /// It can never be allowed: its target is none, or a verb is missing.
-    fn refusals(
-        &self,
-        turn: &Turn<'_>,
-        alerts: &Alerts,
-        id: &RunId,
-        evidence: Option<Timestamp>,
-    ) -> Result<Vec<Refusal>, Refusal> {
-        let Some(run) = self.runs.get(id) else { return Ok(Vec::new()) };
-        let targets = targets(&turn.policy, &run.playbook, &run.deployment)?;
+    /// Asks every guard about a waiting run. Where one refuses the run goes on waiting, or ends if that will not pass.
+    fn guards_allow(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, evidence: Option<Timestamp>) -> bool {
+        let Some(run) = self.runs.get(id) else { return false };
+        let targets = match targets(&turn.policy, &run.playbook, &run.deployment) {
+            Ok(targets) => targets,
+            Err(refusal) => {
+                self.refuse_for_good(turn, alerts, id, refusal);
+                return false;
+            }
+        };
         let situation = self.situation(&turn.policy, alerts, run, &targets, turn.now, evidence);
-        Ok(guard::ask(&turn.policy.guards, &situation))
+        let answers = guard::ask(&turn.policy.guards, &situation);
+        let refusals: Vec<Refusal> = answers.refusals().cloned().collect();
+        if let Some(run) = self.runs.get_mut(id) {
+            run.guards = answers;
+        }
+        match refusals.first() {
+            None => return true,
+            Some(refusal) if !refusal.may_pass() => self.refuse_for_good(turn, alerts, id, refusal.clone()),
+            Some(_) => self.keep_waiting(turn, id, refusals),
+        }
+        false
     }
 
     fn ask_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
@@ -160,10 +169,8 @@ impl Remedy {
             }
             Some(Reply::Text(_) | Reply::Params(_)) => return,
         }
-        match self.refusals(turn, alerts, &id, Some(evidence)) {
-            Err(refusal) => self.refuse_for_good(turn, alerts, &id, refusal),
-            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, &id, refusals),
-            Ok(_) => self.begin_with(turn, alerts, &id, params),
+        if self.guards_allow(turn, alerts, &id, Some(evidence)) {
+            self.begin_with(turn, alerts, &id, params);
         }
     }
 
@@ -232,14 +239,15 @@ impl Remedy {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
             _ => 1,
         };
-        run.observed = guard::observed(&turn.policy.guards, run.playbook.mode);
+        run.observed = observed(&turn.policy, run);
         run.refusal = None;
         run.begun_at = Some(turn.now);
         run.course = Course::begin(run.shape());
         for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
             self.timers.clear(&timer);
         }
-        self.timers.set(Timer::Deadline(id.clone()), turn.now + RUN_DEADLINE);
+        let deadline = limits_of(&turn.policy, &run.deployment).run_deadline;
+        self.timers.set(Timer::Deadline(id.clone()), turn.now + deadline);
         self.tell_started(turn, id);
         self.advance(turn, alerts, id);
     }

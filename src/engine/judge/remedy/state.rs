@@ -6,18 +6,16 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use super::memory::push_bounded;
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::StepView;
 use crate::model::{
     AlertKey, DeploymentId, Facts, Map, RunId, Severity, StepAttemptId, StepId, Timestamp, Verb, lasting,
 };
 use crate::playbook::Playbook;
-use crate::playbook::guard::{Observed, Refusal};
+use crate::playbook::guard::{Answers, Observed, Refusal};
 use crate::playbook::run::{Course, Shape, Verdict};
 use crate::script::Truth;
-
-/// Instants kept for a deployment's budget; a rate beyond this many runs in its window is no limit.
-const MAX_COUNTED: usize = 1_000;
 
 /// One execution of a playbook. Its playbook and inputs are pinned when it begins.
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -42,9 +40,15 @@ pub(super) struct Run {
     /// Where it may act, with the lease's number.
     pub leases: BTreeMap<DeploymentId, u64>,
     pub acted_on: BTreeSet<DeploymentId>,
+    /// Where it took capacity away.
+    pub disrupted: BTreeSet<DeploymentId>,
     pub last_act_ended: Option<Timestamp>,
     pub observed: Option<Observed>,
     pub refusal: Option<Refusal>,
+    /// What every guard said when they were asked last.
+    pub guards: Answers,
+    /// Guards that a person has overruled for this run.
+    pub overridden: BTreeSet<SmolStr>,
     /// Guards people were told of, by name.
     #[serde(deserialize_with = "guard_names")]
     pub told: BTreeSet<&'static str>,
@@ -177,6 +181,16 @@ impl Run {
         matches!(self.doing, Doing::Ended(_))
     }
 
+    /// Nobody asked for it just now.
+    pub fn is_automatic(&self) -> bool {
+        matches!(self.cause, Cause::Alert(_))
+    }
+
+    /// Whether it counts in `max_running`.
+    pub fn takes_a_slot(&self) -> bool {
+        self.is_under_way()
+    }
+
     pub fn is_under_way(&self) -> bool {
         !self.is_waiting() && !self.is_ended()
     }
@@ -262,6 +276,8 @@ pub(super) struct Place {
     pub fence: u64,
     /// When runs counted in its budget, ascending.
     pub counted: VecDeque<Timestamp>,
+    /// When runs took capacity away here, ascending.
+    pub disrupted: VecDeque<Timestamp>,
     pub last: Option<LastRun>,
     pub health: Option<DeploymentHealth>,
     pub facts: Facts,
@@ -327,10 +343,6 @@ impl Places {
 
     /// Counts a run in a deployment's budget.
     pub fn count(&mut self, id: &DeploymentId, now: Timestamp) {
-        let counted = &mut self.at(id).counted;
-        counted.push_back(now);
-        if counted.len() > MAX_COUNTED {
-            counted.pop_front();
-        }
+        push_bounded(&mut self.at(id).counted, now);
     }
 }

@@ -1,7 +1,7 @@
 //! A run's next step: asked about, gated, done. What only the engine does is done here; verbs are in `exec`.
 
 use super::exec::Rendered;
-use super::guards::resolve;
+use super::guards::{limits_of, observed, resolve};
 use super::start::no_answer;
 use super::state::{AskedFor, Asking, Doing, Failed, Run};
 use super::{Remedy, Timer};
@@ -10,6 +10,7 @@ use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
+use crate::model::units::format_duration;
 use crate::model::{FailureClass, RunId, StepAttemptId, StepId, Value};
 use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
@@ -52,6 +53,11 @@ fn action_word(kind: &StepKind) -> String {
         StepKind::Check { .. } => "check".to_owned(),
         StepKind::Notify { .. } => "notify".to_owned(),
         StepKind::Signal { .. } => "signal".to_owned(),
+        StepKind::Approve(_) => "approve".to_owned(),
+        StepKind::SetCheck(_) => "set_check".to_owned(),
+        StepKind::Silence(_) => "silence".to_owned(),
+        StepKind::Playbook { .. } => "playbook".to_owned(),
+        StepKind::Parallel(_) => "parallel".to_owned(),
     }
 }
 
@@ -117,7 +123,14 @@ impl Remedy {
             }
             StepKind::Notify { text, .. } => questions.push(Question::Text(text)),
             StepKind::Signal { fields, .. } => questions.push(Question::Params(fields)),
-            StepKind::Wait(_) | StepKind::WaitUntil { .. } | StepKind::Check { .. } => {}
+            StepKind::Playbook { with, .. } => questions.push(Question::Params(with)),
+            StepKind::Wait(_)
+            | StepKind::WaitUntil { .. }
+            | StepKind::Check { .. }
+            | StepKind::Approve(_)
+            | StepKind::SetCheck(_)
+            | StepKind::Silence(_)
+            | StepKind::Parallel(_) => {}
         }
         run.doing = Doing::Asking(asking);
         if questions.is_empty() {
@@ -138,7 +151,7 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
-        let observed = guard::observed(&turn.policy.guards, run.playbook.mode).filter(|_| section.needs_symptom());
+        let observed = observed(&turn.policy, run).filter(|_| section.needs_symptom());
         if let Some(observed) = observed {
             self.may_not_act(turn, alerts, id, Refusal::Observe(observed));
             return false;
@@ -214,7 +227,7 @@ impl Remedy {
         let fires = run.alert().is_none_or(|key| alerts.get(key).is_some_and(|alert| alert.firing));
         match reply {
             Some(Reply::Truth { truth: Truth::True, evidence }) if fires => {
-                match guard::stale(&turn.policy.guards, turn.now, evidence) {
+                match guard::stale(limits_of(&turn.policy, &run.deployment).max_event_age, turn.now, evidence) {
                     None => return true,
                     Some(refusal) => self.may_not_act(turn, alerts, id, refusal),
                 }
@@ -317,6 +330,14 @@ impl Remedy {
                 };
                 self.step_over(turn, alerts, id, over);
             }
+            StepKind::Approve(_)
+            | StepKind::SetCheck(_)
+            | StepKind::Silence(_)
+            | StepKind::Playbook { .. }
+            | StepKind::Parallel(_) => {
+                let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
+                self.step_over(turn, alerts, id, over);
+            }
             StepKind::Signal { name, .. } => {
                 let over = match self.emit(turn, id, name.as_str(), rendered.params) {
                     Ok(()) => StepOver::done(),
@@ -350,6 +371,11 @@ impl Remedy {
             StepKind::Notify { receiver, .. } => format!("would tell {receiver}"),
             StepKind::Signal { name, .. } => format!("would signal {name}"),
             StepKind::Check { check } => format!("would check {check}"),
+            StepKind::Approve(_) => "would ask for approval".to_owned(),
+            StepKind::SetCheck(set) => format!("would set check {}", set.check),
+            StepKind::Silence(span) => format!("would silence its alert for {}", format_duration(*span)),
+            StepKind::Playbook { name, .. } => format!("would run {name}"),
+            StepKind::Parallel(steps) => format!("would do {} steps at a time", steps.len()),
             StepKind::Wait(_) | StepKind::WaitUntil { .. } | StepKind::Assert { .. } => "would wait".to_owned(),
         }
     }

@@ -123,7 +123,9 @@ impl Remedy {
             // the policy has changed under a run that had not begun: nobody has to go on with anything
             Verdict::Cancelled if run.begun_at.is_none() && self.has_no_rung(turn, run) => return,
             // the ladder stops here: somebody has to go on
-            Verdict::Inconclusive | Verdict::Cancelled => (NewsKind::Inconclusive, FlushReason::Urgent),
+            Verdict::Inconclusive | Verdict::Denied | Verdict::Cancelled => {
+                (NewsKind::Inconclusive, FlushReason::Urgent)
+            }
             Verdict::Refused if by_hand => (NewsKind::Refused, FlushReason::Urgent),
             Verdict::Refused if run.observed.is_some() => (NewsKind::Refused, FlushReason::Changed),
             // told when it was refused; the others are counted nowhere

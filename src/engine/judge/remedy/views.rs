@@ -6,7 +6,7 @@ use crate::alert::notification::{RemediationFacts, RunFacts};
 use crate::engine::judge::turn::Turn;
 use crate::engine::view::{Change, EngineView, RefusalView, RunView, StepView};
 use crate::model::AlertKey;
-use crate::playbook::guard::{GuardMode, Refusal};
+use crate::playbook::guard::Refusal;
 
 fn state_word(doing: &Doing) -> &'static str {
     match doing {
@@ -133,10 +133,7 @@ impl Remedy {
             rules: turn.policy.rules.len(),
             playbooks: turn.policy.playbooks.len(),
             paused: self.paused.clone(),
-            guard_mode: match turn.policy.guards.mode {
-                GuardMode::Auto => "auto".into(),
-                GuardMode::Observe => "observe".into(),
-            },
+            guard_mode: turn.policy.guards.mode.as_str().into(),
         };
         turn.show(Change::Engine(Box::new(view)));
     }

@@ -18,8 +18,9 @@ use crate::model::{
     HealthyWhen, Labels, Map, Outcome, RunId, Selector, Severity, SourceRef, StepId, Timestamp, Value, VerbSpec,
 };
 use crate::playbook::guard::Guards;
+use crate::playbook::guard::Mode;
 use crate::playbook::ladder::{Ladder, Rung};
-use crate::playbook::{OnFailure, Playbook, PlaybookMode, Retry, Step, StepKind, Verify};
+use crate::playbook::{OnFailure, Playbook, Retry, Step, StepKind, Verify};
 use crate::policy::{Policy, Server, UnknownDeployments};
 use crate::script::{Condition, Expect, Names, Param, ScriptHost, Truth};
 
@@ -65,7 +66,7 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
         name: name.into(),
         source: SourceRef { file: "playbooks/test.yaml".into(), line: 1, column: 1 },
         description: String::new(),
-        mode: PlaybookMode::Auto,
+        mode: Mode::Auto,
         inputs: Vec::new(),
         steps,
         on_failure: OnFailure::Stop,
@@ -77,7 +78,7 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
 }
 
 pub fn ladder(playbooks: &[&str]) -> Arc<Ladder> {
-    let rung = |name: &&str| Rung { playbook: (*name).into(), with: Vec::new(), if_: None, give_up: secs(1800) };
+    let rung = |name: &&str| Rung::plain((*name).into(), Vec::new());
     Arc::new(Ladder { rungs: playbooks.iter().map(rung).collect() })
 }
 
@@ -364,6 +365,7 @@ impl Bench {
             health,
             checks: Vec::new(),
             sick_replicas: if health == Health::Unhealthy { vec![1] } else { Vec::new() },
+            flapping: Vec::new(),
         };
         self.turn(|remedy, turn, alerts| remedy.health(turn, alerts, health));
     }
