@@ -14,6 +14,7 @@ use smol_str::SmolStr;
 use crate::model::{CheckName, DeploymentId, PlaybookName, ReceiverName, SignalName, SourceRef, StepId, Value, Verb};
 use crate::script::{Condition, Param, Template};
 use guard::Mode;
+use run::Section;
 
 #[derive(Clone)]
 pub struct Playbook {
@@ -54,7 +55,45 @@ pub mod by_name {
     }
 }
 
+/// As [`by_name`], several.
+pub mod all_by_name {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Playbook;
+    use crate::model::PlaybookName;
+
+    type Playbooks = BTreeMap<PlaybookName, Arc<Playbook>>;
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(playbooks: &Playbooks, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(playbooks.keys())
+    }
+
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Playbooks, D::Error> {
+        let names = Vec::<PlaybookName>::deserialize(deserializer)?;
+        Ok(names.into_iter().map(|name| (name.clone(), Arc::new(Playbook::empty(name)))).collect())
+    }
+}
+
 impl Playbook {
+    /// Every step there is, undoing ones and those of `parallel` too, with the section it belongs to.
+    pub fn all_steps(&self) -> impl Iterator<Item = (Section, &Step)> {
+        let sections =
+            [(Section::Steps, &self.steps), (Section::Rescue, &self.rescue), (Section::Finally, &self.finally)];
+        sections.into_iter().flat_map(|(section, steps)| {
+            steps.iter().flat_map(Step::with_branches).flat_map(move |step| {
+                let undo = step.undo.as_deref().map(|undo| (Section::Undo, undo));
+                std::iter::once((section, step)).chain(undo)
+            })
+        })
+    }
+
     /// One that does nothing.
     pub fn empty(name: PlaybookName) -> Self {
         Playbook {
@@ -113,6 +152,25 @@ pub struct Step {
     pub retry: Retry,
     /// An action, run in reverse order if a later step fails and the playbook says `on_failure: undo`.
     pub undo: Option<Box<Step>>,
+}
+
+impl Step {
+    /// Itself, or some of what it does at the same time.
+    pub fn can_be_undone(&self) -> bool {
+        match &self.kind {
+            StepKind::Parallel(branches) => branches.iter().any(|branch| branch.undo.is_some()),
+            _ => self.undo.is_some(),
+        }
+    }
+
+    /// This step and those it consists of. What an undo does is not among them.
+    pub fn with_branches(&self) -> impl Iterator<Item = &Step> {
+        let branches = match &self.kind {
+            StepKind::Parallel(branches) => branches.as_slice(),
+            _ => &[],
+        };
+        std::iter::once(self).chain(branches)
+    }
 }
 
 #[derive(Clone)]

@@ -450,6 +450,7 @@ impl World {
             deployment: deployment.into(),
             with: Map::new(),
             reason: "a test".to_owned(),
+            overrides: Vec::new(),
         })
     }
 
@@ -952,6 +953,7 @@ impl World {
             }
             Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
             Change::Engine(view) => self.paused = view.paused.is_some(),
+            Change::Approval(view) => self.say(format!("approval {}: {:?}", view.id, view.state)),
             Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) => {}
         }
     }

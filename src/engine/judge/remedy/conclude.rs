@@ -32,7 +32,11 @@ impl Remedy {
             return;
         }
         self.leave_step(turn, id, "the run has ended");
+        self.withdraw(turn, id);
         self.forget_timers(id);
+        if self.runs.get(id).is_some_and(|run| run.parent.is_some()) {
+            return self.part_ended(turn, alerts, id, verdict);
+        }
         let Some(run) = self.runs.get_mut(id) else { return };
         run.doing = Doing::Ended(verdict);
         run.ended_at = Some(turn.now);
@@ -56,7 +60,7 @@ impl Remedy {
         self.stirred = true;
     }
 
-    fn forget_timers(&mut self, id: &RunId) {
+    pub(super) fn forget_timers(&mut self, id: &RunId) {
         let every: [fn(RunId) -> Timer; 7] =
             [Timer::Hold, Timer::Step, Timer::Within, Timer::Deadline, Timer::BreakOff, Timer::GiveUp, Timer::Again];
         for timer in every {
@@ -68,10 +72,11 @@ impl Remedy {
     fn give_back(&mut self, turn: &Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let ladder = run.alert().and_then(|key| Some((key.clone(), self.ladders.get(key)?.nth)));
-        for target in run.leases.keys() {
+        let (targets, acted_on) = (run.leases.keys().cloned().collect::<Vec<_>>(), run.acted_on.clone());
+        for target in &targets {
             self.places.release(target, id);
         }
-        for target in &run.acted_on {
+        for target in &acted_on {
             self.places.at(target).last = Some(LastRun {
                 run: id.clone(),
                 ladder: ladder.clone(),
@@ -121,6 +126,15 @@ impl Remedy {
         }
     }
 
+    /// A run that waits for a person holds nothing.
+    pub(super) fn give_leases_back(&mut self, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.gave_leases_back = true;
+        for target in std::mem::take(&mut run.leases).into_keys() {
+            self.places.release(&target, id);
+        }
+    }
+
     fn keep_by_hand(&mut self, id: &RunId) {
         self.ended_by_hand.push_back(id.clone());
         if self.ended_by_hand.len() > KEPT_BY_HAND
@@ -145,7 +159,7 @@ impl Remedy {
                 None
             }
         };
-        let live = self.runs.values().filter(|run| !run.is_ended());
+        let live = self.runs.values().filter(|run| !run.is_ended() && run.parent.is_none());
         let leaving: Vec<_> = live.filter_map(|run| Some((run.id.clone(), gone(run)?))).collect();
         for (id, why) in leaving {
             // a waiting run of a ladder takes what the policy says now when it asks again

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 
 use super::Remedy;
 use super::memory::Maintenance;
+use super::parts::subs_of;
 use super::state::{LastRun, Place, Run};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
@@ -19,7 +20,7 @@ use crate::playbook::guard::{
     PlaybookSituation, Refusal, SensorSituation, Situation, TargetSituation, group_name,
 };
 use crate::playbook::run::Section;
-use crate::playbook::{Playbook, Step, StepKind};
+use crate::playbook::{Playbook, StepKind};
 use crate::policy::Policy;
 use crate::rule::Rule;
 
@@ -56,14 +57,6 @@ pub(super) fn labels_of(deployment: &Deployment) -> Labels {
     deployment.labels.with_label("deployment", deployment.id.as_str())
 }
 
-fn all_steps(playbook: &Playbook) -> impl Iterator<Item = (Section, &Step)> {
-    let steps = playbook.steps.iter().map(|step| (Section::Steps, step));
-    let undo = playbook.steps.iter().filter_map(|step| Some((Section::Undo, step.undo.as_deref()?)));
-    let rescue = playbook.rescue.iter().map(|step| (Section::Rescue, step));
-    let finally = playbook.finally.iter().map(|step| (Section::Finally, step));
-    steps.chain(undo).chain(rescue).chain(finally)
-}
-
 /// The deployments a run would act on, and whether it would take capacity away there.
 ///
 /// # Errors
@@ -74,7 +67,9 @@ pub(super) fn targets(
     deployment: &DeploymentId,
 ) -> Result<BTreeMap<DeploymentId, bool>, Refusal> {
     let mut targets = BTreeMap::new();
-    for (section, step) in all_steps(playbook) {
+    let subs = subs_of(policy, playbook);
+    let all = playbook.all_steps().chain(subs.values().flat_map(|sub| sub.all_steps()));
+    for (section, step) in all {
         let StepKind::Action { verb, deployment: other, .. } = &step.kind else { continue };
         let id = other.as_ref().unwrap_or(deployment);
         match resolve(policy, id, verb) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::state::{Cause, LadderState, Rest, Run, Stand};
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
+use crate::engine::effect::OperatorAnswer;
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
 use crate::model::units::format_duration;
@@ -365,6 +366,33 @@ impl Remedy {
             Move::Exhausted => self.exhausted(turn, key),
         }
         turn.say(Word::RemediationMoved(key.clone()));
+    }
+
+    /// A person lets a ladder go on that has stopped, or begin again that has come to its end.
+    pub(super) fn retry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: &str,
+        alert: &str,
+        reason: &str,
+    ) -> Result<OperatorAnswer, String> {
+        let found = self.ladders.iter().find(|(key, ladder)| key.id() == alert && !ladder.over);
+        let Some(key) = found.map(|(key, _)| key.clone()) else {
+            return Err(format!("alert {alert} has no ladder: it does not fire, or its rule repairs nothing"));
+        };
+        let Some(ladder) = self.ladders.get_mut(&key) else { return Ok(OperatorAnswer::Ok) };
+        let from = match ladder.stand {
+            Stand::Stopped => ladder.rung,
+            Stand::Exhausted => 0,
+            Stand::Due | Stand::Run(_) => return Err(format!("the ladder of {key} is at work already")),
+            Stand::Resting(_) => return Err(format!("the ladder of {key} rests: its last run cured, or it is clear")),
+        };
+        ladder.rung = from;
+        ladder.told.clear();
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        Remedy::audit(turn, who, format!("let the ladder of {key} go on at rung {}{because}", from + 1));
+        self.due(turn, &key, Duration::ZERO);
+        Ok(OperatorAnswer::Ok)
     }
 
     fn rungs_at(&self, policy: &Policy, key: &AlertKey) -> usize {

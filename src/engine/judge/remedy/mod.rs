@@ -8,6 +8,7 @@
 //! Invariants: no acting call without the lease of its deployment, with the symptom known to be there and the kill
 //! switch off; an unknown outcome is never repeated; every lease is given back when its run ends, and only then.
 
+mod approvals;
 mod asks;
 mod conclude;
 mod context;
@@ -18,6 +19,7 @@ mod interrupts;
 mod ladders;
 mod memory;
 mod operate;
+mod parts;
 mod saved;
 mod start;
 mod state;
@@ -39,8 +41,8 @@ use crate::engine::ENGINE_VERSION;
 use crate::engine::input::{Gap, Operator, StepEnd, Storage, Upgraded};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
-use crate::engine::view::{PauseView, RunView};
-use crate::model::{AlertKey, DeploymentId, Facts, RunId, StepAttemptId, Timestamp};
+use crate::engine::view::{ApprovalView, PauseView, RunView};
+use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, RunId, StepAttemptId, Timestamp};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
@@ -57,6 +59,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const HAND_GIVE_UP: Duration = Duration::from_secs(1800);
 /// Runs asked for by hand that may wait or be under way at a time.
 const MAX_BY_HAND: usize = 1_000;
+/// Maintenances that may be open at a time.
+const MAX_MAINTENANCES: usize = 1_000;
 /// Ended runs kept per alert, and altogether of those asked for by hand.
 const KEPT_PER_ALERT: usize = 20;
 const KEPT_BY_HAND: usize = 200;
@@ -79,6 +83,8 @@ enum Timer {
     Deadline(RunId),
     BreakOff(RunId),
     GiveUp(RunId),
+    /// Nobody has answered in time.
+    Approval(ApprovalId),
     /// A waiting run asks again.
     Again(RunId),
     /// A rung is due, or a rest is looked at.
@@ -101,6 +107,8 @@ pub struct Remedy {
     ladders_begun: u64,
     places: Places,
     memory: Memory,
+    /// The open ones.
+    approvals: BTreeMap<ApprovalId, ApprovalView>,
     timers: Timers<Timer>,
     /// Something the guards look at has changed in this turn.
     stirred: bool,
@@ -122,6 +130,7 @@ impl Remedy {
             ladders_begun: 0,
             places: Places::new(start),
             memory: Memory::default(),
+            approvals: BTreeMap::new(),
             timers: Timers::default(),
             stirred: false,
             ended_by_hand: VecDeque::new(),
@@ -143,7 +152,8 @@ impl Remedy {
             Timer::Deadline(run) => self.deadline(turn, alerts, &run),
             Timer::BreakOff(run) => self.break_off(turn, alerts, &run),
             Timer::GiveUp(run) => self.give_up(turn, alerts, &run),
-            Timer::Again(run) => self.consult(turn, alerts, &run),
+            Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
+            Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
         }
         self.calm(turn, alerts);
@@ -316,7 +326,7 @@ impl Remedy {
     }
 
     pub fn run_views(&self) -> Vec<RunView> {
-        self.runs.values().map(views::run_view).collect()
+        self.runs.values().filter(|run| run.parent.is_none()).map(|run| self.view(run)).collect()
     }
 
     /// Lets everything that waits ask again, if anything it looks at has changed. Bounded: each round either begins
@@ -330,6 +340,11 @@ impl Remedy {
                 }
                 self.consult(turn, alerts, &run);
             }
+            let regaining = |run: &&Run| matches!(run.doing, Doing::Regaining);
+            let regaining: Vec<_> = self.runs.values().filter(regaining).map(|run| run.id.clone()).collect();
+            for run in regaining {
+                self.regain(turn, alerts, &run);
+            }
             let held: Vec<_> =
                 self.runs.values().filter(|run| matches!(run.doing, Doing::Held)).map(|run| run.id.clone()).collect();
             if self.may_act().is_ok() {
@@ -340,9 +355,18 @@ impl Remedy {
         }
     }
 
+    /// What waits asks its guards again.
+    fn ask_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        match self.runs.get(id).map(|run| &run.doing) {
+            Some(Doing::Regaining) => self.regain(turn, alerts, id),
+            Some(Doing::Held) => self.resume_held(turn, alerts, id),
+            _ => self.consult(turn, alerts, id),
+        }
+    }
+
     /// Nothing at all may begin now.
     fn is_full(&self, turn: &Turn<'_>) -> bool {
-        let running = self.runs.values().filter(|run| run.is_under_way()).count();
+        let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
         self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
     }
 

@@ -1,10 +1,10 @@
 //! From waiting to under way: the guards are asked, detect is asked, the guards again; then the run begins.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::guards::{limits_of, observed, targets};
 use super::inputs;
+use super::parts::subs_of;
 use super::state::{Cause, Doing, Run, Waiting};
 use super::{ASK_AGAIN, CHAIN_WINDOW, Remedy, Timer};
 use crate::engine::effect::Effect;
@@ -13,8 +13,8 @@ use crate::engine::judge::turn::Turn;
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
 use crate::model::{AlertKey, DeploymentId, Map, RunId, Severity, Timestamp};
 use crate::playbook::Playbook;
-use crate::playbook::guard::{self, Answers, Refusal};
-use crate::playbook::run::{Course, Shape, Verdict};
+use crate::playbook::guard::{self, Refusal};
+use crate::playbook::run::{Course, Verdict};
 use crate::script::Truth;
 
 impl Remedy {
@@ -30,33 +30,10 @@ impl Remedy {
         let place = self.places.at(&deployment);
         place.runs += 1;
         let id = RunId::of(&deployment, place.runs);
-        let shape = Shape::of(&playbook, matches!(cause, Cause::Alert(_)), false);
         let run = Run {
-            id: id.clone(),
-            playbook,
-            deployment,
-            cause,
             level,
-            inputs: Map::new(),
             policy: turn.policy.version.clone(),
-            created_at: turn.now,
-            begun_at: None,
-            ended_at: None,
-            doing: Doing::Waiting(Waiting::default()),
-            course: Course::begin(shape),
-            steps: Vec::new(),
-            leases: BTreeMap::new(),
-            acted_on: BTreeSet::new(),
-            disrupted: BTreeSet::new(),
-            last_act_ended: None,
-            observed: None,
-            refusal: None,
-            guards: Answers::default(),
-            overridden: BTreeSet::new(),
-            told: BTreeSet::new(),
-            why: Vec::new(),
-            failed: None,
-            depth: 0,
+            ..Run::new(id.clone(), playbook, deployment, cause, turn.now)
         };
         self.runs.insert(id.clone(), run);
         id
@@ -178,7 +155,13 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         match params.and_then(|given| inputs::typed(&run.playbook.inputs, &given)) {
             Ok(inputs) => {
-                run.inputs = inputs;
+                let run = self.runs.get(id);
+                if run.is_some_and(|run| self.wants_approval(turn, run, &inputs)) {
+                    return self.ask_before(turn, id, inputs);
+                }
+                if let Some(run) = self.runs.get_mut(id) {
+                    run.inputs = inputs;
+                }
                 self.begin(turn, alerts, id);
             }
             Err(why) => {
@@ -226,14 +209,10 @@ impl Remedy {
 
     /// Every guard allows it: leases are taken, and from here on its playbook and inputs are pinned.
     fn begin(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id) else { return };
+        let Some(run) = self.runs.get(id) else { return };
         let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
-        for target in targets.keys() {
-            // the guards have seen that it is free; were it not, acting there would be refused for want of a lease
-            if let Some(fence) = self.places.lease(target, id) {
-                run.leases.insert(target.clone(), fence);
-            }
-        }
+        self.take_leases(id, targets.keys());
+        let Some(run) = self.runs.get_mut(id) else { return };
         let chain = self.places.at(&run.deployment).chain;
         run.depth = match chain {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
@@ -243,6 +222,7 @@ impl Remedy {
         run.refusal = None;
         run.begun_at = Some(turn.now);
         run.course = Course::begin(run.shape());
+        run.subs = subs_of(&turn.policy, &run.playbook);
         for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
             self.timers.clear(&timer);
         }
@@ -250,6 +230,16 @@ impl Remedy {
         self.timers.set(Timer::Deadline(id.clone()), turn.now + deadline);
         self.tell_started(turn, id);
         self.advance(turn, alerts, id);
+    }
+
+    /// The guards have seen that they are free; where one is not, acting there is refused for want of a lease.
+    pub(super) fn take_leases<'a>(&mut self, id: &RunId, targets: impl Iterator<Item = &'a DeploymentId>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        for target in targets {
+            if let Some(fence) = self.places.lease(target, id) {
+                run.leases.insert(target.clone(), fence);
+            }
+        }
     }
 
     /// Asks an edge to look at a deployment now.

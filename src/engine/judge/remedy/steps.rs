@@ -3,12 +3,12 @@
 use super::exec::Rendered;
 use super::guards::{limits_of, observed, resolve};
 use super::start::no_answer;
-use super::state::{AskedFor, Asking, Doing, Failed, Run};
+use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
 use super::{Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
-use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect, Watch, WatchId, Watched};
+use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
 use crate::model::units::format_duration;
 use crate::model::{FailureClass, RunId, StepAttemptId, StepId, Value};
@@ -74,7 +74,7 @@ impl Remedy {
     pub(super) fn step_at(&self, id: &RunId) -> Option<(Section, StepId, Step)> {
         let run = self.runs.get(id)?;
         let At::Step(section, index) = run.course.at() else { return None };
-        let step = section.step(&run.playbook, index)?.clone();
+        let step = section.step(&run.playbook, index)?;
         Some((section, step_name(run, section, index, &step), step))
     }
 
@@ -88,6 +88,13 @@ impl Remedy {
         }
     }
 
+    /// The names a step sees; a branch also sees what came before it in its playbook.
+    fn context_of(&self, turn: &Turn<'_>, alerts: &Alerts, id: &RunId) -> Context {
+        let Some(run) = self.runs.get(id) else { return Context::default() };
+        let above = run.parent.as_ref().filter(|_| run.part != Part::Whole).and_then(|above| self.runs.get(above));
+        run.context_below(turn, alerts, above.map_or(&[], |above| &above.steps))
+    }
+
     /// Whether this step would act, in the policy as it is now.
     fn is_acting(&self, turn: &Turn<'_>, id: &RunId, step: &Step) -> bool {
         let (StepKind::Action { verb, deployment, .. }, Some(run)) = (&step.kind, self.runs.get(id)) else {
@@ -98,15 +105,16 @@ impl Remedy {
     }
 
     fn ask_step(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some((section, name, step)) = self.step_at(id) else { return };
+        let Some((_, name, step)) = self.step_at(id) else { return };
         let acting = self.is_acting(turn, id, &step);
-        if acting && !self.gate(turn, alerts, id, section) {
+        let needs_symptom = self.needs_symptom(id);
+        if acting && !self.gate(turn, alerts, id, needs_symptom) {
             return;
         }
         let Some(run) = self.runs.get_mut(id) else { return };
         let mut questions = Vec::new();
         questions.extend(step.if_.clone().map(Question::Condition));
-        let symptom = acting && section.needs_symptom() && run.observed.is_none();
+        let symptom = acting && needs_symptom && run.observed.is_none();
         let symptom = run.alert().filter(|_| symptom).map(|key| run.symptom_question(alerts, key));
         let asking = Asking {
             step: name.clone(),
@@ -136,13 +144,13 @@ impl Remedy {
         if questions.is_empty() {
             return self.step_told(turn, alerts, id, &name, Vec::new());
         }
-        let context = run.context(turn, alerts);
+        let context = self.context_of(turn, alerts, id);
         let ask = Ask { id: AskId::Step { run: id.clone(), step: name }, context, questions };
         turn.to_detect.push(ToDetect::Ask(ask));
     }
 
     /// What holds a step that would act: the kill switch always, and for repairs the mode as it is now.
-    fn gate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, section: Section) -> bool {
+    fn gate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, repairs: bool) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         if run.observed.is_some() {
             return true;
@@ -151,7 +159,7 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
-        let observed = observed(&turn.policy, run).filter(|_| section.needs_symptom());
+        let observed = observed(&turn.policy, run).filter(|_| repairs);
         if let Some(observed) = observed {
             self.may_not_act(turn, alerts, id, Refusal::Observe(observed));
             return false;
@@ -179,7 +187,7 @@ impl Remedy {
         if let Some(run) = self.runs.get_mut(id) {
             run.refusal = Some(refusal);
         }
-        self.interrupt(turn, alerts, id, Interrupt::MayNotAct);
+        self.interrupt_whole(turn, alerts, id, Interrupt::MayNotAct);
     }
 
     /// Detect's answer about a step.
@@ -234,7 +242,7 @@ impl Remedy {
             }
             Some(Reply::Truth { truth: Truth::True | Truth::False, .. }) => {
                 self.note(id, "the symptom is gone".to_owned());
-                self.interrupt(turn, alerts, id, Interrupt::SymptomGone);
+                self.interrupt_whole(turn, alerts, id, Interrupt::SymptomGone);
             }
             Some(Reply::Truth { truth, .. }) => {
                 let of = no_answer("its alert's condition", &truth);
@@ -282,8 +290,9 @@ impl Remedy {
                 return self.step_over(turn, alerts, id, over);
             }
         };
-        if self.runs.get(id).is_some_and(|run| run.observed.is_some()) && !matches!(step.kind, StepKind::Assert { .. })
-        {
+        let goes_on_observed =
+            matches!(step.kind, StepKind::Assert { .. } | StepKind::Playbook { .. } | StepKind::Parallel(_));
+        if self.runs.get(id).is_some_and(|run| run.observed.is_some()) && !goes_on_observed {
             let would = self.would_do(id, &step, &rendered);
             self.note(id, would.clone());
             return self.step_over(turn, alerts, id, StepOver::skipped(&would));
@@ -330,11 +339,13 @@ impl Remedy {
                 };
                 self.step_over(turn, alerts, id, over);
             }
-            StepKind::Approve(_)
-            | StepKind::SetCheck(_)
-            | StepKind::Silence(_)
-            | StepKind::Playbook { .. }
-            | StepKind::Parallel(_) => {
+            StepKind::Playbook { ref name, .. } => {
+                let name = name.clone();
+                self.begin_playbook(turn, alerts, id, &step, &name, rendered);
+            }
+            StepKind::Parallel(_) => self.begin_parallel(turn, alerts, id, &step),
+            StepKind::Approve(approve) => self.begin_approve(turn, id, name, &approve),
+            StepKind::SetCheck(_) | StepKind::Silence(_) => {
                 let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
                 self.step_over(turn, alerts, id, over);
             }
@@ -422,6 +433,7 @@ impl Remedy {
             Doing::Calling(_) => self.call_overdue(turn, alerts, id),
             Doing::Pausing(_) => self.ask_retry(turn, alerts, id),
             Doing::Settling(_) => self.not_settled(turn, alerts, id, "nothing told in time whether it happened"),
+            Doing::Together(_) => self.together_overdue(turn, alerts, id),
             Doing::Sleeping => self.step_over(turn, alerts, id, StepOver::done()),
             Doing::WaitingUntil => {
                 turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone())));
@@ -429,7 +441,13 @@ impl Remedy {
                 self.step_over(turn, alerts, id, too_late("it did not become true in time"));
             }
             Doing::Probing(_) => self.step_over(turn, alerts, id, too_late("the check gave no verdict in time")),
-            Doing::Waiting(_) | Doing::Asking(_) | Doing::Held | Doing::Verifying(_) | Doing::Ended(_) => {}
+            Doing::Waiting(_)
+            | Doing::Asking(_)
+            | Doing::Held
+            | Doing::Approving
+            | Doing::Regaining
+            | Doing::Verifying(_)
+            | Doing::Ended(_) => {}
         }
     }
 

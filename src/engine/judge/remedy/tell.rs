@@ -7,7 +7,7 @@ use crate::alert::notification::{FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Turn, Word};
 use crate::engine::message::ToDetect;
-use crate::engine::view::Change;
+use crate::engine::view::{ApprovalView, Change};
 use crate::model::units::format_duration;
 use crate::model::{
     AlertKey, Event, EventKind, FailureClass, Labels, Map, Origin, ReceiverName, RunId, SignalName, StepId, Value, Verb,
@@ -18,8 +18,9 @@ use crate::playbook::run::Verdict;
 impl Remedy {
     /// Shows a run as it is now, and lets its alert follow.
     pub(super) fn show(&self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get(id) else { return };
-        turn.show(Change::Run(Box::new(views::run_view(run))));
+        let root = self.root_of(id);
+        let Some(run) = self.runs.get(&root) else { return };
+        turn.show(Change::Run(Box::new(self.view(run))));
         if let Some(key) = run.alert() {
             turn.say(Word::RemediationMoved(key.clone()));
         }
@@ -32,6 +33,7 @@ impl Remedy {
             alert: run.alert().map(AlertKey::id),
             deployment: Some(run.deployment.clone()),
             run: Some(run.id.clone()),
+            approval: None,
             text,
         }
     }
@@ -51,6 +53,25 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let news = Remedy::news_of(run, turn, NewsKind::Started, text);
         turn.say(Word::News(NewsFor { about: NewsAbout::Receiver(receiver), news, reason: FlushReason::Playbook }));
+    }
+
+    /// Somebody has to answer: whoever is named is asked, else whoever hears of the alert.
+    pub(super) fn tell_approval(&self, turn: &mut Turn<'_>, view: &ApprovalView) {
+        let Some(run) = self.runs.get(&view.run) else { return };
+        let text = format!(
+            "May selfheal {}? Answer by {}, or it counts as no: selfheal approve {id}, or selfheal deny {id}",
+            view.what,
+            view.expires_at,
+            id = view.id
+        );
+        let mut news = Remedy::news_of(run, turn, NewsKind::Approval, text);
+        news.approval = Some(view.id.clone());
+        let about = match (&view.ask, run.alert()) {
+            (Some(receiver), _) => NewsAbout::Receiver(receiver.clone()),
+            (None, Some(key)) => NewsAbout::Alert(key.clone()),
+            (None, None) => NewsAbout::Labels(hand_labels(turn, run)),
+        };
+        turn.say(Word::News(NewsFor { about, news, reason: FlushReason::Urgent }));
     }
 
     pub(super) fn tell_started(&self, turn: &mut Turn<'_>, id: &RunId) {
@@ -89,7 +110,15 @@ impl Remedy {
     }
 
     fn tell_about_alert(&self, turn: &mut Turn<'_>, key: &AlertKey, kind: NewsKind, reason: FlushReason, text: String) {
-        let news = News { kind, at: turn.now, alert: Some(key.id()), deployment: key.deployment(), run: None, text };
+        let news = News {
+            kind,
+            at: turn.now,
+            alert: Some(key.id()),
+            deployment: key.deployment(),
+            run: None,
+            approval: None,
+            text,
+        };
         turn.say(Word::News(NewsFor { about: NewsAbout::Alert(key.clone()), news, reason }));
     }
 
@@ -154,7 +183,15 @@ impl Remedy {
     /// Something about selfheal itself, for everyone and at once, routed under this name.
     pub(super) fn tell_all(turn: &mut Turn<'_>, name: &str, text: String) {
         let labels: Labels = [("alertname", name), ("severity", "warning")].into_iter().collect();
-        let news = News { kind: NewsKind::Refused, at: turn.now, alert: None, deployment: None, run: None, text };
+        let news = News {
+            kind: NewsKind::Refused,
+            at: turn.now,
+            alert: None,
+            deployment: None,
+            run: None,
+            approval: None,
+            text,
+        };
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Urgent }));
     }
 

@@ -1,7 +1,9 @@
 //! Stories of ladders and runs, with detect's part played by hand.
 
+mod approvals;
 mod bench;
 mod guarded;
 mod hand;
 mod ladder;
+mod parts;
 mod steps;

@@ -12,10 +12,11 @@ use crate::engine::input::{Operator, OperatorCommand, StepEnd};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
 use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, ToDetect, WatchId};
-use crate::engine::view::{Change, EngineView, RunView};
+use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
 use crate::model::{
-    AdapterDef, AlertKey, Allow, Deployment, DeploymentId, Effectfulness, Event, Facts, FailureClass, Health,
-    HealthyWhen, Labels, Map, Outcome, RunId, Selector, Severity, SourceRef, StepId, Timestamp, Value, VerbSpec,
+    AdapterDef, AlertKey, Allow, ApprovalId, Deployment, DeploymentId, Effectfulness, Event, Facts, FailureClass,
+    Health, HealthyWhen, Labels, Map, Outcome, RunId, Selector, Severity, SourceRef, StepId, Timestamp, Value,
+    VerbSpec,
 };
 use crate::playbook::guard::Guards;
 use crate::playbook::guard::Mode;
@@ -180,6 +181,7 @@ pub struct Bench {
     pub runs: BTreeMap<RunId, RunView>,
     pub engine: Option<EngineView>,
     pub audit: Vec<String>,
+    pub approvals: BTreeMap<ApprovalId, ApprovalView>,
     pub answers: Vec<Result<OperatorAnswer, String>>,
 }
 
@@ -209,6 +211,7 @@ impl Bench {
             runs: BTreeMap::new(),
             engine: None,
             audit: Vec::new(),
+            approvals: BTreeMap::new(),
             answers: Vec::new(),
         }
     }
@@ -273,6 +276,9 @@ impl Bench {
             Effect::Show(Change::Run(view)) => {
                 self.runs.insert(view.id.clone(), *view);
             }
+            Effect::Show(Change::Approval(view)) => {
+                self.approvals.insert(view.id.clone(), *view);
+            }
             Effect::Show(Change::Engine(view)) => self.engine = Some(*view),
             Effect::Show(Change::Audit(entry)) => self.audit.push(entry.what),
             Effect::Answer { answer, .. } => self.answers.push(answer),
@@ -334,6 +340,13 @@ impl Bench {
 
     pub fn says(&mut self, key: &AlertKey, kind: AlertChangeKind) {
         self.change(key, kind);
+    }
+
+    /// The newest call of this verb ends so.
+    pub fn verb_ends(&mut self, verb: &str, outcome: Outcome) {
+        let call = self.calls.iter().rev().find(|call| call.verb.as_str() == verb).expect("it was called");
+        let end = StepEnd { id: call.id.clone(), outcome, log: "log".into(), took: secs(2) };
+        self.turn(|remedy, turn, alerts| remedy.step_ended(turn, alerts, end));
     }
 
     /// The newest call ends so.
@@ -402,6 +415,7 @@ impl Bench {
             deployment: deployment.into(),
             with: Map::new(),
             reason: String::new(),
+            overrides: Vec::new(),
         })
     }
 
@@ -429,6 +443,11 @@ impl Bench {
 
     pub fn state(&self, key: &AlertKey) -> String {
         self.remedy.remediation_of(key).map(|facts| facts.state.to_string()).unwrap_or_default()
+    }
+
+    /// The state of a question, as its view says it.
+    pub fn asked(&self, id: &str) -> ApprovalState {
+        self.approvals.get(id).unwrap_or_else(|| panic!("nothing was asked as {id}: {:?}", self.approvals)).state
     }
 
     pub fn told(&self, kind: NewsKind) -> Vec<(FlushReason, &str)> {
