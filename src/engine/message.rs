@@ -82,8 +82,10 @@ pub enum AskId {
     AlertTexts(AlertKey),
     /// For a step about to begin: see the run's own state for what was asked.
     Step { run: RunId, step: StepId },
-    /// For a rung about to be tried.
-    Rung(AlertKey),
+    /// For a run about to begin.
+    Rung(RunId),
+    /// Which deployment a rung is for.
+    On(AlertKey),
     /// For a run asked for by hand.
     Trigger { ticket: u64 },
 }

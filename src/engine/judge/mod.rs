@@ -184,7 +184,10 @@ impl Judge {
             match word {
                 Word::Alert(change) => {
                     self.remedy.alert_changed(&mut turn, &self.alerts, &change);
-                    self.dispatch.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
+                    // upkeep is nobody's news
+                    if !turn.policy.rules.get(&change.key.rule).is_some_and(|rule| rule.routine) {
+                        self.dispatch.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
+                    }
                 }
                 Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.remedy, news),
                 Word::RemediationMoved(key) => {

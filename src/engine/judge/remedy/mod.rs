@@ -13,6 +13,7 @@ mod asks;
 mod conclude;
 mod context;
 mod exec;
+mod fan;
 mod guards;
 mod inputs;
 mod interrupts;
@@ -171,7 +172,8 @@ impl Remedy {
 
     pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
         match id {
-            AskId::Rung(key) => self.rung_told(turn, alerts, &key, replies),
+            AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
+            AskId::On(key) => self.on_told(turn, alerts, &key, replies),
             AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
             // texts belong to the alerts; a run asked for by hand asks nothing
             AskId::AlertTexts(_) | AskId::Trigger { .. } => {}
@@ -322,7 +324,8 @@ impl Remedy {
 
     /// A ladder works on it: a run is waiting or under way (what `wait_for_repair` asks).
     pub fn is_working(&self, key: &AlertKey) -> bool {
-        self.ladders.get(key).is_some_and(|ladder| !ladder.over && matches!(ladder.stand, Stand::Due | Stand::Run(_)))
+        let works = |stand: &Stand| matches!(stand, Stand::Due | Stand::Run(_) | Stand::Fan(_) | Stand::Judging);
+        self.ladders.get(key).is_some_and(|ladder| !ladder.over && works(&ladder.stand))
     }
 
     pub fn run_views(&self) -> Vec<RunView> {

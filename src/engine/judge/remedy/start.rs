@@ -110,13 +110,12 @@ impl Remedy {
         let context = run.context(turn, alerts);
         let mut questions = vec![run.symptom_question(alerts, key), Question::Params(rung.with.clone())];
         questions.extend(rung.if_.clone().map(Question::Condition));
-        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(key.clone()), context, questions }));
+        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(id.clone()), context, questions }));
     }
 
     /// Detect's answer about a rung: is the symptom there, with which parameters, and does its `if` hold?
-    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, replies: Vec<Reply>) {
-        let Some(id) = self.run_of(key) else { return };
-        let Some(run) = self.runs.get_mut(&id) else { return };
+    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, replies: Vec<Reply>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
         let Doing::Waiting(waiting) = &mut run.doing else { return };
         if !std::mem::take(&mut waiting.asked) {
             return;
@@ -125,29 +124,29 @@ impl Remedy {
         let (Some(Reply::Truth { truth, evidence }), Some(Reply::Params(params))) = (replies.next(), replies.next())
         else {
             let of = "detect gave no answer about the symptom".to_owned();
-            return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+            return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
         };
         match truth {
             Truth::True => {}
-            Truth::False => return self.end_waiting(turn, alerts, &id, Verdict::WentAway),
+            Truth::False => return self.end_waiting(turn, alerts, id, Verdict::WentAway),
             Truth::NoData | Truth::Error(_) => {
                 let of = no_answer("its alert's condition", &truth);
-                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+                return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
         }
         match replies.next() {
             None | Some(Reply::Truth { truth: Truth::True, .. }) => {}
             Some(Reply::Truth { truth: Truth::False, .. }) => {
-                return self.refuse_for_good(turn, alerts, &id, Refusal::If);
+                return self.refuse_for_good(turn, alerts, id, Refusal::If);
             }
             Some(Reply::Truth { truth, .. }) => {
                 let of = no_answer("the rung's `if`", &truth);
-                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+                return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
             Some(Reply::Text(_) | Reply::Params(_)) => return,
         }
-        if self.guards_allow(turn, alerts, &id, Some(evidence)) {
-            self.begin_with(turn, alerts, &id, params);
+        if self.guards_allow(turn, alerts, id, Some(evidence)) {
+            self.begin_with(turn, alerts, id, params);
         }
     }
 

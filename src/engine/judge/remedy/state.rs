@@ -34,6 +34,8 @@ pub(super) struct Run {
     pub cause: Cause,
     /// The level of the rule whose ladder this is.
     pub level: Option<Severity>,
+    /// Whether it cured is for the rung to judge: by its alert once all targets had their run, or by asking again.
+    pub judged_by_rung: bool,
     pub inputs: Map,
     /// Version of the policy it was begun under.
     pub policy: SmolStr,
@@ -244,6 +246,7 @@ impl Run {
             deployment,
             cause,
             level: None,
+            judged_by_rung: false,
             inputs: Map::new(),
             policy: SmolStr::default(),
             created_at: now,
@@ -314,7 +317,7 @@ impl Run {
 
     /// The course of a run as it begins.
     pub fn shape(&self) -> Shape {
-        Shape::of(&self.playbook, self.alert().is_some(), self.observed.is_some())
+        Shape::of(&self.playbook, self.alert().is_some() && !self.judged_by_rung, self.observed.is_some())
     }
 
     /// The record of the step under way.
@@ -352,11 +355,38 @@ pub(super) enum Stand {
     Due,
     /// A run waits or is under way.
     Run(RunId),
+    /// Runs on several deployments wait or are under way.
+    Fan(Fan),
+    /// Those have ended; the alert has until its timer to show whether that cured it.
+    Judging,
     Resting(Rest),
     /// No rung is left.
     Exhausted,
     /// Until a new episode.
     Stopped,
+}
+
+/// A rung for several deployments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Fan {
+    pub waiting: VecDeque<DeploymentId>,
+    pub live: BTreeSet<RunId>,
+    /// Runs of the present batch.
+    pub begun: usize,
+    /// One of them did not do its work.
+    pub failed: bool,
+    /// One ended so that a person has to look.
+    pub needs_person: bool,
+    pub acted_at: Option<Timestamp>,
+    /// How long the alert has to clear once all have ended.
+    pub within: Duration,
+}
+
+impl Fan {
+    /// Nothing more of it begins.
+    pub fn is_stopped(&self) -> bool {
+        self.failed || self.needs_person
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -75,7 +75,7 @@ impl Remedy {
     }
 
     pub(super) fn tell_started(&self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get(id) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| !is_upkeep(turn, run)) else { return };
         let text = match &run.observed {
             None => format!("{} on {} has begun", run.playbook.name, run.deployment),
             Some(observed) => format!(
@@ -90,7 +90,7 @@ impl Remedy {
 
     /// The same refusal is told once per guard and episode.
     pub(super) fn tell_refused(&mut self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id) else { return };
+        let Some(run) = self.runs.get_mut(id).filter(|run| !is_upkeep(turn, run)) else { return };
         let Some(refusal) = run.refusal.as_ref().filter(|refusal| refusal.is_told()) else { return };
         let guard = refusal.guard();
         let text = format!("{} on {} is refused by {guard}: {refusal}", run.playbook.name, run.deployment);
@@ -107,6 +107,12 @@ impl Remedy {
     pub(super) fn tell_alert_refused(&mut self, turn: &mut Turn<'_>, key: &AlertKey, refusal: &Refusal) {
         let text = format!("its ladder is refused by {}: {refusal}", refusal.guard());
         self.tell_about_alert(turn, key, NewsKind::Refused, FlushReason::Changed, text);
+    }
+
+    /// Every target of a rung had its run, and there is no data to judge them by.
+    pub(super) fn tell_fan_inconclusive(&self, turn: &mut Turn<'_>, key: &AlertKey) {
+        let text = format!("the rung of {key} has run on all its targets, and there is no data to judge it by");
+        self.tell_about_alert(turn, key, NewsKind::Inconclusive, FlushReason::Urgent, text);
     }
 
     fn tell_about_alert(&self, turn: &mut Turn<'_>, key: &AlertKey, kind: NewsKind, reason: FlushReason, text: String) {
@@ -146,6 +152,9 @@ impl Remedy {
     pub(super) fn tell_ended(&self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let by_hand = run.alert().is_none();
+        if is_upkeep(turn, run) && verdict != Verdict::Inconclusive && !run.course.failed() {
+            return;
+        }
         let (kind, reason) = match verdict {
             Verdict::Cured => (NewsKind::Cured, FlushReason::Changed),
             Verdict::NotCured => (NewsKind::NotCured, FlushReason::Changed),
@@ -265,6 +274,11 @@ impl Remedy {
             self.note(id, why);
         }
     }
+}
+
+/// Of upkeep nobody is told unless a run fails, is in doubt, or is refused for long.
+fn is_upkeep(turn: &Turn<'_>, run: &Run) -> bool {
+    run.alert().and_then(|key| turn.policy.rules.get(&key.rule)).is_some_and(|rule| rule.routine)
 }
 
 fn fields(run: &Run, step: &str, class: Option<FailureClass>, message: &str) -> Map {

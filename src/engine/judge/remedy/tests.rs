@@ -2,6 +2,7 @@
 
 mod approvals;
 mod bench;
+mod fan;
 mod guarded;
 mod hand;
 mod ladder;

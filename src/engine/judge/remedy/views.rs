@@ -124,11 +124,11 @@ impl Remedy {
     pub(super) fn facts_of(&self, key: &AlertKey) -> Option<RemediationFacts> {
         let ladder = self.ladders.get(key)?;
         let state = match &ladder.stand {
-            _ if ladder.over && !matches!(ladder.stand, Stand::Run(_)) => "idle",
+            _ if ladder.over && !matches!(ladder.stand, Stand::Run(_) | Stand::Fan(_)) => "idle",
             // between firing and the first act
             Stand::Due => "waiting",
             Stand::Run(run) if self.runs.get(run).is_some_and(Run::is_waiting) => "waiting",
-            Stand::Run(_) => "working",
+            Stand::Run(_) | Stand::Fan(_) | Stand::Judging => "working",
             Stand::Resting(_) => "resting",
             Stand::Exhausted => "exhausted",
             Stand::Stopped => "stopped",
