@@ -189,6 +189,7 @@ impl Judge {
                         self.dispatch.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
                     }
                 }
+                Word::Said(said) => self.alerts.said_by_runs(&mut turn, said),
                 Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.remedy, news),
                 Word::RemediationMoved(key) => {
                     let facts = self.remedy.remediation_of(&key);

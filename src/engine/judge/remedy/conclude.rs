@@ -2,9 +2,9 @@
 
 use super::guards::limits_of;
 use super::state::{Doing, LastRun, Run};
-use super::{KEPT_BY_HAND, Remedy, Timer};
+use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
 use crate::engine::judge::alerts::Alerts;
-use crate::engine::judge::turn::Turn;
+use crate::engine::judge::turn::{Said, Turn, Word};
 use crate::model::RunId;
 use crate::model::units::format_duration;
 use crate::playbook::guard::Refusal;
@@ -47,6 +47,7 @@ impl Remedy {
         };
         self.give_back(turn, id, verdict);
         self.remember(turn, id, verdict);
+        self.not_stuck(turn, id);
         let key = self.runs.get(id).and_then(|run| run.alert().cloned());
         if verdict == Verdict::NotCured {
             self.emit_about(turn, id, "run_not_cured", None, "");
@@ -83,6 +84,15 @@ impl Remedy {
                 ended_at: turn.now,
                 cured: matches!(verdict, Verdict::Cured | Verdict::Done),
             });
+        }
+    }
+
+    /// A run that ended in time ends the alert about one there that did not.
+    fn not_stuck(&self, turn: &mut Turn<'_>, id: &RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        if run.course.acted() && run.course.interrupt() != Some(Interrupt::Deadline) {
+            let scope = stuck_scope(&run.deployment);
+            turn.say(Word::Said(Said { name: RUN_STUCK, scope, summary: None }));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::alert::route::{GroupBy, Route};
 use crate::engine::effect::{Effect, OperatorAnswer, StepCall};
 use crate::engine::input::{Operator, OperatorCommand, StepEnd};
 use crate::engine::judge::alerts::{Alert, Alerts};
-use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, ToDetect, WatchId};
 use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
 use crate::model::{
@@ -182,6 +182,7 @@ pub struct Bench {
     pub engine: Option<EngineView>,
     pub audit: Vec<String>,
     pub approvals: BTreeMap<ApprovalId, ApprovalView>,
+    pub said: Vec<Said>,
     pub answers: Vec<Result<OperatorAnswer, String>>,
 }
 
@@ -212,6 +213,7 @@ impl Bench {
             engine: None,
             audit: Vec::new(),
             approvals: BTreeMap::new(),
+            said: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -261,8 +263,10 @@ impl Bench {
 
     fn hear(&mut self, words: VecDeque<Word>) {
         for word in words {
-            if let Word::News(news) = word {
-                self.news.push((news.news.kind, news.reason, news.news.text));
+            match word {
+                Word::News(news) => self.news.push((news.news.kind, news.reason, news.news.text)),
+                Word::Said(said) if said.summary.is_some() || !self.said.is_empty() => self.said.push(said),
+                _ => {}
             }
         }
     }
