@@ -9,6 +9,7 @@ mod checks;
 pub mod costs;
 mod evaluation;
 mod evidence;
+mod explain;
 mod intake;
 mod plan;
 mod query;
