@@ -9,6 +9,7 @@ use smol_str::format_smolstr;
 use super::config::{self, Settings};
 use super::deployments::{Adapters, Deployments};
 use super::diagnostic::{Diagnostic, Level};
+use super::guards;
 use super::intake;
 use super::intervals;
 use super::keys::Keys;
@@ -161,7 +162,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys);
-    let guards = config::guards(reader, keys.section("guards"));
+    let guards = guards::read(reader, &time_intervals, keys.section("guards"));
 
     let mut rule_files = RuleFiles::default();
     let mut settings = Settings::default();

@@ -2,6 +2,7 @@
 
 mod checks;
 mod good;
+mod guards;
 mod mistakes;
 mod records;
 mod scripts;

@@ -3,11 +3,11 @@
 use super::{Diagnostic, mistakes, places};
 
 /// What a table expects and what came, for one line of it.
-type Line<'t> = (&'t str, String, Vec<Diagnostic>);
+pub(super) type Line<'t> = (&'t str, String, Vec<Diagnostic>);
 
 /// Shows every line of a table that is wrong, not only the first.
 #[track_caller]
-fn assert_lines(lines: Vec<Line<'_>>) {
+pub(super) fn assert_lines(lines: Vec<Line<'_>>) {
     let wrong: Vec<String> = lines
         .into_iter()
         .filter(|(_, expected, found)| places(found) != [expected.clone()])
@@ -17,16 +17,16 @@ fn assert_lines(lines: Vec<Line<'_>>) {
 }
 
 /// `code 3:4` in a file as `code file:3:4`.
-fn in_file(file: &str, expected: &str) -> String {
+pub(super) fn in_file(file: &str, expected: &str) -> String {
     let (code, place) = expected.split_once(' ').expect("a code and a place");
     format!("{code} {file}:{place}")
 }
 
-const ADAPTERS: &str = "adapters: { local: { type: full }, tiny: { type: small } }\n";
+pub(super) const ADAPTERS: &str = "adapters: { local: { type: full }, tiny: { type: small } }\n";
 
 /// One configuration below `format: 1` and a receiver.
 #[track_caller]
-fn configuration(cases: &[(&'static str, &str)]) {
+pub(super) fn configuration(cases: &[(&'static str, &str)]) {
     let line = |(text, expected): &(&'static str, &str)| {
         let whole = format!("format: 1\nreceivers: [{{ name: a }}]\n{text}");
         (*text, in_file("selfheal.yaml", expected), mistakes(&[("selfheal.yaml", &whole)]))
@@ -53,22 +53,6 @@ fn of_the_configuration() {
         ("adapters: { a: { type: full, broken: true } }\n", "adapter 3:13"),
         ("adapters: { a: { type: full, allow: { verbs: [fly] } } }\n", "unknown-verb 3:46"),
         ("settings: { a: null }\n", "empty-value 3:16"),
-    ]);
-}
-
-#[test]
-fn of_guards() {
-    configuration(&[
-        ("guards: { mode: approve }\n", "not-built-yet 3:17"),
-        ("guards: { flap: {} }\n", "not-built-yet 3:11"),
-        ("guards: { grace: 5 }\n", "wrong-type 3:18"),
-        ("guards: { grace: 100000d }\n", "out-of-range 3:18"),
-        ("guards: { max_running: 0 }\n", "wrong-type 3:24"),
-        ("guards: { max_running: \"5\" }\n", "wrong-type 3:24"),
-        ("guards: { per_deployment: { rate: 3 } }\n", "wrong-type 3:35"),
-        ("guards: { per_deployment: { rate: 0/1h } }\n", "wrong-type 3:35"),
-        ("guards: { blast_radius: { min_healthy: most } }\n", "wrong-type 3:40"),
-        ("guards: { blast_radius: { min_healthy: 150% } }\n", "wrong-type 3:40"),
     ]);
 }
 
