@@ -21,7 +21,7 @@ pub(super) const MAX_RUNNING: u32 = 10_000;
 /// So many runs, failures or starts are remembered: a limit above it would never be reached.
 const MAX_COUNT: u32 = 1_000;
 /// Waits and windows: what was longer ago says nothing about now, and what waits longer is off.
-const MAX_SPAN: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(super) const MAX_SPAN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A fleet that is said to be smaller than this can always be looked at as a whole.
 const MAX_FLEET: u32 = 10_000;
 /// Verdicts that are remembered of a check.

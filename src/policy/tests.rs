@@ -5,7 +5,9 @@ mod good;
 mod guards;
 mod mistakes;
 mod records;
+mod rungs;
 mod scripts;
+mod steps;
 mod traps;
 
 use super::{Diagnostic, Policy, SourceFile, compile};
