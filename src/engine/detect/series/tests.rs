@@ -1,3 +1,5 @@
+mod older;
+
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {
@@ -73,7 +75,7 @@ fn agree(series: &Series, when: &str) {
         assert_eq!(i128::from(window.total.count), count, "{when}");
         let (told, exactly) = (window.total.sum(), sum as f64 / SCALE);
         assert!(close(told, exactly, 1e-12 * exactly.abs()), "{when}: the sum {told} is not {exactly}");
-        assert_eq!(window.first, series.samples.len() - usize::try_from(count).expect("few"), "{when}");
+        assert_eq!(window.first as usize, series.samples.len() - usize::try_from(count).expect("few"), "{when}");
         if count > 0 {
             // n² times the variance is whole, too
             let spread = count * squares - sum * sum;
