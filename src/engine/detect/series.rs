@@ -12,13 +12,12 @@ mod samples;
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use self::figures::Figures;
 pub(super) use self::figures::Wanted;
 use self::older::Bunch;
 pub(super) use self::older::SLIDES;
 use self::samples::Samples;
+use super::few::Few;
 use super::windows::{self, Total, Trend};
 use crate::model::Timestamp;
 use crate::script::{Amount, Func};
@@ -99,13 +98,14 @@ pub(super) struct Series {
     #[serde(with = "packed")]
     samples: Samples,
     /// Mostly one; in line, because every sample looks at it.
-    windows: SmallVec<[Window; 1]>,
+    windows: Few<Window>,
 }
 
 impl Series {
     /// Watches windows of exactly these lengths from now on.
     pub fn watch(&mut self, wanted: &[(Duration, Wanted)], now: Timestamp) {
-        let mut before = std::mem::take(&mut self.windows);
+        let mut before = std::mem::take(&mut self.windows).into_vec();
+        let mut windows = Vec::with_capacity(wanted.len());
         for (length, wanted) in wanted {
             let known = before.iter().position(|window| window.length == in_millis(*length));
             let mut window = match known {
@@ -113,13 +113,14 @@ impl Series {
                 None => Window::of(&self.samples, *length, now),
             };
             window.want(*wanted, &self.samples);
-            self.windows.push(window);
+            windows.push(window);
         }
+        self.windows = windows.into();
     }
 
     /// What was not saved.
     pub fn link(&mut self) {
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             if let Some(figures) = &mut window.figures {
                 figures.restore_order(self.samples.range(window.first as usize..));
                 if let Some(older) = &mut figures.older {
@@ -144,7 +145,7 @@ impl Series {
             _ => self.samples.len(),
         };
         self.samples.insert(place, sample);
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             window.take_in(&self.samples, place);
         }
         let unneeded = |oldest: Sample| oldest.at <= horizon;
@@ -152,7 +153,7 @@ impl Series {
         {
             let is_beyond = self.samples.len() > MAX_SAMPLES;
             let Some(oldest) = self.samples.pop_front() else { break };
-            for window in &mut self.windows {
+            for window in self.windows.iter_mut() {
                 window.lose(oldest, self.samples.front(), is_beyond);
             }
         }
@@ -174,7 +175,7 @@ impl Series {
 
     /// Moves the windows on to `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             window.advance(&self.samples, now);
         }
     }
@@ -306,6 +307,11 @@ impl Series {
             Some(window) => window.total,
             None => windows::total(self.after(edge)),
         }
+    }
+
+    /// Reads what is in here itself.
+    pub fn touch(&self) -> i64 {
+        self.samples.len() as i64 ^ self.windows.first().map_or(0, |window| window.edge.as_millis())
     }
 
     /// When the next sample leaves one of the windows.

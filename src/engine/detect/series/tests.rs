@@ -69,7 +69,7 @@ fn close(one: f64, other: f64, slack: f64) -> bool {
 
 /// What the windows' running figures say, against exact arithmetic and against their samples looked at anew.
 fn agree(series: &Series, when: &str) {
-    for window in &series.windows {
+    for window in series.windows.iter() {
         let (count, sum, squares) = exact(series, window.edge);
         let when = format!("{when}, {:?}", window.length);
         assert_eq!(i128::from(window.total.count), count, "{when}");
@@ -86,7 +86,7 @@ fn agree(series: &Series, when: &str) {
         // what is small beside an outlier of its window is not known to more digits than that leaves
         let largest = series.after(window.edge).map(|own| own.value.abs()).fold(0.0, f64::max);
         let mut bare = series.clone();
-        bare.windows.clear();
+        bare.windows = Few::None;
         for (func, share) in RUNNING {
             let amount = share.map(Amount::new);
             let told = series.figure(func, amount, window.edge);

@@ -51,7 +51,7 @@ fn exactly(
 
 /// What the window says is what all its samples say, from no later than its edge and no earlier than a slide before that.
 fn agree(series: &Series, all: &All, late: bool, when: &str) {
-    let window = &series.windows[0];
+    let window = &series.windows.as_slice()[0];
     let (edge, count) = (window.edge, usize::try_from(window.total.count).expect("few"));
     let slid = all.newest(count).next().expect("never empty here").at;
     assert!(slid.as_millis() >= edge.as_millis() - SLIDE_MS, "{when}: {slid} is too long before {edge}");
@@ -145,7 +145,7 @@ fn another_figure_does_not_cost_the_sums_of_what_is_drawn_together() {
         }
     };
     fill(&mut series, 1..3600);
-    let figure = |series: &Series, func| series.figure(func, None, series.windows[0].edge);
+    let figure = |series: &Series, func| series.figure(func, None, series.windows.as_slice()[0].edge);
     assert_eq!((figure(&series, Func::Count), figure(&series, Func::Max)), (Some(7_198.0), Some(9_998.0)));
     for _ in 0..10 {
         series.watch(&wanted(Func::Changes), at(3600));
@@ -160,5 +160,5 @@ fn another_figure_does_not_cost_the_sums_of_what_is_drawn_together() {
     }
     assert_eq!((figure(&series, Func::Count), figure(&series, Func::Stddev)), (Some(0.0), None));
     series.watch(&[(Duration::from_secs(3600), Wanted::default())], at(13_000));
-    assert!(series.windows[0].figures.is_none(), "nothing is kept for what is empty");
+    assert!(series.windows.as_slice()[0].figures.is_none(), "nothing is kept for what is empty");
 }
