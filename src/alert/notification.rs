@@ -3,7 +3,7 @@
 use serde::Serialize;
 use smol_str::SmolStr;
 
-use crate::model::{DeploymentId, GroupId, Labels, PlaybookName, ReceiverName, RunId, Severity, Timestamp};
+use crate::model::{ApprovalId, DeploymentId, GroupId, Labels, PlaybookName, ReceiverName, RunId, Severity, Timestamp};
 
 /// The kinds of word a receiver may ask for (`send:`), in order of urgency within a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize)]
@@ -322,6 +322,8 @@ pub struct News {
     pub alert: Option<SmolStr>,
     pub deployment: Option<DeploymentId>,
     pub run: Option<RunId>,
+    /// The question that waits for an answer.
+    pub approval: Option<ApprovalId>,
     /// A sentence or a story, for people.
     pub text: String,
 }
@@ -358,6 +360,7 @@ mod tests {
             alert: None,
             deployment: Some("shop".into()),
             run: None,
+            approval: None,
             text: text.to_owned(),
         }
     }

@@ -7,8 +7,10 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use smol_str::SmolStr;
 
-use crate::engine::view::{AlertStateWord, AlertView, AuditEntry, Change, DeliveryView, EngineView, RunView};
-use crate::model::{DeliveryId, RunId};
+use crate::engine::view::{
+    AlertStateWord, AlertView, ApprovalState, ApprovalView, AuditEntry, Change, DeliveryView, EngineView, RunView,
+};
+use crate::model::{ApprovalId, DeliveryId, RunId};
 
 /// Ended alerts, runs and deliveries that stay readable.
 const KEPT: usize = 1_000;
@@ -25,6 +27,7 @@ pub struct Views {
     pub alerts: BTreeMap<SmolStr, AlertView>,
     pub runs: BTreeMap<RunId, RunView>,
     pub deliveries: BTreeMap<DeliveryId, DeliveryView>,
+    pub approvals: BTreeMap<ApprovalId, ApprovalView>,
     pub audit: VecDeque<AuditEntry>,
     pub engine: Option<EngineView>,
 }
@@ -55,6 +58,13 @@ impl ReadModel {
                 let before = views.deliveries.insert(view.id.clone(), *view);
                 forget_oldest(&mut views.deliveries, |view| view.ended_at);
                 before.map(|view| Change::Delivery(Box::new(view)))
+            }
+            Change::Approval(view) => {
+                let before = views.approvals.insert(view.id.clone(), *view);
+                forget_oldest(&mut views.approvals, |view| {
+                    (view.state != ApprovalState::Waiting).then(|| view.answered_at.unwrap_or(view.expires_at))
+                });
+                before.map(|view| Change::Approval(Box::new(view)))
             }
             Change::Engine(view) => views.engine.replace(*view).map(|view| Change::Engine(Box::new(view))),
             Change::Audit(entry) => {

@@ -33,6 +33,9 @@ pub struct Trigger {
     deployment: String,
     #[serde(default)]
     with: Map,
+    /// Guards that do not hold for it.
+    #[serde(default, rename = "override")]
+    overrides: Vec<String>,
     #[serde(default)]
     reason: String,
 }
@@ -67,10 +70,11 @@ pub async fn trigger(
         deployment: DeploymentId::new(&request.deployment),
         with: request.with,
         reason: request.reason,
+        overrides: request.overrides,
     };
     match operate(&api, who(&headers, client), command).await? {
         OperatorAnswer::Run(run) => Ok((StatusCode::ACCEPTED, Json(json!({ "run": run })))),
-        OperatorAnswer::Ok => Ok((StatusCode::ACCEPTED, Json(json!({})))),
+        OperatorAnswer::Id(_) | OperatorAnswer::Ok => Ok((StatusCode::ACCEPTED, Json(json!({})))),
     }
 }
 

@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod client;
+mod explain;
 mod history;
 mod init;
 mod output;
@@ -70,6 +71,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
         Command::Runs(args) => verbs::runs(args).await,
+        Command::Explain(args) => explain::explain(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
         Command::Pause(args) => verbs::pause(args).await,

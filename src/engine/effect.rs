@@ -41,6 +41,8 @@ pub enum Effect {
 pub enum OperatorAnswer {
     /// The run exists and is queued or under way.
     Run(crate::model::RunId),
+    /// What was made, by its id.
+    Id(SmolStr),
     Ok,
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::model::{
-    CheckName, DeliveryId, DeploymentId, Event, Facts, Map, Outcome, PlaybookName, Replica, RunId, StepAttemptId,
-    Timestamp,
+    ApprovalId, CheckName, DeliveryId, DeploymentId, Event, Facts, Map, Outcome, PlaybookName, Replica, RunId,
+    Selector, StepAttemptId, Timestamp,
 };
 use crate::policy::{Diagnostic, Policy};
 
@@ -124,12 +125,42 @@ pub enum OperatorCommand {
         deployment: DeploymentId,
         with: Map,
         reason: String,
+        /// Guards that do not hold for this run, by name; with a reason.
+        overrides: Vec<String>,
     },
     /// Stops all automatic action until resumed; durable, with owner and reason.
     Pause {
         reason: String,
     },
     Resume {
+        reason: String,
+    },
+    /// No automatic repair of these deployments for a while; durable, with owner and reason.
+    Maintain {
+        select: Selector,
+        for_: Duration,
+        reason: String,
+    },
+    /// Ends a maintenance before its time.
+    EndMaintenance {
+        id: SmolStr,
+    },
+    /// Puts a playbook that its breaker took out of service back.
+    ResetPlaybook {
+        playbook: PlaybookName,
+        reason: String,
+    },
+    Approve {
+        approval: ApprovalId,
+        reason: String,
+    },
+    Deny {
+        approval: ApprovalId,
+        reason: String,
+    },
+    /// A ladder that stopped or came to its end goes on; the alert by its short id.
+    Retry {
+        alert: SmolStr,
         reason: String,
     },
     /// Cancels a run: its acting step is cancelled, `finally` runs.

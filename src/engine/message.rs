@@ -3,6 +3,7 @@
 use crate::model::{
     AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp,
 };
+use crate::playbook::SetCheck;
 use crate::script::{Condition, Param, Template, Truth};
 
 /// detect → judge
@@ -54,6 +55,8 @@ pub struct DeploymentHealth {
     pub checks: Vec<(CheckName, Health)>,
     /// Replicas that some check calls unhealthy, ascending.
     pub sick_replicas: Vec<u32>,
+    /// Checks that change their mind all the time, with the part of changes in percent.
+    pub flapping: Vec<(CheckName, u8)>,
 }
 
 /// judge → detect
@@ -69,6 +72,11 @@ pub enum ToDetect {
     /// Keep answering until [`ToDetect::Unwatch`].
     Watch(Watch),
     Unwatch(WatchId),
+    /// A check gets other figures for a while.
+    SetCheck {
+        deployment: DeploymentId,
+        set: SetCheck,
+    },
     /// An event of the engine's own (a run's signal), to be taken in like any other.
     Emit(crate::model::Event),
 }
@@ -80,8 +88,10 @@ pub enum AskId {
     AlertTexts(AlertKey),
     /// For a step about to begin: see the run's own state for what was asked.
     Step { run: RunId, step: StepId },
-    /// For a rung about to be tried.
-    Rung(AlertKey),
+    /// For a run about to begin.
+    Rung(RunId),
+    /// Which deployment a rung is for.
+    On(AlertKey),
     /// For a run asked for by hand.
     Trigger { ticket: u64 },
 }

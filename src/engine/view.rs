@@ -5,8 +5,8 @@ use smol_str::SmolStr;
 
 use crate::alert::notification::RemediationFacts;
 use crate::model::{
-    AdapterName, DeliveryId, DeploymentId, Facts, Health, Labels, PlaybookName, ReceiverName, Replica, RunId, Severity,
-    Timestamp, Value,
+    AdapterName, ApprovalId, DeliveryId, DeploymentId, Facts, Health, Labels, Map, PlaybookName, ReceiverName, Replica,
+    RunId, Severity, StepId, Timestamp, Value,
 };
 use crate::policy::Diagnostic;
 
@@ -19,6 +19,7 @@ pub enum Change {
     DeploymentGone(DeploymentId),
     Delivery(Box<DeliveryView>),
     Engine(Box<EngineView>),
+    Approval(Box<ApprovalView>),
     /// A line for the audit: who did what.
     Audit(AuditEntry),
 }
@@ -67,7 +68,12 @@ pub struct RunView {
     pub alert_name: Option<String>,
     /// `operator:NAME` or `rule:NAME`
     pub cause: String,
-    /// `waiting running verifying ended`
+    /// The question that waits for a person.
+    pub approval: Option<ApprovalId>,
+    pub approved_by: Option<String>,
+    /// What every guard said when they were asked last.
+    pub guards: Vec<GuardView>,
+    /// `waiting approving running verifying ended`
     pub state: SmolStr,
     pub verdict: Option<SmolStr>,
     /// The guard that refused it and its figures.
@@ -84,6 +90,56 @@ pub struct RefusalView {
     pub guard: SmolStr,
     pub figures: String,
     pub may_pass: bool,
+}
+
+/// What one guard said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct GuardView {
+    pub guard: SmolStr,
+    /// Which deployment it is about; `null`: the run as a whole.
+    pub of: Option<DeploymentId>,
+    pub allows: bool,
+    /// A person has overruled its no.
+    pub overridden: bool,
+    pub figures: String,
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+pub struct ApprovalView {
+    pub id: ApprovalId,
+    pub run: RunId,
+    pub playbook: PlaybookName,
+    pub deployment: DeploymentId,
+    pub alert: Option<SmolStr>,
+    pub alert_name: Option<String>,
+    /// `null`: before the run begins.
+    pub step: Option<StepId>,
+    pub ask: Option<ReceiverName>,
+    /// The role whose holders may answer.
+    pub by: SmolStr,
+    /// What would be done, as a sentence goes on after "May selfheal".
+    pub what: String,
+    /// The parameters it is asked for.
+    pub shown: Map,
+    pub state: ApprovalState,
+    pub asked_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub answered_by: Option<String>,
+    pub answered_at: Option<Timestamp>,
+    pub reason: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalState {
+    Waiting,
+    Approved,
+    Denied,
+    /// Nobody answered in time, which is a no.
+    Expired,
+    /// It was wanted no more.
+    Withdrawn,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::health::Confidence;
 use super::ids::{AdapterName, CheckName, DeploymentId, SourceRef};
-use super::labels::Labels;
+use super::labels::{Labels, Selector};
 use super::secret::Secret;
 use super::{Map, Value};
 
@@ -24,7 +24,7 @@ pub struct Deployment {
     /// As written; the label `deployment` is added where labels are matched.
     pub labels: Labels,
     /// All of these exist and form no cycle.
-    pub depends_on: Vec<DeploymentId>,
+    pub depends_on: Vec<Dependency>,
     /// The adapter's own fields, checked against its [`AdapterSpec`](super::adapter::AdapterSpec). Durations, sizes
     /// and port ranges stay texts; secret fields stay as written.
     pub target: Map,
@@ -34,6 +34,20 @@ pub struct Deployment {
     /// `settings:` of the deployment, over the policy's key by key.
     pub settings: Map,
     pub source: Option<SourceRef>,
+}
+
+/// A deployment that another one cannot do without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    pub on: DeploymentId,
+    /// It also counts as out while an alert on it that these take fires.
+    pub when: Option<Selector>,
+}
+
+impl From<&str> for Dependency {
+    fn from(on: &str) -> Self {
+        Dependency { on: on.into(), when: None }
+    }
 }
 
 /// How many replicas must be healthy for the deployment to be.

@@ -69,6 +69,8 @@ name! {
     Verb;
     /// One execution of a playbook: `<deployment>-<nth run on it>`.
     RunId;
+    /// A question to a person: `<run>.<nth question of it>`.
+    ApprovalId;
     /// One attempt of one step: `<run>/<step>/<attempt>`.
     StepAttemptId;
     /// One notification to one notifier: `<group>/<receiver>/<notifier>/<instant>.<serial>`, the same on every attempt.
@@ -80,6 +82,12 @@ name! {
 impl RunId {
     pub fn of(deployment: &DeploymentId, ordinal: u64) -> Self {
         RunId(format_smolstr!("{deployment}-{ordinal}"))
+    }
+}
+
+impl ApprovalId {
+    pub fn of(run: &RunId, ordinal: u32) -> Self {
+        ApprovalId(format_smolstr!("{run}.{ordinal}"))
     }
 }
 

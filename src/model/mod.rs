@@ -21,8 +21,8 @@ pub use adapter::{
 };
 pub use civil::{TimeInterval, Zone};
 pub use deployment::{
-    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Deployment, DnsRecord, Facts, HealthyWhen, Reach,
-    Replica, Trust,
+    AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Dependency, Deployment, DnsRecord, Facts, HealthyWhen,
+    Reach, Replica, Trust,
 };
 pub use event::{Event, EventKind, Origin};
 pub use health::{CheckStatus, Confidence, FailureReason, Health};

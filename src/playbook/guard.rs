@@ -1,39 +1,140 @@
 //! Guards: limits outside the playbooks that can refuse a run, always with a reason and its figures.
 //!
 //! A decision is a pure function of the limits and of a [`Situation`]: what the engine knows at
-//! that moment. Invariant: every guard is asked, in the order of SPEC §5.2, and every "no" carries its figures.
+//! that moment. Invariant: every guard is asked, in the order of SPEC §5.2, and every answer carries its figures.
 
+mod ask;
+mod limits;
 mod refusal;
+mod situation;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
 
-pub use refusal::{
-    Grace, Group, GroupTrouble, LadderSituation, NotThere, Observed, Outage, Refusal, Situation, TargetSituation, ask,
-    group_name, observed, stale,
+pub use ask::{Answer, Answers, ask, frozen, group_name, mode, stale};
+pub use limits::{Breaker, Circuit, StormWatch};
+pub use refusal::{GroupTrouble, HeldBy, NotThere, Observed, Outage, Refusal};
+pub use situation::{
+    FlappingCheck, Grace, Group, LadderSituation, PlaybookSituation, SensorSituation, Situation, TargetSituation,
 };
+
+use crate::model::{Labels, Selector, TimeInterval};
 
 /// `guards:` of selfheal.yaml. Every limit is finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Guards {
-    pub mode: GuardMode,
+    pub mode: Mode,
+    /// Times without automatic action.
+    pub freeze: Vec<Freeze>,
     pub max_event_age: Duration,
     pub start_grace: Duration,
     pub act_after: Duration,
+    pub sensor: Sensor,
+    pub storm: Storm,
+    pub flap: Flap,
     pub grace: Duration,
+    pub breaker: BreakerLimits,
+    pub recurrence: Recurrence,
     pub per_deployment: Rate,
+    pub per_playbook: Rate,
+    pub velocity: Velocity,
     pub max_running: u32,
     pub blast_radius: BlastRadius,
+    /// A run may take so long; past it it ends inconclusive and people are told.
+    pub run_deadline: Duration,
+    /// For some deployments other limits; of each key the last match holds.
+    pub overrides: Vec<Override>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum GuardMode {
+/// Who decides whether a run acts. Ordered: the strictest of all that apply holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
     #[default]
     Auto,
+    /// A person allows each run before it begins.
+    Approve,
+    /// Say what it would do; hold like a real run.
     Observe,
+}
+
+impl Mode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Auto => "auto",
+            Mode::Approve => "approve",
+            Mode::Observe => "observe",
+        }
+    }
+}
+
+/// A named time interval in which nothing acts by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Freeze {
+    pub name: SmolStr,
+    /// Any of them.
+    pub times: Arc<[TimeInterval]>,
+}
+
+/// Nearly everything sick at once: suspect the sensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sensor {
+    /// 0 to 1 of the deployments that have an adapter.
+    pub sick: f64,
+    /// In a smaller fleet nothing can be concluded.
+    pub of_at_least: u32,
+    /// They fell sick within so long of each other.
+    pub within: Duration,
+}
+
+/// Too many ladders that want to start: something larger is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storm {
+    pub ladders: Rate,
+    /// A storm is over when it has been calm for so long.
+    pub cool_down: Duration,
+}
+
+/// A check that changes its mind all the time says nothing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flap {
+    /// It begins to flap at this part of changes, 0 to 1 …
+    pub start: f64,
+    /// … and ends at this one.
+    pub stop: f64,
+    /// Of so many verdicts.
+    pub of: u32,
+}
+
+/// When a playbook is taken out of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerLimits {
+    /// So many runs that did not cure …
+    pub failures: u32,
+    /// … on so many different deployments …
+    pub deployments: u32,
+    /// … within so long.
+    pub within: Duration,
+    /// Then one run may try whether it cures again.
+    pub probe_after: Duration,
+}
+
+/// Cured too often is not cured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recurrence {
+    pub cured: u32,
+    pub within: Duration,
+}
+
+/// How fast capacity is taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Velocity {
+    pub disrupt: Rate,
+    pub group_by: Vec<SmolStr>,
 }
 
 /// `3/1h`
@@ -57,21 +158,84 @@ pub enum MinHealthy {
     Count(u32),
 }
 
+/// Other limits for the deployments that `select` takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Override {
+    pub select: Selector,
+    pub limits: Vec<Limit>,
+}
+
+/// One key of an override: what can be said of a single deployment.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Limit {
+    Mode(Mode),
+    Freeze(Vec<Freeze>),
+    MaxEventAge(Duration),
+    ActAfter(Duration),
+    Grace(Duration),
+    RecurrenceCured(u32),
+    RecurrenceWithin(Duration),
+    PerDeployment(Rate),
+    VelocityDisrupt(Rate),
+    VelocityGroupBy(Vec<SmolStr>),
+    MinHealthy(MinHealthy),
+    MaxAtOnce(u32),
+    BlastRadiusGroupBy(Vec<SmolStr>),
+    RunDeadline(Duration),
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
 impl Default for Guards {
     fn default() -> Self {
+        let tier = || vec![SmolStr::new("tier")];
         Guards {
-            mode: GuardMode::Auto,
-            max_event_age: Duration::from_secs(120),
-            start_grace: Duration::from_secs(120),
+            mode: Mode::Auto,
+            freeze: Vec::new(),
+            max_event_age: 2 * MINUTE,
+            start_grace: 2 * MINUTE,
             act_after: Duration::from_secs(5),
-            grace: Duration::from_secs(120),
-            per_deployment: Rate { count: 3, window: Duration::from_secs(3600) },
+            sensor: Sensor { sick: 0.8, of_at_least: 5, within: 2 * MINUTE },
+            storm: Storm { ladders: Rate { count: 50, window: MINUTE }, cool_down: 10 * MINUTE },
+            flap: Flap { start: 0.5, stop: 0.25, of: 20 },
+            grace: 2 * MINUTE,
+            breaker: BreakerLimits { failures: 3, deployments: 2, within: HOUR, probe_after: 30 * MINUTE },
+            recurrence: Recurrence { cured: 3, within: 24 * HOUR },
+            per_deployment: Rate { count: 3, window: HOUR },
+            per_playbook: Rate { count: 10, window: HOUR },
+            velocity: Velocity { disrupt: Rate { count: 5, window: 10 * MINUTE }, group_by: tier() },
             max_running: 5,
-            blast_radius: BlastRadius {
-                group_by: vec!["tier".into()],
-                min_healthy: MinHealthy::Ratio(0.5),
-                max_at_once: 3,
-            },
+            blast_radius: BlastRadius { group_by: tier(), min_healthy: MinHealthy::Ratio(0.5), max_at_once: 3 },
+            run_deadline: HOUR,
+            overrides: Vec::new(),
         }
+    }
+}
+
+impl Guards {
+    /// The limits for one deployment: of each key the last override that takes it; of modes the strictest.
+    pub fn for_deployment(&self, labels: &Labels) -> Guards {
+        let mut own = self.clone();
+        own.overrides.clear();
+        for limit in self.overrides.iter().filter(|one| one.select.matches(labels)).flat_map(|one| &one.limits) {
+            match limit.clone() {
+                Limit::Mode(mode) => own.mode = own.mode.max(mode),
+                Limit::Freeze(freeze) => own.freeze = freeze,
+                Limit::MaxEventAge(age) => own.max_event_age = age,
+                Limit::ActAfter(wait) => own.act_after = wait,
+                Limit::Grace(grace) => own.grace = grace,
+                Limit::RecurrenceCured(count) => own.recurrence.cured = count,
+                Limit::RecurrenceWithin(within) => own.recurrence.within = within,
+                Limit::PerDeployment(rate) => own.per_deployment = rate,
+                Limit::VelocityDisrupt(rate) => own.velocity.disrupt = rate,
+                Limit::VelocityGroupBy(labels) => own.velocity.group_by = labels,
+                Limit::MinHealthy(least) => own.blast_radius.min_healthy = least,
+                Limit::MaxAtOnce(most) => own.blast_radius.max_at_once = most,
+                Limit::BlastRadiusGroupBy(labels) => own.blast_radius.group_by = labels,
+                Limit::RunDeadline(deadline) => own.run_deadline = deadline,
+            }
+        }
+        own
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::PlaybookName;
+use crate::model::{DeploymentId, PlaybookName, RuleName, Selector};
 use crate::script::{Condition, Param};
 
 /// The rungs for one rule at one severity, at least one.
@@ -16,8 +16,57 @@ pub struct Rung {
     pub playbook: PlaybookName,
     pub with: Vec<(String, Param)>,
     pub if_: Option<Condition>,
+    /// `None`: the deployment of the alert's scope.
+    pub on: Option<On>,
+    /// A person allows each run before it begins.
+    pub approval: bool,
+    /// So many runs at a time where the rung has several targets; `None`: as many as the guards allow.
+    pub batch: Option<u32>,
+    /// The wait between one batch and the next.
+    pub pause: Duration,
+    /// The rung is run again after so long while the alert fires.
+    pub repeat: Option<Duration>,
     /// A refusal that may pass is told to people after this.
     pub give_up: Duration,
+}
+
+/// A refusal that may pass is told to people after this, where the rung says nothing else.
+pub const GIVE_UP: Duration = Duration::from_secs(30 * 60);
+
+impl Rung {
+    /// One that says no more than its playbook.
+    pub fn plain(playbook: PlaybookName, with: Vec<(String, Param)>) -> Self {
+        Rung {
+            playbook,
+            with,
+            if_: None,
+            on: None,
+            approval: false,
+            batch: None,
+            pause: Duration::ZERO,
+            repeat: None,
+            give_up: GIVE_UP,
+        }
+    }
+}
+
+/// Which deployments a rung is for. Each has a run of its own, under every guard; the rung is judged by the alert.
+#[derive(Clone)]
+pub enum On {
+    Deployment(Param),
+    /// Those on which this rule fires.
+    Firing(RuleName),
+    Select(Selector),
+}
+
+/// A deployment named outright; what a text comes to is known only when the rung is tried.
+impl On {
+    pub fn literal(&self) -> Option<DeploymentId> {
+        match self {
+            On::Deployment(Param::Literal(value)) => value.as_str().map(DeploymentId::from),
+            _ => None,
+        }
+    }
 }
 
 /// How a run ended, as far as its ladder is concerned.
@@ -32,6 +81,8 @@ pub enum RunEnd {
     RefusedMayPass,
     RefusedForGood,
     Inconclusive,
+    /// By a person, or because nobody answered in time.
+    Denied,
     Cancelled,
 }
 
@@ -56,7 +107,7 @@ pub fn after(end: RunEnd, rungs_left: usize) -> Move {
         RunEnd::NotCured | RunEnd::RefusedForGood if rungs_left > 0 => Move::NextRung,
         RunEnd::NotCured | RunEnd::RefusedForGood => Move::Exhausted,
         RunEnd::RefusedMayPass => Move::KeepRung,
-        RunEnd::Inconclusive | RunEnd::Cancelled => Move::Stop,
+        RunEnd::Inconclusive | RunEnd::Denied | RunEnd::Cancelled => Move::Stop,
     }
 }
 
@@ -74,6 +125,7 @@ mod tests {
             (RunEnd::RefusedForGood, Move::NextRung, Move::Exhausted),
             (RunEnd::RefusedMayPass, Move::KeepRung, Move::KeepRung),
             (RunEnd::Inconclusive, Move::Stop, Move::Stop),
+            (RunEnd::Denied, Move::Stop, Move::Stop),
             (RunEnd::Cancelled, Move::Stop, Move::Stop),
         ] {
             assert_eq!(after(end, 1), with_rungs_left, "{end:?} with a rung left");

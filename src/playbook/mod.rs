@@ -9,15 +9,19 @@ pub mod run;
 
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use crate::model::{CheckName, DeploymentId, PlaybookName, ReceiverName, SignalName, SourceRef, StepId, Value, Verb};
 use crate::script::{Condition, Param, Template};
+use guard::Mode;
+use run::Section;
 
 #[derive(Clone)]
 pub struct Playbook {
     pub name: PlaybookName,
     pub source: SourceRef,
     pub description: String,
-    pub mode: PlaybookMode,
+    pub mode: Mode,
     pub inputs: Vec<InputSpec>,
     pub steps: Vec<Step>,
     pub on_failure: OnFailure,
@@ -51,14 +55,52 @@ pub mod by_name {
     }
 }
 
+/// As [`by_name`], several.
+pub mod all_by_name {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Playbook;
+    use crate::model::PlaybookName;
+
+    type Playbooks = BTreeMap<PlaybookName, Arc<Playbook>>;
+
+    /// # Errors
+    /// Those of the format.
+    pub fn serialize<S: Serializer>(playbooks: &Playbooks, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(playbooks.keys())
+    }
+
+    /// # Errors
+    /// Those of the format.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Playbooks, D::Error> {
+        let names = Vec::<PlaybookName>::deserialize(deserializer)?;
+        Ok(names.into_iter().map(|name| (name.clone(), Arc::new(Playbook::empty(name)))).collect())
+    }
+}
+
 impl Playbook {
+    /// Every step there is, undoing ones and those of `parallel` too, with the section it belongs to.
+    pub fn all_steps(&self) -> impl Iterator<Item = (Section, &Step)> {
+        let sections =
+            [(Section::Steps, &self.steps), (Section::Rescue, &self.rescue), (Section::Finally, &self.finally)];
+        sections.into_iter().flat_map(|(section, steps)| {
+            steps.iter().flat_map(Step::with_branches).flat_map(move |step| {
+                let undo = step.undo.as_deref().map(|undo| (Section::Undo, undo));
+                std::iter::once((section, step)).chain(undo)
+            })
+        })
+    }
+
     /// One that does nothing.
     pub fn empty(name: PlaybookName) -> Self {
         Playbook {
             name,
             source: SourceRef { file: "".into(), line: 1, column: 1 },
             description: String::new(),
-            mode: PlaybookMode::default(),
+            mode: Mode::default(),
             inputs: Vec::new(),
             steps: Vec::new(),
             on_failure: OnFailure::default(),
@@ -68,14 +110,6 @@ impl Playbook {
             hash: 0,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum PlaybookMode {
-    #[default]
-    Auto,
-    /// Say what it would do; hold like a real run.
-    Observe,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -120,6 +154,25 @@ pub struct Step {
     pub undo: Option<Box<Step>>,
 }
 
+impl Step {
+    /// Itself, or some of what it does at the same time.
+    pub fn can_be_undone(&self) -> bool {
+        match &self.kind {
+            StepKind::Parallel(branches) => branches.iter().any(|branch| branch.undo.is_some()),
+            _ => self.undo.is_some(),
+        }
+    }
+
+    /// This step and those it consists of. What an undo does is not among them.
+    pub fn with_branches(&self) -> impl Iterator<Item = &Step> {
+        let branches = match &self.kind {
+            StepKind::Parallel(branches) => branches.as_slice(),
+            _ => &[],
+        };
+        std::iter::once(self).chain(branches)
+    }
+}
+
 #[derive(Clone)]
 pub enum StepKind {
     Action {
@@ -149,6 +202,47 @@ pub enum StepKind {
         name: SignalName,
         fields: Vec<(String, Param)>,
     },
+    /// Waits for a person. Meanwhile the run holds no lease, slot or budget; unanswered is denied.
+    Approve(Approve),
+    /// Other figures for a check of the deployment, for a while.
+    SetCheck(SetCheck),
+    /// Nobody is told of the run's alert for so long; its repair goes on.
+    Silence(Duration),
+    /// Another playbook, under the same lease and in the same budgets.
+    Playbook {
+        name: PlaybookName,
+        with: Vec<(String, Param)>,
+    },
+    /// All at the same time, at least one; it has ended when all have.
+    Parallel(Vec<Step>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Approve {
+    /// Who is asked; `None`: whoever hears of the run's alert.
+    pub ask: Option<ReceiverName>,
+    /// The role whose holders may answer.
+    pub by: SmolStr,
+    pub timeout: Duration,
+}
+
+impl Default for Approve {
+    /// What `approval: required` and `mode: approve` ask.
+    fn default() -> Self {
+        Approve { ask: None, by: SmolStr::new_static("approver"), timeout: Duration::from_secs(30 * 60) }
+    }
+}
+
+/// What is not said stays as the policy has it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SetCheck {
+    pub check: CheckName,
+    pub every: Option<Duration>,
+    pub timeout: Option<Duration>,
+    pub failure_threshold: Option<u32>,
+    pub success_threshold: Option<u32>,
+    /// How long it stays so.
+    pub for_: Duration,
 }
 
 /// Only for failures the adapter calls transient; never after an unknown outcome.

@@ -12,7 +12,7 @@ mod tests;
 
 use std::time::Duration;
 
-use super::{OnFailure, Playbook, Retry, Step};
+use super::{OnFailure, Playbook, Retry, Step, StepKind};
 use crate::model::ids::fingerprint;
 
 /// The parts of a playbook that hold steps, in the order a run goes through them.
@@ -40,13 +40,17 @@ impl Section {
         matches!(self, Section::Steps | Section::Rescue)
     }
 
-    /// The step at `index` of this section of `playbook`.
-    pub fn step(self, playbook: &Playbook, index: usize) -> Option<&Step> {
+    /// The step at `index` of this section of `playbook`. Of several at a time, undoing them is that step itself.
+    pub fn step(self, playbook: &Playbook, index: usize) -> Option<Step> {
         match self {
-            Section::Steps => playbook.steps.get(index),
-            Section::Undo => playbook.steps.get(index)?.undo.as_deref(),
-            Section::Rescue => playbook.rescue.get(index),
-            Section::Finally => playbook.finally.get(index),
+            Section::Steps => playbook.steps.get(index).cloned(),
+            Section::Undo => {
+                let undone = playbook.steps.get(index)?;
+                let together = matches!(undone.kind, StepKind::Parallel(_));
+                if together { Some(Step { if_: None, ..undone.clone() }) } else { undone.undo.as_deref().cloned() }
+            }
+            Section::Rescue => playbook.rescue.get(index).cloned(),
+            Section::Finally => playbook.finally.get(index).cloned(),
         }
     }
 }
@@ -63,6 +67,8 @@ pub enum At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     Cured,
+    /// Cured, as far as a check tells that was relaxed for a while.
+    Eased,
     /// There was nothing to verify.
     Done,
     NotCured,
@@ -70,6 +76,8 @@ pub enum Verdict {
     /// Clear before the first acting step; counted nowhere.
     WentAway,
     Refused,
+    /// A person said no, or nobody answered in time.
+    Denied,
     Cancelled,
 }
 
@@ -77,11 +85,13 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Cured => "cured",
+            Verdict::Eased => "cured(eased)",
             Verdict::Done => "done",
             Verdict::NotCured => "not_cured",
             Verdict::Inconclusive => "inconclusive",
             Verdict::WentAway => "went_away",
             Verdict::Refused => "refused",
+            Verdict::Denied => "denied",
             Verdict::Cancelled => "cancelled",
         }
     }
@@ -109,6 +119,8 @@ pub enum Interrupt {
     MayNotAct,
     /// It has taken longer than a run may.
     Deadline,
+    /// A person said no to going on, or nobody answered in time.
+    Denied,
     /// By an operator, or because its rule, playbook or alert is gone.
     Cancelled,
 }
@@ -143,7 +155,7 @@ impl Shape {
     pub fn of(playbook: &Playbook, has_alert: bool, observed: bool) -> Self {
         Shape {
             steps: playbook.steps.len(),
-            undo: playbook.steps.iter().map(|step| step.undo.is_some()).collect(),
+            undo: playbook.steps.iter().map(|step| step.can_be_undone()).collect(),
             rescue: playbook.rescue.len(),
             finally: playbook.finally.len(),
             on_failure: playbook.on_failure,
@@ -337,6 +349,7 @@ impl Course {
     fn conclusion(&self) -> Option<Verdict> {
         let verdict = match self.interrupt {
             Some(Interrupt::Cancelled) => return Some(Verdict::Cancelled),
+            Some(Interrupt::Denied) => return Some(Verdict::Denied),
             Some(Interrupt::Deadline) => Verdict::Inconclusive,
             _ if self.in_doubt => Verdict::Inconclusive,
             _ if self.failed => Verdict::NotCured,

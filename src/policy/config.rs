@@ -9,7 +9,7 @@ use super::keys::Keys;
 use super::reader::{Reader, did_you_mean};
 use super::yaml::{Entry, Kind, Node, Span};
 use crate::model::{AdapterCatalog, AdapterDef, AdapterName, Allow, Map, Value, Verb};
-use crate::playbook::guard::{BlastRadius, GuardMode, Guards, MinHealthy, Rate};
+use crate::playbook::guard::{BlastRadius, Guards, MinHealthy, Mode, Rate};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9494";
 /// More runs than this at a time is no limit.
@@ -135,7 +135,7 @@ pub(super) fn guards(reader: &Reader<'_>, node: Option<&Node>) -> Guards {
         if node.plain() == Some("approve") {
             reader.error(node.span, "not-built-yet", "`mode: approve` is not built yet; there are auto and observe");
         } else {
-            let words = [("auto", GuardMode::Auto), ("observe", GuardMode::Observe)];
+            let words = [("auto", Mode::Auto), ("observe", Mode::Observe)];
             guards.mode = reader.word(node, &words).unwrap_or_default();
         }
     }

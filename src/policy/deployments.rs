@@ -9,7 +9,7 @@ use super::fields;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node, Span};
-use crate::model::{AdapterName, Deployment, DeploymentId, HealthyWhen, Map, Value};
+use crate::model::{AdapterName, Dependency, Deployment, DeploymentId, HealthyWhen, Map, Value};
 
 const NOT_BUILT: [&str; 3] = ["hooks", "on_remove", "stale_after"];
 
@@ -60,7 +60,7 @@ impl Deployments {
             id: DeploymentId::new(&id),
             adapter,
             labels,
-            depends_on: depends_on.iter().map(|(id, _)| DeploymentId::new(id)).collect(),
+            depends_on: depends_on.iter().map(|(id, _)| Dependency::from(id.as_str())).collect(),
             target,
             checks,
             healthy_when,

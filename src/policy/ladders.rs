@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::keys::Keys;
 use super::playbooks::ReadPlaybook;
@@ -10,11 +9,10 @@ use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
 use super::yaml::{Kind, Node, Span};
 use crate::model::{Map, PlaybookName};
-use crate::playbook::ladder::{Ladder, Rung};
+use crate::playbook::ladder::{self, Ladder, Rung};
 use crate::rule::Level;
 use crate::script::{Func, Names, Param};
 
-const GIVE_UP: Duration = Duration::from_secs(30 * 60);
 const NOT_BUILT: [&str; 5] = ["on", "approval", "batch", "pause", "repeat"];
 
 /// How an alert gets clear, as far as it matters for proving a cure.
@@ -109,7 +107,7 @@ impl Known<'_> {
             let name = reader.text(node)?;
             self.playbook(reader, node, &name)?;
             let with = self.with(scripts, &name, None, node.span, names);
-            let rung = Rung { playbook: PlaybookName::from(name), with, if_: None, give_up: GIVE_UP };
+            let rung = Rung::plain(PlaybookName::from(name), with);
             return Some(ReadRung { rung, span: node.span });
         }
         let keys = Keys::of(reader, "rung", node)?;
@@ -126,13 +124,14 @@ impl Known<'_> {
             _ => Vec::new(),
         };
         let if_ = keys.raw("if").map(|node| scripts.condition(node, names));
-        let give_up = keys.positive_duration("give_up", GIVE_UP);
+        let give_up = keys.positive_duration("give_up", ladder::GIVE_UP);
         keys.finish(&NOT_BUILT);
         known?;
         if matches!(if_, Some(None)) {
             return None;
         }
-        Some(ReadRung { rung: Rung { playbook: PlaybookName::from(name?), with, if_: if_.flatten(), give_up }, span })
+        let rung = Rung { if_: if_.flatten(), give_up, ..Rung::plain(PlaybookName::from(name?), with) };
+        Some(ReadRung { rung, span })
     }
 
     fn playbook(&self, reader: &Reader<'_>, node: &Node, name: &str) -> Option<()> {

@@ -12,7 +12,8 @@ use super::scripts::Scripts;
 use super::steps::{self, Part, Steps, Surroundings};
 use super::yaml::{Node, Span};
 use crate::model::{Map, PlaybookName, fingerprint};
-use crate::playbook::{OnFailure, Playbook, PlaybookMode, Verify};
+use crate::playbook::guard::Mode;
+use crate::playbook::{OnFailure, Playbook, Verify};
 use crate::script::Names;
 
 const HOLD: Duration = Duration::from_secs(30);
@@ -133,12 +134,12 @@ fn compile(
     Some(ReadPlaybook { playbook: Arc::new(playbook), verbs, firing })
 }
 
-fn mode(reader: &Reader<'_>, node: &Node) -> Option<PlaybookMode> {
+fn mode(reader: &Reader<'_>, node: &Node) -> Option<Mode> {
     if node.plain() == Some("approve") {
         reader.error(node.span, "not-built-yet", "`mode: approve` is not built yet; there are auto and observe");
         return None;
     }
-    reader.word(node, &[("auto", PlaybookMode::Auto), ("observe", PlaybookMode::Observe)])
+    reader.word(node, &[("auto", Mode::Auto), ("observe", Mode::Observe)])
 }
 
 impl Steps<'_> {

@@ -16,7 +16,7 @@ use crate::rule::{Level, NoData, Rule, RuleMode};
 use crate::script::{Condition, Func, Names, Template};
 use smol_str::SmolStr;
 
-const NOT_BUILT: [&str; 3] = ["routine", "was", "on"];
+const NOT_BUILT: [&str; 2] = ["was", "on"];
 /// Names the engine raises by itself.
 const BUILT_IN: [&str; 4] = ["PolicyInvalid", "NoData", "RuleError", "ScheduledRunFailed"];
 const SEVERITIES: [(&str, Severity); 3] =
@@ -171,6 +171,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     let annotations = keys.section("annotations").map(|node| annotations(scripts, node, &shared.names));
     let words = [("live", RuleMode::Live), ("shadow", RuleMode::Shadow)];
     let mode = keys.get("mode").and_then(|node| reader.word(node, &words)).unwrap_or_default();
+    let routine = keys.boolean("routine", false);
     keys.finish(&NOT_BUILT);
     let ladders = level_ladders(&levels, keys.has("levels"), rule_ladder, settings, shared.names.has_value);
     if let Some((_, ladder)) = ladders.first()
@@ -201,6 +202,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
         summary: summary.flatten(),
         annotations: annotations.unwrap_or_default(),
         mode,
+        routine,
         hash: 0,
     };
     rule.hash = hash(&rule, settings_hash, scripts.intervals);

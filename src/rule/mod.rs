@@ -28,6 +28,8 @@ pub struct Rule {
     pub summary: Option<Template>,
     pub annotations: Vec<(SmolStr, Template)>,
     pub mode: RuleMode,
+    /// Upkeep: nobody is told unless a run fails or is refused for long; recurrence and storm do not count it.
+    pub routine: bool,
     /// Over everything that decides the rule's answer (scripts, functions, scope, settings): a reload re-evaluates
     /// when this changed.
     pub hash: u64,

@@ -8,7 +8,7 @@ use smol_str::SmolStr;
 use super::Truth;
 use super::code::{Code, Function};
 use super::data::Data;
-use super::evidence::{Evidence, Read, Vars};
+use super::evidence::{About, Evidence, Read, Vars};
 use super::functions::{PLAIN, SIGNATURES};
 use super::host::{ScriptHost, fnv, limits};
 use super::library::library_of;
@@ -121,6 +121,15 @@ impl Condition {
     /// The reads whose arguments are constants, in order of appearance, without repeats.
     pub fn reads(&self) -> &[Read] {
         &self.compiled.reads
+    }
+
+    /// Whether it may look at this check of its deployment.
+    pub fn reads_check(&self, check: &str) -> bool {
+        !self.reads_are_static()
+            || self
+                .reads()
+                .iter()
+                .any(|read| matches!(read.func.about(), About::Check | About::CheckSeries) && read.subject == check)
     }
 
     pub fn way(&self) -> Way {

@@ -368,6 +368,7 @@ mod tests {
                     deployment: "web".into(),
                     with: fields,
                     reason: "why".into(),
+                    overrides: Vec::new(),
                 },
                 ticket: 7,
             }),

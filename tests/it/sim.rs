@@ -325,6 +325,7 @@ fn perform(world: &mut World, files: &[(&str, &str)], act: &Act, figures: &mut F
                 deployment: id(which).as_str().into(),
                 with: Map::new(),
                 reason: "the simulator".to_owned(),
+                overrides: Vec::new(),
             });
         }
         Act::Reload => {

@@ -450,6 +450,7 @@ impl World {
             deployment: deployment.into(),
             with: Map::new(),
             reason: "a test".to_owned(),
+            overrides: Vec::new(),
         })
     }
 
@@ -952,6 +953,7 @@ impl World {
             }
             Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
             Change::Engine(view) => self.paused = view.paused.is_some(),
+            Change::Approval(view) => self.say(format!("approval {}: {:?}", view.id, view.state)),
             Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) => {}
         }
     }
@@ -965,6 +967,12 @@ impl World {
 
     pub fn told(&self) -> String {
         self.transcript.join("\n")
+    }
+
+    /// What the engine says of why, for a rule and a deployment.
+    pub fn explain(&self, rule: &str, deployment: &str) -> selfheal::engine::explain::Explanation {
+        let key = self.engine.scope_of(&rule.into(), &deployment.into()).expect("the rule is there");
+        self.engine.explain(&key).expect("there is something to say")
     }
 
     pub fn alert(&self, name: &str) -> Option<&AlertView> {

@@ -343,14 +343,17 @@ impl Detect {
 
     /// Tells judge of a deployment's health where it changed, and looks again when a verdict goes stale.
     pub(super) fn tell_health(&mut self, now: Timestamp, id: &DeploymentId, out: &mut VecDeque<ToJudge>) {
+        let flap = self.policy.guards.flap;
         let Some(subject) = self.subjects.get_mut(id) else { return };
         let (health, checks) = subject.checks.health(now);
         let sick = subject.checks.sick_replicas(now);
+        let flapping = subject.checks.judge_flapping(flap);
         match subject.checks.next_stale(now) {
             Some(at) => self.timers.set(Due::Stale(id.clone()), at),
             None => self.timers.clear(&Due::Stale(id.clone())),
         }
-        let mut told = DeploymentHealth { deployment: id.clone(), at: now, health, checks, sick_replicas: sick };
+        let mut told =
+            DeploymentHealth { deployment: id.clone(), at: now, health, checks, sick_replicas: sick, flapping };
         let news = match &subject.told_health {
             Some(before) => {
                 told.at = before.at;

@@ -200,7 +200,13 @@ impl Plan {
                 params.iter().for_each(|(_, param)| self.take_text(param));
             }
             StepKind::Notify { text, .. } => self.texts.push_str(text.source()),
-            StepKind::Wait(_) | StepKind::Check { .. } => {}
+            StepKind::Playbook { with, .. } => with.iter().for_each(|(_, param)| self.take_text(param)),
+            StepKind::Parallel(steps) => steps.iter().for_each(|step| self.keep_for_step(step)),
+            StepKind::Wait(_)
+            | StepKind::Check { .. }
+            | StepKind::Approve(_)
+            | StepKind::SetCheck(_)
+            | StepKind::Silence(_) => {}
         }
         step.undo.iter().for_each(|undo| self.keep_for_step(undo));
     }

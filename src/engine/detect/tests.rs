@@ -60,6 +60,7 @@ pub(super) fn rule(name: &str, per: &[&str], when: &str) -> Rule {
         summary: None,
         annotations: Vec::new(),
         mode: RuleMode::Live,
+        routine: false,
         hash: crate::model::fingerprint([name, when]),
     }
 }

@@ -121,6 +121,7 @@ fn news(kind: NewsKind, text: &str) -> News {
         alert: None,
         deployment: Some("checkout".into()),
         run: Some("checkout-1".into()),
+        approval: None,
         text: text.to_owned(),
     }
 }

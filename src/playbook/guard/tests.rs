@@ -1,8 +1,8 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::*;
 use crate::model::{DeploymentId, RunId, Timestamp};
-use crate::playbook::PlaybookMode;
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -15,9 +15,12 @@ fn now() -> Timestamp {
 fn target() -> TargetSituation {
     TargetSituation {
         deployment: "checkout".into(),
+        limits: Guards::default(),
+        maintenance: None,
         grace: None,
         dependency: None,
         counted: Vec::new(),
+        disrupted: None,
         lease: None,
         group: None,
     }
@@ -41,11 +44,42 @@ fn fine() -> Situation {
         paused: None,
         draining: false,
         unwritable: None,
-        ladder: Some(LadderSituation { evidence: Some(now()), fired_at: now() - secs(10) }),
+        automatic: true,
+        ladder: Some(ladder(Some(now()), now() - secs(10))),
         watching_since: now() - secs(600),
+        sensor: SensorSituation { members: 10, sick: 1 },
+        storm: None,
+        playbook: PlaybookSituation {
+            name: "restart".into(),
+            counted: Vec::new(),
+            circuit: Circuit::Closed { failures: 0, deployments: 0 },
+        },
         running: 0,
         targets: vec![target()],
+        held: None,
+        overridden: BTreeSet::new(),
     }
+}
+
+fn ladder(evidence: Option<Timestamp>, fired_at: Timestamp) -> LadderSituation {
+    LadderSituation { evidence, fired_at, cured: Vec::new(), flapping: None, routine: false }
+}
+
+/// Every "no" under these limits, which also hold for each target.
+fn ask(guards: &Guards, situation: &Situation) -> Vec<Refusal> {
+    let mut situation = situation.clone();
+    for target in &mut situation.targets {
+        target.limits = guards.clone();
+    }
+    super::ask(guards, &situation).refusals().cloned().collect()
+}
+
+fn with_ladder(change: impl FnOnce(&mut LadderSituation)) -> Situation {
+    let mut situation = fine();
+    if let Some(ladder) = &mut situation.ladder {
+        change(ladder);
+    }
+    situation
 }
 
 fn reasons(situation: &Situation) -> Vec<&'static str> {
@@ -74,15 +108,29 @@ fn nothing_is_refused_without_a_reason() {
 fn all_are_asked_in_their_order() {
     let everything = Situation {
         paused: Some("by ana".into()),
+        sensor: SensorSituation { members: 5, sick: 4 },
+        storm: Some((now() + secs(60), 50)),
+        playbook: PlaybookSituation {
+            name: "restart".into(),
+            counted: vec![now(); 10],
+            circuit: Circuit::Open { since: now(), probe_at: now() + secs(60) },
+        },
+        held: Some(HeldBy::Taken { by: "ana".to_owned() }),
         draining: true,
         unwritable: Some("disk full".to_owned()),
-        ladder: Some(LadderSituation { evidence: Some(now() - secs(500)), fired_at: now() }),
+        ladder: Some(LadderSituation {
+            cured: vec![now(); 3],
+            flapping: Some(FlappingCheck { deployment: "checkout".into(), check: "http".into(), changes_percent: 60 }),
+            ..ladder(Some(now() - secs(500)), now())
+        }),
         watching_since: now() - secs(1),
         running: 5,
         targets: vec![TargetSituation {
             grace: Some(Grace { run: "checkout-1".into(), ended_at: now() }),
             dependency: Some(("db".into(), Outage::Unhealthy)),
             counted: vec![now(), now(), now()],
+            disrupted: Some(("tier=web".to_owned(), vec![now(); 5])),
+            maintenance: Some("by ana".to_owned()),
             lease: Some("checkout-2".into()),
             group: Some(Group { in_run_others: 3, ..group() }),
             ..target()
@@ -93,21 +141,31 @@ fn all_are_asked_in_their_order() {
         reasons(&everything),
         [
             "pause",
+            "pause",
             "draining",
             "storage",
             "stale",
             "start_grace",
             "act_after",
+            "sensor",
+            "storm",
+            "flap",
             "grace",
             "dependency",
+            "breaker",
+            "recurrence",
             "per_deployment",
+            "per_playbook",
+            "velocity",
             "max_running",
             "blast_radius",
+            "suppressed",
             "lease"
         ]
     );
     for refusal in ask(&Guards::default(), &everything) {
-        assert!(refusal.may_pass(), "{refusal}");
+        let for_good = matches!(refusal, Refusal::Breaker { .. } | Refusal::Recurrence { .. });
+        assert_eq!(refusal.may_pass(), !for_good, "{refusal}");
         assert!(!refusal.to_string().is_empty());
     }
 }
@@ -115,6 +173,7 @@ fn all_are_asked_in_their_order() {
 #[test]
 fn what_people_ask_for_is_not_held_back_by_time() {
     let by_hand = Situation {
+        automatic: false,
         ladder: None,
         watching_since: now(),
         targets: vec![TargetSituation { grace: Some(Grace { run: "checkout-1".into(), ended_at: now() }), ..target() }],
@@ -126,10 +185,7 @@ fn what_people_ask_for_is_not_held_back_by_time() {
 
 #[test]
 fn safety_stale_event() {
-    let aged = |age: u64| Situation {
-        ladder: Some(LadderSituation { evidence: Some(now() - secs(age)), fired_at: now() - secs(10) }),
-        ..fine()
-    };
+    let aged = |age: u64| Situation { ladder: Some(ladder(Some(now() - secs(age)), now() - secs(10))), ..fine() };
     assert_eq!(reasons(&aged(120)), [] as [&str; 0]);
     let refusals = ask(&Guards::default(), &aged(121));
     assert_eq!(refusals[0].to_string(), "the newest evidence is 2m1s old, max_event_age is 2m");
@@ -139,7 +195,7 @@ fn safety_stale_event() {
 fn after_a_gap_only_evidence_from_since_then_begins_anything() {
     let gap_ended = |ago: u64, evidence_ago: u64| Situation {
         watching_since: now() - secs(ago),
-        ladder: Some(LadderSituation { evidence: Some(now() - secs(evidence_ago)), fired_at: now() - secs(300) }),
+        ladder: Some(ladder(Some(now() - secs(evidence_ago)), now() - secs(300))),
         ..fine()
     };
     assert_eq!(reasons(&gap_ended(119, 1)), ["start_grace"]);
@@ -249,10 +305,130 @@ fn a_count_is_a_floor_too_and_a_ratio_suffers_no_rounding_error() {
 }
 
 #[test]
+fn safety_sensor_and_storm_hold_only_what_acts_by_itself() {
+    let sick = |members, sick| Situation { sensor: SensorSituation { members, sick }, ..fine() };
+    assert_eq!(reasons(&sick(10, 7)), [] as [&str; 0]);
+    assert_eq!(reasons(&sick(10, 8)), ["sensor"]);
+    assert_eq!(reasons(&sick(4, 4)), [] as [&str; 0], "of four nothing can be concluded");
+    let storm = Situation { storm: Some((now() + secs(1), 50)), ..fine() };
+    assert_eq!(reasons(&storm), ["storm"]);
+    let by_hand = Situation { automatic: false, ladder: None, sensor: sick(10, 10).sensor, ..storm.clone() };
+    assert_eq!(reasons(&by_hand), [] as [&str; 0]);
+    let mut upkeep = storm;
+    upkeep.ladder.as_mut().into_iter().for_each(|ladder| ladder.routine = true);
+    assert_eq!(reasons(&upkeep), [] as [&str; 0], "upkeep goes on in a storm");
+}
+
+#[test]
+fn safety_recurrence_counts_cures_within_its_window() {
+    let cured = |ago: &[u64]| {
+        let cured = ago.iter().map(|ago| now() - secs(*ago)).collect();
+        with_ladder(|ladder| ladder.cured = cured)
+    };
+    assert_eq!(reasons(&cured(&[86_400, 100, 50])), [] as [&str; 0]);
+    let refusals = ask(&Guards::default(), &cured(&[86_399, 100, 50]));
+    assert_eq!(refusals[0].to_string(), "restart has cured this 3 times in 1d: that is no cure");
+    assert!(!refusals[0].may_pass(), "the next rung is tried");
+}
+
+#[test]
+fn a_flapping_check_holds_the_ladders_that_read_it() {
+    let flap = FlappingCheck { deployment: "checkout".into(), check: "http".into(), changes_percent: 60 };
+    assert_eq!(reasons(&with_ladder(|ladder| ladder.flapping = Some(flap))), ["flap"]);
+}
+
+#[test]
+fn safety_velocity_is_limited_apart_from_the_radius() {
+    let disrupted = |ago: &[u64]| {
+        let instants = ago.iter().map(|ago| now() - secs(*ago)).collect();
+        with_target(|target| target.disrupted = Some(("tier=web".to_owned(), instants)))
+    };
+    assert_eq!(reasons(&disrupted(&[600, 4, 3, 2, 1])), [] as [&str; 0]);
+    let refusals = ask(&Guards::default(), &disrupted(&[599, 4, 3, 2, 1]));
+    assert_eq!(refusals[0].guard(), "velocity");
+    assert_eq!(refusals[0].passes_at(now()), Some(now() + secs(1)));
+}
+
+#[test]
+fn safety_breaker_lets_a_probe_through() {
+    let circuit = |circuit| {
+        let mut situation = fine();
+        situation.playbook.circuit = circuit;
+        reasons(&situation)
+    };
+    assert_eq!(circuit(Circuit::Open { since: now(), probe_at: now() }), ["breaker"]);
+    assert_eq!(circuit(Circuit::Probing { since: now() }), ["breaker"]);
+    assert_eq!(circuit(Circuit::ProbeDue { since: now() }), [] as [&str; 0]);
+}
+
+#[test]
+fn safety_freeze_holds_what_nobody_approved() {
+    let always = TimeInterval {
+        times: Vec::new(),
+        weekdays: Vec::new(),
+        days_of_month: Vec::new(),
+        months: Vec::new(),
+        years: Vec::new(),
+        location: crate::model::Zone::utc(),
+    };
+    let guards =
+        Guards { freeze: vec![Freeze { name: "nights".into(), times: Arc::new([always]) }], ..Guards::default() };
+    let reasons = |situation: &Situation| ask(&guards, situation).iter().map(Refusal::guard).collect::<Vec<_>>();
+    assert_eq!(reasons(&fine()), ["freeze"]);
+    assert_eq!(reasons(&Situation { automatic: false, ..fine() }), [] as [&str; 0], "a person has approved it");
+}
+
+#[test]
+fn a_person_overrules_a_guard_but_never_a_pause_or_a_lease() {
+    let mut situation = with_target(|target| {
+        target.counted = vec![now(); 3];
+        target.lease = Some("checkout-2".into());
+    });
+    situation.paused = Some("by ana".to_owned());
+    situation.overridden = ["per_deployment", "lease", "pause"].into_iter().map(SmolStr::new).collect();
+    assert_eq!(reasons(&situation), ["pause", "lease"]);
+    let answers = super::ask(&Guards::default(), &situation);
+    let overruled: Vec<_> = answers.0.iter().filter(|answer| answer.overridden).map(|answer| &*answer.guard).collect();
+    assert_eq!(overruled, ["per_deployment"], "and it is shown that it was");
+}
+
+#[test]
+fn safety_finite_defaults() {
+    let limits = Guards::default();
+    let rates = [limits.per_deployment, limits.per_playbook, limits.velocity.disrupt, limits.storm.ladders];
+    assert!(rates.iter().all(|rate| rate.count < 1_000 && !rate.window.is_zero()));
+    assert!(limits.max_running < 1_000 && limits.blast_radius.max_at_once < 1_000);
+    assert!(limits.run_deadline <= Duration::from_secs(24 * 3600) && limits.recurrence.cured < 1_000);
+    assert!(limits.breaker.failures < 1_000 && !limits.max_event_age.is_zero() && !limits.act_after.is_zero());
+    assert_ne!(limits.blast_radius.min_healthy, MinHealthy::Ratio(0.0));
+}
+
+#[test]
+fn of_overrides_the_last_match_holds_and_of_modes_the_strictest() {
+    let select = |text: &str| Selector(vec![text.parse().unwrap_or_else(|error| panic!("{error}"))]);
+    let one = |text: &str, limits: Vec<Limit>| Override { select: select(text), limits };
+    let guards = Guards {
+        overrides: vec![
+            one("tier=db", vec![Limit::Mode(Mode::Observe), Limit::MaxAtOnce(1)]),
+            one("tier=~\"db|web\"", vec![Limit::Mode(Mode::Approve), Limit::MaxAtOnce(2)]),
+        ],
+        ..Guards::default()
+    };
+    let labels = |tier: &str| [("tier", tier)].into_iter().collect::<Labels>();
+    let db = guards.for_deployment(&labels("db"));
+    assert_eq!((db.mode, db.blast_radius.max_at_once), (Mode::Observe, 2));
+    let web = guards.for_deployment(&labels("web"));
+    assert_eq!((web.mode, web.blast_radius.max_at_once), (Mode::Approve, 2));
+    let other = guards.for_deployment(&labels("cache"));
+    assert_eq!((other.mode, other.blast_radius.max_at_once), (Mode::Auto, 3));
+}
+
+#[test]
 fn the_strictest_mode_holds() {
-    let observing = Guards { mode: GuardMode::Observe, ..Guards::default() };
-    assert_eq!(observed(&observing, PlaybookMode::Auto), Some(Observed::Engine));
-    assert_eq!(observed(&Guards::default(), PlaybookMode::Observe), Some(Observed::Playbook));
-    assert_eq!(observed(&Guards::default(), PlaybookMode::Auto), None);
+    let engine = |mode| Guards { mode, ..Guards::default() };
+    assert_eq!(mode([&engine(Mode::Observe)], Mode::Auto), (Mode::Observe, Observed::Engine));
+    assert_eq!(mode([&engine(Mode::Auto)], Mode::Observe), (Mode::Observe, Observed::Playbook));
+    assert_eq!(mode([&engine(Mode::Approve), &engine(Mode::Auto)], Mode::Auto), (Mode::Approve, Observed::Engine));
+    assert_eq!(mode([&engine(Mode::Auto)], Mode::Auto).0, Mode::Auto);
     assert!(!Refusal::Observe(Observed::Engine).may_pass());
 }

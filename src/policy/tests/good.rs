@@ -8,8 +8,8 @@ use super::{good, places};
 use crate::alert::receiver::{Notifier, SmtpTls, WebhookFormat};
 use crate::alert::route::GroupBy;
 use crate::model::{AuthFetch, AuthFormat, AuthThen, CheckKind, HealthyWhen, SecretSource, Severity, Verb};
-use crate::playbook::guard::{GuardMode, MinHealthy, Rate};
-use crate::playbook::{InputKind, OnFailure, PlaybookMode, StepKind};
+use crate::playbook::guard::{MinHealthy, Mode, Rate};
+use crate::playbook::{InputKind, OnFailure, StepKind};
 use crate::policy::UnknownDeployments;
 use crate::rule::{NoData, RuleMode};
 use crate::script::Param;
@@ -181,7 +181,7 @@ fn the_configuration_is_read_whole() {
     assert_eq!(adapter.options["key"], "${SET}", "a secret stays a reference");
     assert_eq!(adapter.allow.verbs, Some(["restart", "scale", "rollback"].map(Verb::new).to_vec()));
     let guards = &policy.guards;
-    assert_eq!(guards.mode, GuardMode::Observe);
+    assert_eq!(guards.mode, Mode::Observe);
     assert_eq!(guards.start_grace, Duration::ZERO);
     assert_eq!(guards.per_deployment, Rate { count: 5, window: Duration::from_secs(1800) });
     assert_eq!((guards.max_running, guards.blast_radius.max_at_once), (2, 1));
@@ -301,7 +301,7 @@ fn playbooks_are_read_whole() {
     assert!(matches!(&restart.steps[7].kind, StepKind::Signal { fields, .. } if fields.len() == 2));
     assert_eq!(restart.on_failure, OnFailure::Undo);
     assert_eq!((restart.verify.hold, restart.verify.within), (Duration::from_secs(20), Duration::from_secs(180)));
-    assert_eq!(policy.playbooks["scale"].mode, PlaybookMode::Observe);
+    assert_eq!(policy.playbooks["scale"].mode, Mode::Observe);
     assert_ne!(restart.hash, policy.playbooks["scale"].hash);
 }
 

@@ -51,7 +51,8 @@ impl<'a> Recorder<'a> {
             Change::Delivery(view) => self.delivery(view),
             Change::Engine(view) => self.policy(view),
             Change::Audit(entry) => self.audit(entry),
-            Change::Deployment(_) | Change::DeploymentGone(_) => Ok(()),
+            // what a person answered is in the audit, and on the run
+            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Approval(_) => Ok(()),
         }
     }
 

@@ -9,11 +9,11 @@
 
 mod builtin;
 mod ended;
+mod entries;
 mod entry;
+mod explain;
 mod reload;
 mod texts;
-
-use std::collections::BTreeMap;
 
 use super::turn::{AlertChange, AlertChangeKind, Turn, Word};
 use crate::alert::lifecycle::Move;
@@ -25,12 +25,13 @@ use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Severity, Timestamp
 use crate::rule::NoData;
 use builtin::Troubles;
 use ended::Ended;
+use entries::Entries;
 use entry::{Entry, Kind, Unsaid};
 
 /// All alerts that are not quiet, and those that ended last.
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Alerts {
-    entries: BTreeMap<AlertKey, Entry>,
+    entries: Entries,
     ended: Ended,
     troubles: Troubles,
     timers: Timers<Due>,
@@ -154,16 +155,14 @@ impl Alerts {
         self.entries.get(key).and_then(|entry| entry.life.cooldown_until(&entry.terms))
     }
 
-    /// Firing alerts of one deployment, in order of key.
-    pub fn firing_on<'a>(&'a self, deployment: &'a DeploymentId) -> Box<dyn Iterator<Item = &'a Alert> + 'a> {
-        let counts = |entry: &&Entry| entry.kind != Kind::Shadow && entry.alert.firing;
-        Box::new(
-            self.entries
-                .values()
-                .filter(counts)
-                .map(|entry| &entry.alert)
-                .filter(move |alert| alert.deployment.as_ref() == Some(deployment)),
-        )
+    /// Firing alerts of one deployment, in order of key; shadow ones not among them.
+    pub fn firing_on(&self, deployment: &DeploymentId) -> impl Iterator<Item = &Alert> {
+        self.entries.firing_on(deployment).map(|entry| &entry.alert)
+    }
+
+    /// Firing alerts of one rule, in order of key; shadow ones not among them.
+    pub fn firing_of<'a>(&'a self, rule: &'a RuleName) -> impl Iterator<Item = &'a Alert> {
+        self.entries.firing_of(rule).map(|entry| &entry.alert)
     }
 
     /// Every alert that is not quiet, shadow ones too, in order of key.

@@ -52,6 +52,7 @@ fn rule(name: &str) -> Rule {
         summary: Some(template()),
         annotations: Vec::new(),
         mode: RuleMode::Live,
+        routine: false,
         hash: 0,
     }
 }

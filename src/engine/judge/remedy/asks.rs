@@ -46,11 +46,12 @@ impl Remedy {
 
     /// Before another try of a verb the symptom is asked about again; what was rendered stays.
     pub(super) fn ask_retry(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some((section, name, _)) = self.step_at(id) else { return };
+        let Some((_, name, _)) = self.step_at(id) else { return };
+        let needs_symptom = self.needs_symptom(id);
         let Some(run) = self.runs.get_mut(id) else { return };
         let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
         let acting = call.acting;
-        let wanted = acting && section.needs_symptom();
+        let wanted = acting && needs_symptom;
         let symptom = run.alert().filter(|_| wanted).map(|key| run.symptom_question(alerts, key));
         let context = run.context(turn, alerts);
         run.doing = Doing::Asking(Asking {

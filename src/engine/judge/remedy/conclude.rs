@@ -1,10 +1,12 @@
 //! The end of a run: leases go back, people and other rules hear of it, its ladder moves.
 
+use super::guards::limits_of;
 use super::state::{Doing, LastRun, Run};
-use super::{KEPT_BY_HAND, Remedy, Timer};
+use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
 use crate::engine::judge::alerts::Alerts;
-use crate::engine::judge::turn::Turn;
+use crate::engine::judge::turn::{Said, Turn, Word};
 use crate::model::RunId;
+use crate::model::units::format_duration;
 use crate::playbook::guard::Refusal;
 use crate::playbook::run::{Interrupt, Verdict};
 
@@ -30,8 +32,14 @@ impl Remedy {
             return;
         }
         self.leave_step(turn, id, "the run has ended");
+        self.withdraw(turn, id);
         self.forget_timers(id);
+        if self.runs.get(id).is_some_and(|run| run.parent.is_some()) {
+            return self.part_ended(turn, alerts, id, verdict);
+        }
         let Some(run) = self.runs.get_mut(id) else { return };
+        let eased = run.eased_until.is_some_and(|until| turn.now < until);
+        let verdict = if verdict == Verdict::Cured && eased { Verdict::Eased } else { verdict };
         run.doing = Doing::Ended(verdict);
         run.ended_at = Some(turn.now);
         run.refusal = match (verdict, run.observed) {
@@ -40,6 +48,8 @@ impl Remedy {
             _ => None,
         };
         self.give_back(turn, id, verdict);
+        self.remember(turn, id, verdict);
+        self.not_stuck(turn, id);
         let key = self.runs.get(id).and_then(|run| run.alert().cloned());
         if verdict == Verdict::NotCured {
             self.emit_about(turn, id, "run_not_cured", None, "");
@@ -53,7 +63,7 @@ impl Remedy {
         self.stirred = true;
     }
 
-    fn forget_timers(&mut self, id: &RunId) {
+    pub(super) fn forget_timers(&mut self, id: &RunId) {
         let every: [fn(RunId) -> Timer; 7] =
             [Timer::Hold, Timer::Step, Timer::Within, Timer::Deadline, Timer::BreakOff, Timer::GiveUp, Timer::Again];
         for timer in every {
@@ -65,16 +75,75 @@ impl Remedy {
     fn give_back(&mut self, turn: &Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let ladder = run.alert().and_then(|key| Some((key.clone(), self.ladders.get(key)?.nth)));
-        for target in run.leases.keys() {
+        let (targets, acted_on) = (run.leases.keys().cloned().collect::<Vec<_>>(), run.acted_on.clone());
+        for target in &targets {
             self.places.release(target, id);
         }
-        for target in &run.acted_on {
+        for target in &acted_on {
             self.places.at(target).last = Some(LastRun {
                 run: id.clone(),
                 ladder: ladder.clone(),
                 ended_at: turn.now,
-                cured: matches!(verdict, Verdict::Cured | Verdict::Done),
+                cured: matches!(verdict, Verdict::Cured | Verdict::Eased | Verdict::Done),
             });
+        }
+    }
+
+    /// A run that ended in time ends the alert about one there that did not.
+    fn not_stuck(&self, turn: &mut Turn<'_>, id: &RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        if run.course.acted() && run.course.interrupt() != Some(Interrupt::Deadline) {
+            let scope = stuck_scope(&run.deployment);
+            turn.say(Word::Said(Said { name: RUN_STUCK, scope, summary: None }));
+        }
+    }
+
+    /// What the end of a run says of its playbook, and of the alert it was for.
+    fn remember(&mut self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
+        let Some(run) = self.runs.get(id).filter(|run| run.course.acted()) else { return };
+        let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
+        let guards = &turn.policy.guards;
+        match verdict {
+            Verdict::Cured | Verdict::Eased | Verdict::Done => {
+                let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
+                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done) {
+                    let within = limits_of(&turn.policy, &deployment).recurrence.within;
+                    self.memory.cured(key, &name, turn.now, within);
+                }
+                if was_out {
+                    Remedy::tell_all(
+                        turn,
+                        "PlaybookBack",
+                        format!("{name} has cured {deployment} and is back in service"),
+                    );
+                }
+            }
+            Verdict::NotCured => {
+                let breaker = self.memory.breakers.entry(name.clone()).or_default();
+                if breaker.failed(guards.breaker, turn.now, &deployment) {
+                    let probe = format_duration(guards.breaker.probe_after);
+                    let text = format!(
+                        "{name} has failed {} times on {} deployments or more and is out of service; one run may try it \
+                         after {probe}, or a person puts it back",
+                        guards.breaker.failures, guards.breaker.deployments
+                    );
+                    Remedy::tell_all(turn, "PlaybookOut", text);
+                }
+            }
+            Verdict::Inconclusive | Verdict::WentAway | Verdict::Refused | Verdict::Denied | Verdict::Cancelled => {
+                if let Some(breaker) = self.memory.breakers.get_mut(&name) {
+                    breaker.left();
+                }
+            }
+        }
+    }
+
+    /// A run that waits for a person holds nothing.
+    pub(super) fn give_leases_back(&mut self, id: &RunId) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        run.gave_leases_back = true;
+        for target in std::mem::take(&mut run.leases).into_keys() {
+            self.places.release(&target, id);
         }
     }
 
@@ -102,7 +171,7 @@ impl Remedy {
                 None
             }
         };
-        let live = self.runs.values().filter(|run| !run.is_ended());
+        let live = self.runs.values().filter(|run| !run.is_ended() && run.parent.is_none());
         let leaving: Vec<_> = live.filter_map(|run| Some((run.id.clone(), gone(run)?))).collect();
         for (id, why) in leaving {
             // a waiting run of a ladder takes what the policy says now when it asks again

@@ -10,7 +10,8 @@ use crate::model::{AlertKey, Map, Value};
 use crate::playbook::run::{At, Section};
 
 impl Run {
-    pub(super) fn context(&self, turn: &Turn<'_>, alerts: &Alerts) -> Context {
+    /// `above`: the steps of the run this one is a branch of.
+    pub(super) fn context_below(&self, turn: &Turn<'_>, alerts: &Alerts, above: &[StepView]) -> Context {
         let alert = self.alert().and_then(|key| alerts.get(key));
         let own_labels = || turn.policy.deployments.get(&self.deployment).map(|deployment| labels_of(deployment));
         let in_rescue = matches!(self.course.at(), At::Step(Section::Rescue, _));
@@ -21,7 +22,11 @@ impl Run {
             value: alert.and_then(|alert| alert.value),
             severity: alert.map(|alert| alert.severity).or(self.level),
             inputs: self.inputs.clone(),
-            steps: self.steps.iter().map(|step| (step.id.clone(), Value::Object(picture(step)))).collect(),
+            steps: above
+                .iter()
+                .chain(&self.steps)
+                .map(|step| (step.id.clone(), Value::Object(picture(step))))
+                .collect(),
             failed: self.failed.as_ref().filter(|_| in_rescue).map(|failed| {
                 Map::from_iter([
                     ("id".to_owned(), Value::from(failed.id.clone())),
@@ -30,6 +35,10 @@ impl Run {
             }),
             cut: None,
         }
+    }
+
+    pub(super) fn context(&self, turn: &Turn<'_>, alerts: &Alerts) -> Context {
+        self.context_below(turn, alerts, &[])
     }
 
     /// Is the symptom there? At the level of the ladder, or of the alert where that has fallen lower: a fall stops

@@ -1,18 +1,22 @@
 //! Calls of verbs: released once each, tried again only where a failure is known and may pass, and settled where
 //! nobody knows.
 
-use super::guards::resolve;
+use super::guards::{limits_of, resolve};
+use super::memory::push_bounded;
 use super::state::{Call, Doing, Lost, Refresh, Run};
 use super::steps::StepOver;
-use super::{Remedy, STEP_MARGIN, Timer};
+use super::{ASK_AGAIN, Remedy, STEP_MARGIN, Timer};
 use crate::engine::effect::{Attempt, Effect, StepCall};
 use crate::engine::input::StepEnd;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::Reply;
 use crate::engine::view::StepView;
-use crate::model::{DeploymentId, Event, Facts, FailureClass, Map, Outcome, RunId, StepAttemptId, StepId, Value, Verb};
+use crate::model::{
+    DeploymentId, Effectfulness, Event, Facts, FailureClass, Map, Outcome, RunId, StepAttemptId, StepId, Value, Verb,
+};
 use crate::playbook::Step;
+use crate::playbook::guard::Refusal;
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
 use crate::script::Truth;
 
@@ -73,13 +77,16 @@ impl Remedy {
             }
         };
         let acting = resolved.is_acting();
+        if acting && !self.holds_lease(id, &target) && !self.takes_lease_again(turn, id, &target) {
+            return;
+        }
         if acting && !self.holds_lease(id, &target) {
             let why = format!("this run does not hold the lease of {target}");
             let over = StepOver::failed(step.best_effort, FailureClass::Conflict, why);
             return self.step_over(turn, alerts, id, over);
         }
         if acting {
-            self.count_before_acting(turn, id, &target);
+            self.count_before_acting(turn, id, &target, resolved.spec.effect == Effectfulness::Disrupt);
         }
         let call = Call {
             id: StepAttemptId::of(id, name.as_str(), 1),
@@ -101,15 +108,50 @@ impl Remedy {
     }
 
     fn holds_lease(&self, id: &RunId, target: &DeploymentId) -> bool {
-        self.runs.get(id).is_some_and(|run| run.leases.contains_key(target)) && self.places.holds(target, id)
+        let root = self.root_of(id);
+        self.runs.get(&root).is_some_and(|run| run.leases.contains_key(target)) && self.places.holds(target, &root)
+    }
+
+    /// A run that gave its leases back to wait for a person cleans up under one taken for it; while another run has it, that
+    /// waits. Says whether there is anything to go on with.
+    fn takes_lease_again(&mut self, turn: &mut Turn<'_>, id: &RunId, target: &DeploymentId) -> bool {
+        let root = self.root_of(id);
+        if !self.runs.get(&root).is_some_and(|run| run.gave_leases_back) {
+            return true;
+        }
+        if let Some(holder) = self.places.get(target).and_then(|place| place.lease.clone()) {
+            // the record of the step that was begun goes again with its next try
+            if let Some(run) = self.runs.get_mut(id) {
+                run.steps.pop_if(|record| record.ended_at.is_none());
+            }
+            self.hold(turn, id, Refusal::Lease { deployment: target.clone(), holder });
+            self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
+            return false;
+        }
+        self.take_leases(&root, std::iter::once(target));
+        true
     }
 
     /// A run counts once in each budget, before its first call there is released.
-    fn count_before_acting(&mut self, turn: &Turn<'_>, id: &RunId, target: &DeploymentId) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        run.course.acting_step_begins();
+    fn count_before_acting(&mut self, turn: &Turn<'_>, id: &RunId, target: &DeploymentId, disrupts: bool) {
+        for id in self.lineage(id) {
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.course.acting_step_begins();
+            }
+        }
+        let root = self.root_of(id);
+        let Some(run) = self.runs.get_mut(&root) else { return };
+        if run.acted_on.is_empty() {
+            self.memory.count(&run.playbook.name, turn.now);
+            if let Some(breaker) = self.memory.breakers.get_mut(&run.playbook.name) {
+                breaker.begins();
+            }
+        }
         if run.acted_on.insert(target.clone()) {
             self.places.count(target, turn.now);
+        }
+        if disrupts && run.disrupted.insert(target.clone()) {
+            push_bounded(&mut self.places.at(target).disrupted, turn.now);
         }
     }
 
@@ -140,6 +182,8 @@ impl Remedy {
             }
         };
         let of = self.step_at(id).map_or(1, |(_, _, step)| step.retry.attempts);
+        let root = self.root_of(id);
+        let lease = self.runs.get(&root).and_then(|run| run.leases.get(&call.target).copied());
         let Some(run) = self.runs.get_mut(id) else { return };
         let place = self.places.at(&call.target);
         let step_call = StepCall {
@@ -151,9 +195,9 @@ impl Remedy {
             params,
             facts: place.facts.clone(),
             sick_replicas: place.health.as_ref().map(|health| health.sick_replicas.clone()).unwrap_or_default(),
-            fence: run.leases.get(&call.target).copied().unwrap_or(place.fence),
+            fence: lease.unwrap_or(place.fence),
             timeout: call.timeout,
-            not_after: turn.now + turn.policy.guards.max_event_age,
+            not_after: turn.now + limits_of(&turn.policy, &call.target).max_event_age,
         };
         self.timers.set(Timer::Step(id.clone()), turn.now + call.timeout + STEP_MARGIN);
         run.doing = Doing::Calling(call);
@@ -167,8 +211,10 @@ impl Remedy {
         if matches!(run.course.at(), At::Step(Section::Finally, _)) {
             return;
         }
-        if let Doing::Calling(call) = &run.doing {
-            turn.effects.push(Effect::CancelStep { id: call.id.clone(), deployment: call.target.clone() });
+        for run in std::iter::once(id).chain(&self.parts_of(id)).filter_map(|id| self.runs.get(id)) {
+            if let Doing::Calling(call) = &run.doing {
+                turn.effects.push(Effect::CancelStep { id: call.id.clone(), deployment: call.target.clone() });
+            }
         }
     }
 
@@ -193,12 +239,12 @@ impl Remedy {
         };
         self.timers.clear(&Timer::Step(id.clone()));
         if call.acting {
-            run.last_act_ended = Some(turn.now);
+            self.note_act_ended(&id, turn.now);
         }
         if call.refresh == Refresh::UnderWay {
             return self.refresh_ended(turn, alerts, &id, call, end);
         }
-        if let Some(record) = run.open_step() {
+        if let Some(record) = self.runs.get_mut(&id).and_then(Run::open_step) {
             record.seconds = Some(end.took.as_secs_f64());
             record.log = Some(end.log).filter(|log| !log.is_empty()).or(record.log.take());
         }
@@ -381,7 +427,7 @@ impl Remedy {
         let Doing::Calling(mut call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
         call.lost = Lost::Stopped;
         if call.acting {
-            run.last_act_ended = Some(turn.now);
+            self.note_act_ended(id, turn.now);
             return self.call_unknown(turn, alerts, id, call, "selfheal stopped while it was under way".to_owned());
         }
         run.doing = Doing::Pausing(call);
@@ -431,7 +477,7 @@ impl Remedy {
         call.at_large = true;
         turn.effects.push(Effect::CancelStep { id: call.id.clone(), deployment: call.target.clone() });
         if call.acting {
-            run.last_act_ended = Some(turn.now);
+            self.note_act_ended(id, turn.now);
         }
         self.call_unknown(turn, alerts, id, call, "no word came of its end".to_owned());
     }
@@ -444,7 +490,8 @@ impl Remedy {
             return;
         }
         run.doing = Doing::Sleeping;
-        run.last_act_ended = Some(turn.now);
+        self.note_act_ended(id, turn.now);
+        let Some(run) = self.runs.get_mut(id) else { return };
         let what = run.open_step().and_then(|record| record.message.clone()).unwrap_or_default();
         let message = format!("{what}; {why}");
         run.why.push(format!("nobody knows whether step {name} happened: {message}"));
@@ -455,12 +502,24 @@ impl Remedy {
     /// The run's time is over even for cleaning up. A call under way keeps its lease until it has ended or settled.
     pub(super) fn break_off(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let Some(run) = self.runs.get_mut(id).filter(|run| run.is_under_way()) else { return };
-        if matches!(run.doing, Doing::Calling(_) | Doing::Settling(_)) {
-            run.course.interrupted(Interrupt::Deadline, true);
+        let at_it = |run: &Run| matches!(run.doing, Doing::Calling(_) | Doing::Settling(_));
+        let is_at_it = at_it(run);
+        let parts = self.parts_of(id);
+        if is_at_it || parts.iter().filter_map(|part| self.runs.get(part)).any(at_it) {
+            if let Some(run) = self.runs.get_mut(id) {
+                run.course.interrupted(Interrupt::Deadline, true);
+            }
             self.timers.set(Timer::BreakOff(id.clone()), turn.now + STEP_MARGIN);
             return;
         }
-        run.course.broken_off();
+        for part in parts {
+            self.leave_step(turn, &part, "broken off");
+            self.forget_timers(&part);
+            self.runs.remove(&part);
+        }
+        if let Some(run) = self.runs.get_mut(id) {
+            run.course.broken_off();
+        }
         self.note(id, "cleaning up was broken off".to_owned());
         self.leave_step(turn, id, "broken off");
         self.advance(turn, alerts, id);

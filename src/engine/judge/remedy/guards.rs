@@ -3,18 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::Remedy;
+use super::memory::Maintenance;
+use super::parts::subs_of;
 use super::state::{LastRun, Place, Run};
-use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::alerts::{Alert, Alerts};
+use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, Deployment, DeploymentId, Effectfulness, Health, Labels, RunId, Severity, Timestamp, Verb, VerbSpec,
+    AdapterDef, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, RunId, Severity,
+    Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
-    Grace, Group, LadderSituation, NotThere, Outage, Refusal, Situation, TargetSituation, group_name,
+    self, Circuit, FlappingCheck, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
+    PlaybookSituation, Refusal, SensorSituation, Situation, TargetSituation, group_name,
 };
 use crate::playbook::run::Section;
-use crate::playbook::{Playbook, Step, StepKind};
+use crate::playbook::{Playbook, StepKind};
 use crate::policy::Policy;
+use crate::rule::Rule;
 
 /// A verb with all that is needed to call it.
 pub(super) struct Resolved {
@@ -49,14 +57,6 @@ pub(super) fn labels_of(deployment: &Deployment) -> Labels {
     deployment.labels.with_label("deployment", deployment.id.as_str())
 }
 
-fn all_steps(playbook: &Playbook) -> impl Iterator<Item = (Section, &Step)> {
-    let steps = playbook.steps.iter().map(|step| (Section::Steps, step));
-    let undo = playbook.steps.iter().filter_map(|step| Some((Section::Undo, step.undo.as_deref()?)));
-    let rescue = playbook.rescue.iter().map(|step| (Section::Rescue, step));
-    let finally = playbook.finally.iter().map(|step| (Section::Finally, step));
-    steps.chain(undo).chain(rescue).chain(finally)
-}
-
 /// The deployments a run would act on, and whether it would take capacity away there.
 ///
 /// # Errors
@@ -67,7 +67,9 @@ pub(super) fn targets(
     deployment: &DeploymentId,
 ) -> Result<BTreeMap<DeploymentId, bool>, Refusal> {
     let mut targets = BTreeMap::new();
-    for (section, step) in all_steps(playbook) {
+    let subs = subs_of(policy, playbook);
+    let all = playbook.all_steps().chain(subs.values().flat_map(|sub| sub.all_steps()));
+    for (section, step) in all {
         let StepKind::Action { verb, deployment: other, .. } = &step.kind else { continue };
         let id = other.as_ref().unwrap_or(deployment);
         match resolve(policy, id, verb) {
@@ -88,12 +90,12 @@ pub(super) fn targets(
 }
 
 impl Remedy {
-    /// Whether anything may act at all: the kill switch, and the end of this engine.
     /// Whether a person or the drain has stopped all acting since.
     pub fn is_switched_off(&self) -> bool {
         self.paused.is_some() || self.draining
     }
 
+    /// Whether anything may act at all: the kill switch, the end of this engine, and what can be written down.
     pub(super) fn may_act(&self) -> Result<(), Refusal> {
         match &self.paused {
             Some(pause) => {
@@ -117,8 +119,11 @@ impl Remedy {
         now: Timestamp,
         evidence: Option<Timestamp>,
     ) -> Situation {
-        let ladder = run.alert().and_then(|key| self.ladders.get(key));
-        let running = self.runs.values().filter(|other| other.is_under_way()).count();
+        let guards = &policy.guards;
+        let running = self.runs.values().filter(|other| other.takes_a_slot() && other.id != run.id).count();
+        let name = run.playbook.name.clone();
+        let storm = self.memory.storm.until(guards.storm, now);
+        let circuit = self.memory.breakers.get(&name).map(|breaker| breaker.circuit(guards.breaker, now));
         Situation {
             now,
             paused: match self.may_act() {
@@ -127,14 +132,52 @@ impl Remedy {
             },
             draining: self.draining,
             unwritable: self.unwritable.clone(),
-            ladder: ladder.map(|ladder| LadderSituation { evidence, fired_at: ladder.fired_at }),
+            automatic: run.is_automatic(),
+            ladder: self.ladder_situation(policy, run, evidence),
             watching_since: self.watching_since,
+            sensor: self.sensor(policy),
+            storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
+            playbook: PlaybookSituation {
+                counted: self.memory.counted(&name),
+                circuit: circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
+                name,
+            },
             running: u32::try_from(running).unwrap_or(u32::MAX),
             targets: targets
                 .iter()
                 .map(|(id, disrupts)| self.target_situation(policy, alerts, run, id, *disrupts, targets, now))
                 .collect(),
+            held: None,
+            overridden: run.overridden.clone(),
         }
+    }
+
+    fn ladder_situation(&self, policy: &Policy, run: &Run, evidence: Option<Timestamp>) -> Option<LadderSituation> {
+        let key = run.alert()?;
+        let ladder = self.ladders.get(key)?;
+        let rule = policy.rules.get(&key.rule);
+        Some(LadderSituation {
+            evidence,
+            fired_at: ladder.fired_at,
+            cured: self.memory.cures(key, &run.playbook.name),
+            flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
+            routine: rule.is_some_and(|rule| rule.routine),
+        })
+    }
+
+    /// A check of the deployment that the rule reads and that flaps.
+    fn flapping(&self, rule: &Rule, deployment: &DeploymentId) -> Option<FlappingCheck> {
+        let health = self.places.get(deployment)?.health.as_ref()?;
+        let reads = |check: &CheckName| {
+            let conditions = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
+            conditions.chain(&rule.value).any(|condition| condition.reads_check(check.as_str()))
+        };
+        let flapping = health.flapping.iter().find(|(check, _)| reads(check));
+        flapping.map(|(check, changes_percent)| FlappingCheck {
+            deployment: deployment.clone(),
+            check: check.clone(),
+            changes_percent: *changes_percent,
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one place gathers all facts of a target")]
@@ -152,51 +195,86 @@ impl Remedy {
         let own_ladder = run.alert().and_then(|key| Some((key.clone(), self.ladders.get(key)?.nth)));
         let foreign = |last: &&LastRun| last.ladder.is_none() || last.ladder != own_ladder;
         let last = place.and_then(|place| place.last.as_ref()).filter(foreign);
+        let limits = limits_of(policy, id);
+        let disrupted = disrupts.then(|| self.disruptions(policy, id, &limits)).flatten();
         TargetSituation {
             deployment: id.clone(),
+            maintenance: self.maintained(policy, id, now),
             grace: last.map(|last| Grace { run: last.run.clone(), ended_at: last.ended_at }),
-            dependency: self.dependency_out(policy, id, &run.id, targets),
+            dependency: self.dependency_out(policy, alerts, id, &run.id, targets),
             counted: place.map(|place| place.counted.iter().copied().collect()).unwrap_or_default(),
+            disrupted,
             lease: place.and_then(|place| place.lease.clone()).filter(|holder| *holder != run.id),
-            group: disrupts.then(|| self.group(policy, alerts, id, &run.id, now)).flatten(),
+            group: disrupts.then(|| self.group(policy, alerts, id, &run.id, now, &limits)).flatten(),
+            limits,
         }
     }
 
-    /// The nearest deployment it depends on, directly or not, that is unhealthy or being repaired.
-    fn dependency_out(
+    /// Who has taken this deployment out of automatic repair.
+    pub(super) fn maintained(&self, policy: &Policy, id: &DeploymentId, now: Timestamp) -> Option<String> {
+        let labels = policy.deployments.get(id).map(|deployment| labels_of(deployment))?;
+        let holds = |one: &&Maintenance| now < one.until && one.select.matches(&labels);
+        let one = self.memory.maintenance.values().find(holds)?;
+        Some(format!("by {} until {}: {}", one.by, one.until, one.reason))
+    }
+
+    /// When members of its `velocity` group were disrupted.
+    fn disruptions(&self, policy: &Policy, id: &DeploymentId, limits: &Guards) -> Option<(String, Vec<Timestamp>)> {
+        let group_by = &limits.velocity.group_by;
+        let own = group_of(policy.deployments.get(id)?, group_by)?;
+        let members = policy.deployments.values().filter(|one| group_of(one, group_by).as_ref() == Some(&own));
+        let places = members.filter_map(|member| self.places.get(&member.id));
+        let mut instants: Vec<_> = places.flat_map(|place| place.disrupted.iter().copied()).collect();
+        instants.sort_unstable();
+        Some((group_name(&own), instants))
+    }
+
+    /// The nearest deployment it depends on, directly or not, that is out.
+    pub(super) fn dependency_out(
         &self,
         policy: &Policy,
+        alerts: &Alerts,
         id: &DeploymentId,
         run: &RunId,
         own: &BTreeMap<DeploymentId, bool>,
     ) -> Option<(DeploymentId, Outage)> {
         let mut seen = BTreeSet::from([id.clone()]);
-        let mut next: VecDeque<_> = policy.deployments.get(id)?.depends_on.iter().cloned().collect();
-        while let Some(other) = next.pop_front() {
-            if !seen.insert(other.clone()) {
+        let mut next: VecDeque<&Dependency> = policy.deployments.get(id)?.depends_on.iter().collect();
+        while let Some(Dependency { on, when }) = next.pop_front() {
+            if !seen.insert(on.clone()) {
                 continue;
             }
-            let place = self.places.get(&other);
+            let place = self.places.get(on);
             let holder = place.and_then(|place| place.lease.as_ref()).filter(|holder| *holder != run);
             if let Some(holder) = holder {
-                return Some((other, Outage::InRun(holder.clone())));
+                return Some((on.clone(), Outage::InRun(holder.clone())));
             }
-            if !own.contains_key(&other) && health_of(place) == Health::Unhealthy {
-                return Some((other, Outage::Unhealthy));
+            if !own.contains_key(on) {
+                if health_of(place) == Health::Unhealthy {
+                    return Some((on.clone(), Outage::Unhealthy));
+                }
+                let named = |alert: &&Alert| when.as_ref().is_some_and(|when| when.matches(&alert.labels));
+                if let Some(alert) = alerts.firing_on(on).find(named) {
+                    return Some((on.clone(), Outage::Alert(alert.key.rule.as_str().into())));
+                }
             }
-            next.extend(policy.deployments.get(&other).iter().flat_map(|entry| entry.depends_on.iter().cloned()));
+            next.extend(policy.deployments.get(on).iter().flat_map(|entry| &entry.depends_on));
         }
         None
     }
 
     /// The group a deployment is in, if it carries every `group_by` label.
-    fn group(&self, policy: &Policy, alerts: &Alerts, id: &DeploymentId, run: &RunId, now: Timestamp) -> Option<Group> {
-        let group_by = &policy.guards.blast_radius.group_by;
-        let values = |deployment: &Deployment| {
-            let labels = labels_of(deployment);
-            group_by.iter().map(|name| Some((name.clone(), labels.get(name)?.into()))).collect::<Option<Vec<_>>>()
-        };
-        let own = values(policy.deployments.get(id)?)?;
+    fn group(
+        &self,
+        policy: &Policy,
+        alerts: &Alerts,
+        id: &DeploymentId,
+        run: &RunId,
+        now: Timestamp,
+        limits: &Guards,
+    ) -> Option<Group> {
+        let group_by = &limits.blast_radius.group_by;
+        let own = group_of(policy.deployments.get(id)?, group_by)?;
         let sick = |id: &DeploymentId| {
             health_of(self.places.get(id)) == Health::Unhealthy
                 || alerts.firing_on(id).any(|alert| alert.severity == Severity::Critical)
@@ -210,12 +288,12 @@ impl Remedy {
             uncured_other: None,
         };
         let members = policy.deployments.values().filter(|other| other.adapter.is_some() && other.id != *id);
-        for other in members.filter(|other| values(other).as_ref() == Some(&own)) {
+        for other in members.filter(|other| group_of(other, group_by).as_ref() == Some(&own)) {
             group.members += 1;
             let place = self.places.get(&other.id);
             let in_run = place.and_then(|place| place.lease.as_ref()).is_some_and(|holder| holder != run);
             let last = place.and_then(|place| place.last.as_ref());
-            let in_grace = last.is_some_and(|last| now < last.ended_at + policy.guards.grace);
+            let in_grace = last.is_some_and(|last| now < last.ended_at + limits.grace);
             let is_sick = sick(&other.id);
             group.in_run_others += u32::from(in_run);
             group.healthy_others += u32::from(!is_sick && !in_run && !in_grace);
@@ -225,6 +303,90 @@ impl Remedy {
         }
         Some(group)
     }
+
+    /// How many fell sick together whose sickness nothing they depend on explains.
+    pub(super) fn sensor(&self, policy: &Policy) -> SensorSituation {
+        let acted_on = |id: &DeploymentId| policy.deployments.get(id).is_some_and(|one| one.adapter.is_some());
+        let sick: Vec<_> = self.memory.sick.iter().filter(|(id, _)| acted_on(id)).collect();
+        let explained = |id: &DeploymentId| {
+            let mut seen = BTreeSet::from([id.clone()]);
+            let mut next = vec![id];
+            while let Some(one) = next.pop() {
+                for on in policy.deployments.get(one).iter().flat_map(|entry| &entry.depends_on).map(|one| &one.on) {
+                    if self.memory.sick.contains_key(on) {
+                        return true;
+                    }
+                    if seen.insert(on.clone()) {
+                        next.push(on);
+                    }
+                }
+            }
+            false
+        };
+        let all = policy.deployments.values().filter(|one| one.adapter.is_some()).count();
+        let mut since: Vec<Timestamp> =
+            sick.iter().filter(|(id, _)| !explained(id)).map(|(_, since)| **since).collect();
+        let members = all - (sick.len() - since.len());
+        since.sort_unstable();
+        let within = policy.guards.sensor.within;
+        let mut first = 0;
+        let mut most = 0;
+        for (last, at) in since.iter().enumerate() {
+            while since.get(first).is_some_and(|begin| *begin + within < *at) {
+                first += 1;
+            }
+            most = most.max(last + 1 - first);
+        }
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        SensorSituation { members: count(members), sick: count(most) }
+    }
+
+    /// Notes since when a deployment looks sick, or that it does no more.
+    pub(super) fn note_sickness(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &DeploymentId) {
+        // what selfheal says of itself is no sickness of a deployment, nor is upkeep
+        let repaired = |alert: &Alert| match turn.policy.rules.get(&alert.key.rule) {
+            Some(rule) => !rule.routine,
+            None => turn.policy.ladders.contains_key(&(alert.key.rule.clone(), alert.severity)),
+        };
+        let alerting = |alert: &Alert| alert.severity >= Severity::Warning && repaired(alert);
+        let sick = health_of(self.places.get(id)) == Health::Unhealthy || alerts.firing_on(id).any(alerting);
+        let known = self.memory.sick.contains_key(id);
+        match (sick, known) {
+            (true, false) => {
+                self.memory.sick.insert(id.clone(), turn.now);
+            }
+            (false, true) => {
+                self.memory.sick.remove(id);
+            }
+            _ => return,
+        }
+        let limits = turn.policy.guards.sensor;
+        let suspect = self.sensor(&turn.policy).is_suspect(limits);
+        if let Some(seen) = suspect.as_ref().filter(|_| !self.memory.sensor_told) {
+            let text =
+                format!("{seen}. Nothing is repaired by itself until fewer of them are; please look at the sensor");
+            Remedy::tell_all(turn, "SensorSuspect", text);
+        }
+        self.memory.sensor_told = suspect.is_some();
+    }
+}
+
+/// The limits that hold for one deployment.
+pub(super) fn limits_of(policy: &Policy, id: &DeploymentId) -> Guards {
+    let labels = policy.deployments.get(id).map(|deployment| labels_of(deployment)).unwrap_or_default();
+    policy.guards.for_deployment(&labels)
+}
+
+/// Which switch says that a run is done for show only.
+pub(super) fn observed(policy: &Policy, run: &Run) -> Option<Observed> {
+    let (mode, says) = guard::mode([&limits_of(policy, &run.deployment)], run.playbook.mode);
+    (mode == Mode::Observe).then_some(says)
+}
+
+/// The values of a group's labels, if it carries all of them.
+fn group_of(deployment: &Deployment, group_by: &[SmolStr]) -> Option<Vec<(SmolStr, SmolStr)>> {
+    let labels = labels_of(deployment);
+    group_by.iter().map(|name| Some((name.clone(), labels.get(name)?.into()))).collect()
 }
 
 pub(super) fn health_of(place: Option<&Place>) -> Health {

@@ -10,6 +10,12 @@ use crate::model::RunId;
 use crate::playbook::run::{At, Interrupt, Section, Verdict};
 
 impl Remedy {
+    /// What comes between a part comes between the whole, and so all of it.
+    pub(super) fn interrupt_whole(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
+        let root = self.root_of(id);
+        self.interrupt(turn, alerts, &root, why);
+    }
+
     /// Something came between: a step that only waits ends at once, one that acts is let end.
     pub(super) fn interrupt(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {
         let Some(run) = self.runs.get_mut(id) else { return };
@@ -22,9 +28,15 @@ impl Remedy {
             Doing::Calling(_) | Doing::Settling(_) => {
                 run.course.interrupted(why, true);
             }
+            Doing::Together(_) => {
+                run.course.interrupted(why, true);
+                self.interrupt_parts(turn, alerts, id, why);
+            }
             Doing::Pausing(_) => self.abandon_retry(turn, alerts, id, why),
             Doing::Asking(_)
             | Doing::Held
+            | Doing::Approving
+            | Doing::Regaining
             | Doing::Sleeping
             | Doing::WaitingUntil
             | Doing::Probing(_)
@@ -65,11 +77,12 @@ impl Remedy {
         for timer in [Timer::Step(id.clone()), Timer::Hold(id.clone()), Timer::Within(id.clone())] {
             self.timers.clear(&timer);
         }
+        self.withdraw(turn, id);
         let Some(run) = self.runs.get_mut(id) else { return };
         match run.doing {
             Doing::WaitingUntil => turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone()))),
             Doing::Verifying(_) => turn.to_detect.push(ToDetect::Unwatch(WatchId::Verify(id.clone()))),
-            Doing::Held => run.refusal = None,
+            Doing::Held | Doing::Regaining => run.refusal = None,
             _ => {}
         }
         run.doing = Doing::Sleeping;

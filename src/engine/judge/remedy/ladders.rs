@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state::{Cause, LadderState, Rest, Run, Stand};
+use super::fan::Targets;
+use super::state::{Cause, Fan, LadderState, Rest, Run, Stand};
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
+use crate::engine::effect::OperatorAnswer;
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::model::units::format_duration;
 use crate::model::{AlertKey, DeploymentId, RunId, Severity, Timestamp};
-use crate::playbook::guard::{NotThere, Refusal};
+use crate::playbook::guard::Refusal;
 use crate::playbook::ladder::{self, Ladder, Move, RunEnd, Rung};
 use crate::playbook::run::{Interrupt, Verdict};
 use crate::policy::Policy;
@@ -68,7 +71,7 @@ impl Remedy {
 
     fn fired(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, relapse: bool) {
         let Some(alert) = alerts.get(key) else { return };
-        let under_way = self.run_of(key).is_some_and(|run| self.runs.get(&run).is_some_and(Run::is_under_way));
+        let under_way = self.is_any_under_way(key);
         match self.ladders.get_mut(key) {
             // what is under way is not begun anew because the alert was clear for a moment
             Some(ladder) if (relapse && !ladder.over) || under_way => {
@@ -85,12 +88,15 @@ impl Remedy {
 
     fn begin_ladder(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, level: Severity) {
         // a run of the ladder before that has not begun has nothing to begin for
-        if let Some(run) = self.run_of(key) {
+        for run in self.runs_of(key) {
             self.end_waiting(turn, alerts, &run, Verdict::WentAway);
         }
         self.drop_ladder(key);
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
+        if !turn.policy.rules.get(&key.rule).is_some_and(|rule| rule.routine) {
+            self.storm_watch(turn);
+        }
         let ladder = LadderState {
             nth: self.ladders_begun,
             level,
@@ -105,6 +111,21 @@ impl Remedy {
         };
         self.ladders.insert(key.clone(), ladder);
         self.due(turn, key, turn.policy.guards.act_after);
+    }
+
+    /// One more ladder wants to start.
+    fn storm_watch(&mut self, turn: &mut Turn<'_>) {
+        let limits = turn.policy.guards.storm;
+        if self.memory.storm.wants(limits, turn.now) {
+            let text = format!(
+                "{} ladders wanted to start within {}: that is a storm. Nothing is repaired by itself until it has been calm \
+                 for {}; please look at what they have in common",
+                self.memory.storm.count(limits, turn.now),
+                format_duration(limits.ladders.window),
+                format_duration(limits.cool_down)
+            );
+            Remedy::tell_all(turn, "Storm", text);
+        }
     }
 
     /// The next rung is tried after `wait`.
@@ -137,11 +158,15 @@ impl Remedy {
                     self.end_waiting(turn, alerts, &run, Verdict::WentAway);
                 }
             }
-            Stand::Due | Stand::Resting(_) | Stand::Exhausted => self.rise(turn, key, to),
+            Stand::Fan(_) => {
+                ladder.rise = Some(to);
+                self.fan_symptom_gone(turn, alerts, key);
+            }
+            Stand::Due | Stand::Resting(_) | Stand::Judging | Stand::Exhausted => self.rise(turn, key, to),
         }
     }
 
-    fn rise(&mut self, turn: &mut Turn<'_>, key: &AlertKey, to: Severity) {
+    pub(super) fn rise(&mut self, turn: &mut Turn<'_>, key: &AlertKey, to: Severity) {
         if let Some(ladder) = self.ladders.get_mut(key) {
             (ladder.level, ladder.rung, ladder.rise) = (to, 0, None);
             ladder.fired_at = turn.now;
@@ -158,6 +183,12 @@ impl Remedy {
                 turn.say(Word::RemediationMoved(key.clone()));
             }
             Stand::Run(run) => self.interrupt(turn, alerts, &run, Interrupt::SymptomGone),
+            Stand::Fan(_) => self.fan_symptom_gone(turn, alerts, key),
+            Stand::Judging => {
+                ladder.stand = Stand::Resting(Rest::Cured);
+                self.timers.clear(&Timer::Ladder(key.clone()));
+                turn.say(Word::RemediationMoved(key.clone()));
+            }
             Stand::Exhausted | Stand::Stopped => {}
         }
     }
@@ -175,7 +206,7 @@ impl Remedy {
         while self.over.len() > KEPT_OVER {
             let Some((key, nth)) = self.over.pop_front() else { return };
             let same = self.ladders.get(&key).is_some_and(|ladder| ladder.nth == nth && ladder.over);
-            if same && self.run_of(&key).is_none_or(|run| self.runs.get(&run).is_none_or(Run::is_ended)) {
+            if same && self.runs_of(&key).is_empty() {
                 self.drop_ladder(&key);
             }
         }
@@ -183,7 +214,7 @@ impl Remedy {
 
     /// Its rule or scope is gone: nothing begins any more; what is under way stops before its next acting step.
     fn no_longer_watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
-        if let Some(run) = self.run_of(key) {
+        for run in self.runs_of(key) {
             self.note(&run, "its alert is no longer watched".to_owned());
             self.interrupt(turn, alerts, &run, Interrupt::Cancelled);
         }
@@ -197,14 +228,6 @@ impl Remedy {
             if self.runs.get(&run).is_some_and(Run::is_ended) {
                 self.runs.remove(&run);
             }
-        }
-    }
-
-    /// The run that waits or is under way for an alert.
-    pub(super) fn run_of(&self, key: &AlertKey) -> Option<RunId> {
-        match &self.ladders.get(key)?.stand {
-            Stand::Run(run) => Some(run.clone()),
-            _ => None,
         }
     }
 
@@ -232,6 +255,8 @@ impl Remedy {
             (Stand::Resting(Rest::Cured | Rest::WentAway), false) => {
                 self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
             }
+            (Stand::Fan(_), _) => self.fan_out(turn, alerts, key),
+            (Stand::Judging, _) => self.judge_fan(turn, alerts, key, alert),
             (Stand::Resting(Rest::Clear) | Stand::Run(_) | Stand::Exhausted | Stand::Stopped, _) => {}
         }
     }
@@ -242,14 +267,26 @@ impl Remedy {
             return self.no_rung(turn, key);
         };
         let Some(rung) = rungs.rungs.get(index) else { return };
-        let Some(deployment) = alert.deployment.clone().or_else(|| key.deployment()) else {
-            self.tell_alert_refused(turn, key, &Refusal::EmptyTarget(NotThere::NoDeployment));
-            return self.exhausted(turn, key);
-        };
-        self.run_for_rung(turn, alerts, key, rung, deployment);
+        match self.targets_of_rung(turn, alerts, key, alert, rung) {
+            Ok(Targets::One(deployment)) => self.run_for_rung(turn, alerts, key, rung, deployment),
+            Ok(Targets::Several(waiting)) => {
+                if let Some(ladder) = self.ladders.get_mut(key) {
+                    ladder.stand = Stand::Fan(Fan { waiting, ..Fan::default() });
+                }
+                self.fan_out(turn, alerts, key);
+            }
+            Ok(Targets::Asked) => {}
+            Err(refusal) => self.no_target(turn, alerts, key, &refusal),
+        }
     }
 
-    fn run_for_rung(
+    /// A rung that is for nobody is refused; the next one may be for somebody.
+    pub(super) fn no_target(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, refusal: &Refusal) {
+        self.tell_alert_refused(turn, key, refusal);
+        self.next_rung(turn, alerts, key);
+    }
+
+    pub(super) fn run_for_rung(
         &mut self,
         turn: &mut Turn<'_>,
         alerts: &Alerts,
@@ -263,16 +300,27 @@ impl Remedy {
         let level = self.ladders.get(key).map(|ladder| ladder.level);
         let id = self.new_run(turn, playbook, deployment, Cause::Alert(key.clone()), level);
         self.timers.set(Timer::GiveUp(id.clone()), turn.now + rung.give_up);
+        if let Some(run) = self.runs.get_mut(&id) {
+            run.judged_by_rung = rung.repeat.is_some();
+        }
+        if let Some(ladder) = self.ladders.get_mut(key) {
+            ladder.stand = Stand::Run(id.clone());
+        }
+        self.keep_run_of_ladder(key, &id);
+        self.consult(turn, alerts, &id);
+    }
+
+    /// The ladder's story has one more run; beyond a bound the oldest that has ended is forgotten.
+    pub(super) fn keep_run_of_ladder(&mut self, key: &AlertKey, id: &RunId) {
         let Some(ladder) = self.ladders.get_mut(key) else { return };
-        ladder.stand = Stand::Run(id.clone());
         ladder.runs.push(id.clone());
         if ladder.runs.len() > KEPT_PER_ALERT {
-            let oldest = ladder.runs.remove(0);
-            if self.runs.get(&oldest).is_some_and(Run::is_ended) {
+            let runs = &self.runs;
+            let ended = ladder.runs.iter().position(|run| runs.get(run).is_none_or(Run::is_ended));
+            if let Some(oldest) = ended.map(|place| ladder.runs.remove(place)) {
                 self.runs.remove(&oldest);
             }
         }
-        self.consult(turn, alerts, &id);
     }
 
     /// The ladder has come to its end, or the policy has none for it any more.
@@ -284,7 +332,7 @@ impl Remedy {
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
-    fn next_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+    pub(super) fn next_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
         let rungs = self.rungs_at(&turn.policy, key);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
         ladder.rungs = rungs;
@@ -318,6 +366,11 @@ impl Remedy {
         };
         let rungs = self.rungs_at(&turn.policy, key);
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
+        if self.fan(key).is_some_and(|fan| fan.live.contains(id)) {
+            let acted_at = Some(acted_at);
+            return self.fan_run_ended(turn, alerts, key, id, run_end(verdict, may_pass), acted_at);
+        }
+        let repeat = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| rungs.rungs.get(index)?.repeat);
         let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| ladder.stand == Stand::Run(id.clone())) else {
             return;
         };
@@ -333,6 +386,10 @@ impl Remedy {
             return if firing { self.rise(turn, key, to) } else { ladder.stand = Stand::Resting(Rest::Clear) };
         }
         ladder.rise = None;
+        let ran = matches!(end, RunEnd::Cured | RunEnd::Done | RunEnd::NotCured | RunEnd::WentAway);
+        if let Some(every) = repeat.filter(|_| ran && firing) {
+            return self.due(turn, key, every);
+        }
         if moved == Move::Exhausted && !firing {
             // nothing to tell the story of: the alert is gone; a relapse finds the ladder at its end
             ladder.rung = rungs;
@@ -346,6 +403,35 @@ impl Remedy {
             Move::Exhausted => self.exhausted(turn, key),
         }
         turn.say(Word::RemediationMoved(key.clone()));
+    }
+
+    /// A person lets a ladder go on that has stopped, or begin again that has come to its end.
+    pub(super) fn retry(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: &str,
+        alert: &str,
+        reason: &str,
+    ) -> Result<OperatorAnswer, String> {
+        let found = self.ladders.iter().find(|(key, ladder)| key.id() == alert && !ladder.over);
+        let Some(key) = found.map(|(key, _)| key.clone()) else {
+            return Err(format!("alert {alert} has no ladder: it does not fire, or its rule repairs nothing"));
+        };
+        let Some(ladder) = self.ladders.get_mut(&key) else { return Ok(OperatorAnswer::Ok) };
+        let from = match ladder.stand {
+            Stand::Stopped => ladder.rung,
+            Stand::Exhausted => 0,
+            Stand::Due | Stand::Run(_) | Stand::Fan(_) | Stand::Judging => {
+                return Err(format!("the ladder of {key} is at work already"));
+            }
+            Stand::Resting(_) => return Err(format!("the ladder of {key} rests: its last run cured, or it is clear")),
+        };
+        ladder.rung = from;
+        ladder.told.clear();
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        Remedy::audit(turn, who, format!("let the ladder of {key} go on at rung {}{because}", from + 1));
+        self.due(turn, &key, Duration::ZERO);
+        Ok(OperatorAnswer::Ok)
     }
 
     fn rungs_at(&self, policy: &Policy, key: &AlertKey) -> usize {
@@ -372,13 +458,14 @@ impl Remedy {
 
 fn run_end(verdict: Verdict, may_pass: bool) -> RunEnd {
     match verdict {
-        Verdict::Cured => RunEnd::Cured,
+        Verdict::Cured | Verdict::Eased => RunEnd::Cured,
         Verdict::Done => RunEnd::Done,
         Verdict::WentAway => RunEnd::WentAway,
         Verdict::NotCured => RunEnd::NotCured,
         Verdict::Refused if may_pass => RunEnd::RefusedMayPass,
         Verdict::Refused => RunEnd::RefusedForGood,
         Verdict::Inconclusive => RunEnd::Inconclusive,
+        Verdict::Denied => RunEnd::Denied,
         Verdict::Cancelled => RunEnd::Cancelled,
     }
 }

@@ -8,15 +8,20 @@
 //! Invariants: no acting call without the lease of its deployment, with the symptom known to be there and the kill
 //! switch off; an unknown outcome is never repeated; every lease is given back when its run ends, and only then.
 
+mod approvals;
 mod asks;
 mod conclude;
 mod context;
 mod exec;
+mod explain;
+mod fan;
 mod guards;
 mod inputs;
 mod interrupts;
 mod ladders;
+mod memory;
 mod operate;
+mod parts;
 mod saved;
 mod start;
 mod state;
@@ -32,21 +37,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::alerts::Alerts;
-use super::turn::{AlertChange, AlertChangeKind, Turn};
+use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::alert::notification::RemediationFacts;
 use crate::engine::ENGINE_VERSION;
 use crate::engine::input::{Gap, Operator, StepEnd, Storage, Upgraded};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
-use crate::engine::view::{PauseView, RunView};
-use crate::model::{AlertKey, DeploymentId, Facts, RunId, StepAttemptId, Timestamp};
+use crate::engine::view::{ApprovalView, PauseView, RunView};
+use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
+use memory::Memory;
 use state::{Doing, LadderState, Places, Run, Stand};
 
-/// A run may take so long; past it it ends inconclusive and people are told.
-pub const RUN_DEADLINE: Duration = Duration::from_secs(3600);
 /// `finally` of a run past its deadline may take so much longer.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(600);
 /// An edge ends a step at its timeout; when no word has come so much later, its outcome is unknown.
@@ -57,6 +61,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(5);
 const HAND_GIVE_UP: Duration = Duration::from_secs(1800);
 /// Runs asked for by hand that may wait or be under way at a time.
 const MAX_BY_HAND: usize = 1_000;
+/// Maintenances that may be open at a time.
+const MAX_MAINTENANCES: usize = 1_000;
 /// Ended runs kept per alert, and altogether of those asked for by hand.
 const KEPT_PER_ALERT: usize = 20;
 const KEPT_BY_HAND: usize = 200;
@@ -66,6 +72,13 @@ const KEPT_OVER: usize = 1_000;
 const MAX_DEPTH: u8 = 5;
 /// A run within so long of a run's event about its deployment counts as set off by it.
 const CHAIN_WINDOW: Duration = Duration::from_secs(600);
+
+/// The built-in alert about a run that takes longer than it may. The next run there that ends in time ends it.
+const RUN_STUCK: &str = "RunStuck";
+
+fn stuck_scope(deployment: &DeploymentId) -> Labels {
+    [("deployment", deployment.as_str())].into_iter().collect()
+}
 
 /// At the same instant they fire in this order: what ends well comes before what runs out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -79,6 +92,8 @@ enum Timer {
     Deadline(RunId),
     BreakOff(RunId),
     GiveUp(RunId),
+    /// Nobody has answered in time.
+    Approval(ApprovalId),
     /// A waiting run asks again.
     Again(RunId),
     /// A rung is due, or a rest is looked at.
@@ -100,6 +115,9 @@ pub struct Remedy {
     ladders: BTreeMap<AlertKey, LadderState>,
     ladders_begun: u64,
     places: Places,
+    memory: Memory,
+    /// The open ones.
+    approvals: BTreeMap<ApprovalId, ApprovalView>,
     timers: Timers<Timer>,
     /// Something the guards look at has changed in this turn.
     stirred: bool,
@@ -120,6 +138,8 @@ impl Remedy {
             ladders: BTreeMap::new(),
             ladders_begun: 0,
             places: Places::new(start),
+            memory: Memory::default(),
+            approvals: BTreeMap::new(),
             timers: Timers::default(),
             stirred: false,
             ended_by_hand: VecDeque::new(),
@@ -141,13 +161,17 @@ impl Remedy {
             Timer::Deadline(run) => self.deadline(turn, alerts, &run),
             Timer::BreakOff(run) => self.break_off(turn, alerts, &run),
             Timer::GiveUp(run) => self.give_up(turn, alerts, &run),
-            Timer::Again(run) => self.consult(turn, alerts, &run),
+            Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
+            Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
         }
         self.calm(turn, alerts);
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        if let Some(deployment) = alerts.get(&change.key).and_then(|alert| alert.deployment.clone()) {
+            self.note_sickness(turn, alerts, &deployment);
+        }
         self.ladder_hears(turn, alerts, change);
         // one more alert lets nothing go that was held
         self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
@@ -156,7 +180,8 @@ impl Remedy {
 
     pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
         match id {
-            AskId::Rung(key) => self.rung_told(turn, alerts, &key, replies),
+            AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
+            AskId::On(key) => self.on_told(turn, alerts, &key, replies),
             AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
             // texts belong to the alerts; a run asked for by hand asks nothing
             AskId::AlertTexts(_) | AskId::Trigger { .. } => {}
@@ -175,6 +200,7 @@ impl Remedy {
     pub fn health(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, health: DeploymentHealth) {
         let id = health.deployment.clone();
         self.places.at(&id).health = Some(health);
+        self.note_sickness(turn, alerts, &id);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -306,11 +332,12 @@ impl Remedy {
 
     /// A ladder works on it: a run is waiting or under way (what `wait_for_repair` asks).
     pub fn is_working(&self, key: &AlertKey) -> bool {
-        self.ladders.get(key).is_some_and(|ladder| !ladder.over && matches!(ladder.stand, Stand::Due | Stand::Run(_)))
+        let works = |stand: &Stand| matches!(stand, Stand::Due | Stand::Run(_) | Stand::Fan(_) | Stand::Judging);
+        self.ladders.get(key).is_some_and(|ladder| !ladder.over && works(&ladder.stand))
     }
 
     pub fn run_views(&self) -> Vec<RunView> {
-        self.runs.values().map(views::run_view).collect()
+        self.runs.values().filter(|run| run.parent.is_none()).map(|run| self.view(run)).collect()
     }
 
     /// Lets everything that waits ask again, if anything it looks at has changed. Bounded: each round either begins
@@ -324,6 +351,11 @@ impl Remedy {
                 }
                 self.consult(turn, alerts, &run);
             }
+            let regaining = |run: &&Run| matches!(run.doing, Doing::Regaining);
+            let regaining: Vec<_> = self.runs.values().filter(regaining).map(|run| run.id.clone()).collect();
+            for run in regaining {
+                self.regain(turn, alerts, &run);
+            }
             let held: Vec<_> =
                 self.runs.values().filter(|run| matches!(run.doing, Doing::Held)).map(|run| run.id.clone()).collect();
             if self.may_act().is_ok() {
@@ -334,9 +366,18 @@ impl Remedy {
         }
     }
 
+    /// What waits asks its guards again.
+    fn ask_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        match self.runs.get(id).map(|run| &run.doing) {
+            Some(Doing::Regaining) => self.regain(turn, alerts, id),
+            Some(Doing::Held) => self.resume_held(turn, alerts, id),
+            _ => self.consult(turn, alerts, id),
+        }
+    }
+
     /// Nothing at all may begin now.
     fn is_full(&self, turn: &Turn<'_>) -> bool {
-        let running = self.runs.values().filter(|run| run.is_under_way()).count();
+        let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
         self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
     }
 
@@ -348,7 +389,12 @@ impl Remedy {
     }
 
     fn deadline(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let text = format!("it has taken longer than {}", crate::model::units::format_duration(RUN_DEADLINE));
+        let Some(run) = self.runs.get(id) else { return };
+        let deadline = guards::limits_of(&turn.policy, &run.deployment).run_deadline;
+        let text = format!("it has taken longer than {}", crate::model::units::format_duration(deadline));
+        let summary = format!("run {id} of {} on {}: {text}", run.playbook.name, run.deployment);
+        let said = Said { name: RUN_STUCK, scope: stuck_scope(&run.deployment), summary: Some(summary) };
+        turn.say(Word::Said(said));
         self.note(id, text);
         self.timers.set(Timer::BreakOff(id.clone()), turn.now + CLEAN_UP_WITHIN);
         self.cancel_call(turn, id);

@@ -1,15 +1,22 @@
 //! Operators' words: each is answered in its turn, and every one that changed something is audited.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use smol_str::{SmolStr, format_smolstr};
+
 use super::guards::targets;
 use super::inputs::{self, nearest};
+use super::memory::Maintenance;
 use super::state::{Cause, Run};
-use super::{HAND_GIVE_UP, MAX_BY_HAND, Remedy, Timer};
+use super::{HAND_GIVE_UP, MAX_BY_HAND, MAX_MAINTENANCES, Remedy, Timer};
 use crate::engine::effect::{Effect, OperatorAnswer};
 use crate::engine::input::{Operator, OperatorCommand};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::view::{AuditEntry, Change, PauseView};
-use crate::model::{DeploymentId, Map, PlaybookName, RunId};
+use crate::model::{DeploymentId, Map, PlaybookName, RunId, Selector};
+use crate::playbook::guard::Breaker;
 use crate::playbook::run::Interrupt;
 
 /// The name under which people hear of the kill switch.
@@ -19,9 +26,20 @@ impl Remedy {
     pub(super) fn operate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, operator: Operator) {
         let Operator { who, command, ticket } = operator;
         let answer = match command {
-            OperatorCommand::Trigger { playbook, deployment, with, reason } => {
-                self.trigger(turn, alerts, &who, &playbook, &deployment, &with, reason)
+            OperatorCommand::Trigger { playbook, deployment, with, reason, overrides } => {
+                let asked = Trigger { playbook, deployment, with, reason, overrides };
+                self.trigger(turn, alerts, &who, asked)
             }
+            OperatorCommand::Maintain { select, for_, reason } => self.maintain(turn, who, select, for_, reason),
+            OperatorCommand::EndMaintenance { id } => self.end_maintenance(turn, &who, &id),
+            OperatorCommand::ResetPlaybook { playbook, reason } => self.reset_playbook(turn, &who, &playbook, &reason),
+            OperatorCommand::Approve { approval, reason } => {
+                self.approve(turn, alerts, &who, &approval, &reason).map(OperatorAnswer::Run)
+            }
+            OperatorCommand::Deny { approval, reason } => {
+                self.deny(turn, alerts, &who, &approval, &reason).map(OperatorAnswer::Run)
+            }
+            OperatorCommand::Retry { alert, reason } => self.retry(turn, &who, &alert, &reason),
             OperatorCommand::Pause { reason } => {
                 self.pause(turn, who, reason);
                 Ok(OperatorAnswer::Ok)
@@ -37,18 +55,17 @@ impl Remedy {
         turn.show(Change::Audit(entry));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one word")]
     fn trigger(
         &mut self,
         turn: &mut Turn<'_>,
         alerts: &Alerts,
         who: &str,
-        playbook: &PlaybookName,
-        deployment: &DeploymentId,
-        with: &Map,
-        reason: String,
+        asked: Trigger,
     ) -> Result<OperatorAnswer, String> {
         let policy = turn.policy.clone();
+        let Trigger { playbook, deployment, with, reason, overrides } = asked;
+        let (playbook, deployment) = (&playbook, &deployment);
+        let overridden = overridable(&overrides, &reason)?;
         let Some(found) = policy.playbooks.get(playbook).cloned() else {
             return Err(unknown("playbook", playbook.as_str(), policy.playbooks.keys().map(PlaybookName::as_str)));
         };
@@ -56,7 +73,7 @@ impl Remedy {
             let names = policy.deployments.keys().map(DeploymentId::as_str);
             return Err(unknown("deployment", deployment.as_str(), names));
         }
-        let typed = inputs::typed(&found.inputs, with).map_err(|why| format!("playbook `{playbook}`: {why}"))?;
+        let typed = inputs::typed(&found.inputs, &with).map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         // what can never be allowed is said at once instead of being queued
         targets(&policy, &found, deployment).map_err(|refusal| format!("refused by {}: {refusal}", refusal.guard()))?;
         let by_hand = self.runs.values().filter(|run| run.alert().is_none() && !run.is_ended()).count();
@@ -68,8 +85,10 @@ impl Remedy {
         let id = self.new_run(turn, found, deployment.clone(), cause, None);
         if let Some(run) = self.runs.get_mut(&id) {
             run.inputs = typed;
+            run.overridden = overridden;
         }
-        Remedy::audit(turn, who, format!("triggered {playbook} on {deployment} ({id}){because}"));
+        let without = if overrides.is_empty() { String::new() } else { format!(" without {}", overrides.join(", ")) };
+        Remedy::audit(turn, who, format!("triggered {playbook} on {deployment}{without} ({id}){because}"));
         self.timers.set(Timer::GiveUp(id.clone()), turn.now + HAND_GIVE_UP);
         self.show(turn, &id);
         self.consult(turn, alerts, &id);
@@ -99,6 +118,58 @@ impl Remedy {
         Ok(OperatorAnswer::Ok)
     }
 
+    fn maintain(
+        &mut self,
+        turn: &mut Turn<'_>,
+        by: String,
+        select: Selector,
+        for_: Duration,
+        reason: String,
+    ) -> Result<OperatorAnswer, String> {
+        let open = self.memory.maintenance.values().filter(|one| turn.now < one.until).count();
+        if open >= MAX_MAINTENANCES {
+            return Err(format!("{open} maintenances are open; that is the limit"));
+        }
+        self.memory.maintenance.retain(|_, one| turn.now < one.until);
+        self.memory.maintenances_begun += 1;
+        let id = format_smolstr!("m-{}", self.memory.maintenances_begun);
+        let what = select.0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let until = turn.now + for_;
+        let text = format!("{by} paused the repair of {{{what}}} until {until} ({id}): {reason}");
+        Remedy::audit(turn, &by, text.clone());
+        Remedy::tell_all(turn, PAUSED, text);
+        self.memory.maintenance.insert(id.clone(), Maintenance { select, by, reason, since: turn.now, until });
+        self.show_engine(turn);
+        Ok(OperatorAnswer::Id(id))
+    }
+
+    fn end_maintenance(&mut self, turn: &mut Turn<'_>, who: &str, id: &SmolStr) -> Result<OperatorAnswer, String> {
+        if self.memory.maintenance.remove(id).is_none() {
+            return Err(unknown("maintenance", id, self.memory.maintenance.keys().map(SmolStr::as_str)));
+        }
+        Remedy::audit(turn, who, format!("ended maintenance {id}"));
+        self.stirred = true;
+        self.show_engine(turn);
+        Ok(OperatorAnswer::Ok)
+    }
+
+    fn reset_playbook(
+        &mut self,
+        turn: &mut Turn<'_>,
+        who: &str,
+        playbook: &PlaybookName,
+        reason: &str,
+    ) -> Result<OperatorAnswer, String> {
+        if !self.memory.breakers.get_mut(playbook).is_some_and(Breaker::reset) {
+            return Err(format!("{playbook} is not out of service"));
+        }
+        self.memory.breakers.remove(playbook);
+        let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        Remedy::audit(turn, who, format!("put {playbook} back into service{because}"));
+        self.stirred = true;
+        Ok(OperatorAnswer::Ok)
+    }
+
     fn cancel(
         &mut self,
         turn: &mut Turn<'_>,
@@ -124,6 +195,47 @@ impl Remedy {
         }
         Ok(OperatorAnswer::Ok)
     }
+}
+
+/// A word to run a playbook now.
+struct Trigger {
+    playbook: PlaybookName,
+    deployment: DeploymentId,
+    with: Map,
+    reason: String,
+    overrides: Vec<String>,
+}
+
+/// The guards a person may overrule, as one guard says them.
+const OVERRIDABLE: [&str; 13] = [
+    "freeze",
+    "sensor",
+    "storm",
+    "flap",
+    "grace",
+    "dependency",
+    "breaker",
+    "recurrence",
+    "per_deployment",
+    "per_playbook",
+    "velocity",
+    "max_running",
+    "blast_radius",
+];
+
+fn overridable(overrides: &[String], reason: &str) -> Result<BTreeSet<SmolStr>, String> {
+    if let Some(wrong) = overrides.iter().find(|name| !OVERRIDABLE.contains(&name.as_str())) {
+        let known = ["pause", "target", "lease"];
+        return Err(if known.contains(&wrong.as_str()) {
+            format!("`{wrong}` can never be overruled")
+        } else {
+            unknown("guard", wrong, OVERRIDABLE.into_iter())
+        });
+    }
+    if !overrides.is_empty() && reason.trim().is_empty() {
+        return Err("overruling a guard needs a reason".to_owned());
+    }
+    Ok(overrides.iter().map(SmolStr::new).collect())
 }
 
 fn unknown<'a>(kind: &str, wrong: &str, names: impl Iterator<Item = &'a str>) -> String {

@@ -1,19 +1,20 @@
 //! What a restored engine needs of the runs: their playbooks from the policies they are pinned to, what they wait for,
 //! and all there is to show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::Remedy;
-use super::state::{Doing, Run};
-use super::views;
+use super::state::{Doing, Part, Run};
 use crate::engine::effect::Effect;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::WatchId;
 use crate::engine::saved::{PolicyOf, RestoreError};
 use crate::engine::view::Change;
-use crate::playbook::StepKind;
+use crate::model::RunId;
+use crate::playbook::{Playbook, StepKind};
 use crate::script::Condition;
 
 impl Remedy {
@@ -22,12 +23,29 @@ impl Remedy {
     /// # Errors
     /// A policy is not kept, or has no such playbook.
     pub(in crate::engine::judge) fn relink(&mut self, policy_of: &mut PolicyOf<'_>) -> Result<(), RestoreError> {
+        // a part comes after the run above it, whose playbook it may be of
+        let mut linked: BTreeMap<RunId, Arc<Playbook>> = BTreeMap::new();
         for run in self.runs.values_mut() {
-            let playbook = policy_of(&run.policy).and_then(|policy| policy.playbooks.get(&run.playbook.name).cloned());
+            let policy = policy_of(&run.policy);
+            let named = policy.as_ref().and_then(|policy| policy.playbooks.get(&run.playbook.name).cloned());
+            let above = run.parent.as_ref().and_then(|above| linked.get(above));
+            let playbook = match run.part {
+                Part::Whole => named,
+                Part::Branch { .. } | Part::Undo { .. } => above.and_then(|above| run.part.playbook(above)),
+            };
             match playbook {
                 Some(playbook) => run.playbook = playbook,
                 None if run.is_ended() => {}
                 None => return Err(RestoreError::PolicyMissing(run.policy.clone())),
+            }
+            linked.insert(run.id.clone(), run.playbook.clone());
+            for (name, sub) in &mut run.subs {
+                let kept = policy.as_ref().and_then(|policy| policy.playbooks.get(name).cloned());
+                match kept {
+                    Some(kept) => *sub = kept,
+                    None if run.doing.is_ended() => {}
+                    None => return Err(RestoreError::PolicyMissing(run.policy.clone())),
+                }
             }
         }
         Ok(())
@@ -52,8 +70,13 @@ impl Remedy {
     /// Shows everything, and asks again for the probes under way.
     pub(in crate::engine::judge) fn show_all(&self, turn: &mut Turn<'_>) {
         self.show_engine(turn);
+        for view in self.approvals.values() {
+            turn.show(Change::Approval(Box::new(view.clone())));
+        }
         for run in self.runs.values() {
-            turn.show(Change::Run(Box::new(views::run_view(run))));
+            if run.parent.is_none() {
+                turn.show(Change::Run(Box::new(self.view(run))));
+            }
             turn.effects.extend(self.probe_of(run));
         }
     }

@@ -1,12 +1,12 @@
 //! From waiting to under way: the guards are asked, detect is asked, the guards again; then the run begins.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::guards::targets;
+use super::guards::{limits_of, observed, targets};
 use super::inputs;
+use super::parts::subs_of;
 use super::state::{Cause, Doing, Run, Waiting};
-use super::{ASK_AGAIN, CHAIN_WINDOW, RUN_DEADLINE, Remedy, Timer};
+use super::{ASK_AGAIN, CHAIN_WINDOW, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
@@ -14,7 +14,7 @@ use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
 use crate::model::{AlertKey, DeploymentId, Map, RunId, Severity, Timestamp};
 use crate::playbook::Playbook;
 use crate::playbook::guard::{self, Refusal};
-use crate::playbook::run::{Course, Shape, Verdict};
+use crate::playbook::run::{Course, Verdict};
 use crate::script::Truth;
 
 impl Remedy {
@@ -30,30 +30,10 @@ impl Remedy {
         let place = self.places.at(&deployment);
         place.runs += 1;
         let id = RunId::of(&deployment, place.runs);
-        let shape = Shape::of(&playbook, matches!(cause, Cause::Alert(_)), false);
         let run = Run {
-            id: id.clone(),
-            playbook,
-            deployment,
-            cause,
             level,
-            inputs: Map::new(),
             policy: turn.policy.version.clone(),
-            created_at: turn.now,
-            begun_at: None,
-            ended_at: None,
-            doing: Doing::Waiting(Waiting::default()),
-            course: Course::begin(shape),
-            steps: Vec::new(),
-            leases: BTreeMap::new(),
-            acted_on: BTreeSet::new(),
-            last_act_ended: None,
-            observed: None,
-            refusal: None,
-            told: BTreeSet::new(),
-            why: Vec::new(),
-            failed: None,
-            depth: 0,
+            ..Run::new(id.clone(), playbook, deployment, cause, turn.now)
         };
         self.runs.insert(id.clone(), run);
         id
@@ -74,13 +54,12 @@ impl Remedy {
                 return self.no_rung(turn, key);
             }
         }
-        match self.refusals(turn, alerts, id, None) {
-            Err(refusal) => self.refuse_for_good(turn, alerts, id, refusal),
-            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, id, refusals),
-            Ok(_) => match key {
-                Some(key) => self.ask_rung(turn, alerts, &key, id),
-                None => self.begin(turn, alerts, id),
-            },
+        if !self.guards_allow(turn, alerts, id, None) {
+            return;
+        }
+        match key {
+            Some(key) => self.ask_rung(turn, alerts, &key, id),
+            None => self.begin(turn, alerts, id),
         }
     }
 
@@ -99,21 +78,28 @@ impl Remedy {
         }
     }
 
-    /// Every guard's "no".
-    ///
-    /// # Errors
-    /// It can never be allowed: its target is none, or a verb is missing.
-    fn refusals(
-        &self,
-        turn: &Turn<'_>,
-        alerts: &Alerts,
-        id: &RunId,
-        evidence: Option<Timestamp>,
-    ) -> Result<Vec<Refusal>, Refusal> {
-        let Some(run) = self.runs.get(id) else { return Ok(Vec::new()) };
-        let targets = targets(&turn.policy, &run.playbook, &run.deployment)?;
+    /// Asks every guard about a waiting run. Where one refuses the run goes on waiting, or ends if that will not pass.
+    fn guards_allow(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, evidence: Option<Timestamp>) -> bool {
+        let Some(run) = self.runs.get(id) else { return false };
+        let targets = match targets(&turn.policy, &run.playbook, &run.deployment) {
+            Ok(targets) => targets,
+            Err(refusal) => {
+                self.refuse_for_good(turn, alerts, id, refusal);
+                return false;
+            }
+        };
         let situation = self.situation(&turn.policy, alerts, run, &targets, turn.now, evidence);
-        Ok(guard::ask(&turn.policy.guards, &situation))
+        let answers = guard::ask(&turn.policy.guards, &situation);
+        let refusals: Vec<Refusal> = answers.refusals().cloned().collect();
+        if let Some(run) = self.runs.get_mut(id) {
+            run.guards = answers;
+        }
+        match refusals.first() {
+            None => return true,
+            Some(refusal) if !refusal.may_pass() => self.refuse_for_good(turn, alerts, id, refusal.clone()),
+            Some(_) => self.keep_waiting(turn, id, refusals),
+        }
+        false
     }
 
     fn ask_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
@@ -124,13 +110,12 @@ impl Remedy {
         let context = run.context(turn, alerts);
         let mut questions = vec![run.symptom_question(alerts, key), Question::Params(rung.with.clone())];
         questions.extend(rung.if_.clone().map(Question::Condition));
-        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(key.clone()), context, questions }));
+        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(id.clone()), context, questions }));
     }
 
     /// Detect's answer about a rung: is the symptom there, with which parameters, and does its `if` hold?
-    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, replies: Vec<Reply>) {
-        let Some(id) = self.run_of(key) else { return };
-        let Some(run) = self.runs.get_mut(&id) else { return };
+    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, replies: Vec<Reply>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
         let Doing::Waiting(waiting) = &mut run.doing else { return };
         if !std::mem::take(&mut waiting.asked) {
             return;
@@ -139,31 +124,29 @@ impl Remedy {
         let (Some(Reply::Truth { truth, evidence }), Some(Reply::Params(params))) = (replies.next(), replies.next())
         else {
             let of = "detect gave no answer about the symptom".to_owned();
-            return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+            return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
         };
         match truth {
             Truth::True => {}
-            Truth::False => return self.end_waiting(turn, alerts, &id, Verdict::WentAway),
+            Truth::False => return self.end_waiting(turn, alerts, id, Verdict::WentAway),
             Truth::NoData | Truth::Error(_) => {
                 let of = no_answer("its alert's condition", &truth);
-                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+                return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
         }
         match replies.next() {
             None | Some(Reply::Truth { truth: Truth::True, .. }) => {}
             Some(Reply::Truth { truth: Truth::False, .. }) => {
-                return self.refuse_for_good(turn, alerts, &id, Refusal::If);
+                return self.refuse_for_good(turn, alerts, id, Refusal::If);
             }
             Some(Reply::Truth { truth, .. }) => {
                 let of = no_answer("the rung's `if`", &truth);
-                return self.keep_waiting(turn, &id, vec![Refusal::NoData { of }]);
+                return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
             Some(Reply::Text(_) | Reply::Params(_)) => return,
         }
-        match self.refusals(turn, alerts, &id, Some(evidence)) {
-            Err(refusal) => self.refuse_for_good(turn, alerts, &id, refusal),
-            Ok(refusals) if !refusals.is_empty() => self.keep_waiting(turn, &id, refusals),
-            Ok(_) => self.begin_with(turn, alerts, &id, params),
+        if self.guards_allow(turn, alerts, id, Some(evidence)) {
+            self.begin_with(turn, alerts, id, params);
         }
     }
 
@@ -171,7 +154,13 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         match params.and_then(|given| inputs::typed(&run.playbook.inputs, &given)) {
             Ok(inputs) => {
-                run.inputs = inputs;
+                let run = self.runs.get(id);
+                if run.is_some_and(|run| self.wants_approval(turn, run, &inputs)) {
+                    return self.ask_before(turn, id, inputs);
+                }
+                if let Some(run) = self.runs.get_mut(id) {
+                    run.inputs = inputs;
+                }
                 self.begin(turn, alerts, id);
             }
             Err(why) => {
@@ -219,29 +208,37 @@ impl Remedy {
 
     /// Every guard allows it: leases are taken, and from here on its playbook and inputs are pinned.
     fn begin(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id) else { return };
+        let Some(run) = self.runs.get(id) else { return };
         let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
-        for target in targets.keys() {
-            // the guards have seen that it is free; were it not, acting there would be refused for want of a lease
-            if let Some(fence) = self.places.lease(target, id) {
-                run.leases.insert(target.clone(), fence);
-            }
-        }
+        self.take_leases(id, targets.keys());
+        let Some(run) = self.runs.get_mut(id) else { return };
         let chain = self.places.at(&run.deployment).chain;
         run.depth = match chain {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
             _ => 1,
         };
-        run.observed = guard::observed(&turn.policy.guards, run.playbook.mode);
+        run.observed = observed(&turn.policy, run);
         run.refusal = None;
         run.begun_at = Some(turn.now);
         run.course = Course::begin(run.shape());
+        run.subs = subs_of(&turn.policy, &run.playbook);
         for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
             self.timers.clear(&timer);
         }
-        self.timers.set(Timer::Deadline(id.clone()), turn.now + RUN_DEADLINE);
+        let deadline = limits_of(&turn.policy, &run.deployment).run_deadline;
+        self.timers.set(Timer::Deadline(id.clone()), turn.now + deadline);
         self.tell_started(turn, id);
         self.advance(turn, alerts, id);
+    }
+
+    /// The guards have seen that they are free; where one is not, acting there is refused for want of a lease.
+    pub(super) fn take_leases<'a>(&mut self, id: &RunId, targets: impl Iterator<Item = &'a DeploymentId>) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        for target in targets {
+            if let Some(fence) = self.places.lease(target, id) {
+                run.leases.insert(target.clone(), fence);
+            }
+        }
     }
 
     /// Asks an edge to look at a deployment now.

@@ -6,29 +6,36 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use super::memory::push_bounded;
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::StepView;
 use crate::model::{
-    AlertKey, DeploymentId, Facts, Map, RunId, Severity, StepAttemptId, StepId, Timestamp, Verb, lasting,
+    AlertKey, ApprovalId, DeploymentId, Facts, Map, PlaybookName, RunId, Severity, StepAttemptId, StepId, Timestamp,
+    Verb, lasting,
 };
 use crate::playbook::Playbook;
-use crate::playbook::guard::{Observed, Refusal};
-use crate::playbook::run::{Course, Shape, Verdict};
+use crate::playbook::guard::{Answers, Observed, Refusal};
+use crate::playbook::run::{Course, Section, Shape, Verdict};
 use crate::script::Truth;
-
-/// Instants kept for a deployment's budget; a rate beyond this many runs in its window is no limit.
-const MAX_COUNTED: usize = 1_000;
 
 /// One execution of a playbook. Its playbook and inputs are pinned when it begins.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Run {
     pub id: RunId,
+    /// The run it is part of.
+    pub parent: Option<RunId>,
+    pub part: Part,
     #[serde(with = "crate::playbook::by_name")]
     pub playbook: Arc<Playbook>,
+    /// The playbooks that its steps run, as they were when it began.
+    #[serde(with = "crate::playbook::all_by_name")]
+    pub subs: BTreeMap<PlaybookName, Arc<Playbook>>,
     pub deployment: DeploymentId,
     pub cause: Cause,
     /// The level of the rule whose ladder this is.
     pub level: Option<Severity>,
+    /// Whether it cured is for the rung to judge: by its alert once all targets had their run, or by asking again.
+    pub judged_by_rung: bool,
     pub inputs: Map,
     /// Version of the policy it was begun under.
     pub policy: SmolStr,
@@ -41,10 +48,25 @@ pub(super) struct Run {
     pub steps: Vec<StepView>,
     /// Where it may act, with the lease's number.
     pub leases: BTreeMap<DeploymentId, u64>,
+    /// It has waited for a person, and what leases it has now it took since.
+    pub gave_leases_back: bool,
     pub acted_on: BTreeSet<DeploymentId>,
+    /// Where it took capacity away.
+    pub disrupted: BTreeSet<DeploymentId>,
     pub last_act_ended: Option<Timestamp>,
+    /// Until when a check has other figures because of it.
+    pub eased_until: Option<Timestamp>,
     pub observed: Option<Observed>,
+    /// The open question whether it may begin or go on.
+    pub approval: Option<ApprovalId>,
+    /// How often a person's word was asked for.
+    pub approvals: u32,
+    pub approved: Option<Approved>,
     pub refusal: Option<Refusal>,
+    /// What every guard said when they were asked last.
+    pub guards: Answers,
+    /// Guards that a person has overruled for this run.
+    pub overridden: BTreeSet<SmolStr>,
     /// Guards people were told of, by name.
     #[serde(deserialize_with = "guard_names")]
     pub told: BTreeSet<&'static str>,
@@ -89,12 +111,57 @@ pub(super) enum Doing {
     Pausing(Call),
     /// An outcome is unknown; the lease is kept and the deployment looked at.
     Settling(Call),
+    /// Waits for a person, holding nothing.
+    Approving,
+    /// Allowed to go on, and waits for its leases.
+    Regaining,
+    /// Parts of it are at it.
+    Together(Together),
     /// A `wait` step.
     Sleeping,
     WaitingUntil,
     Probing(StepAttemptId),
     Verifying(Verifying),
     Ended(Verdict),
+}
+
+impl Doing {
+    pub fn is_ended(&self) -> bool {
+        matches!(self, Doing::Ended(_))
+    }
+}
+
+/// A person's word, and for what it was given.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Approved {
+    pub by: String,
+    pub shown: Map,
+}
+
+/// Which steps of the playbook of the run above a part goes through.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) enum Part {
+    /// All of its own playbook.
+    Whole,
+    /// One of several at a time.
+    Branch { section: Section, index: usize, branch: usize },
+    /// The undoing of these branches, in order of the playbook.
+    Undo { index: usize, branches: Vec<usize> },
+}
+
+/// The parts of a step.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(super) struct Together {
+    pub live: BTreeSet<RunId>,
+    pub ended: Vec<PartEnd>,
+}
+
+/// How a part of a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct PartEnd {
+    pub verdict: Verdict,
+    pub in_doubt: bool,
+    pub why: String,
 }
 
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
@@ -169,12 +236,68 @@ pub(super) struct Verifying {
 }
 
 impl Run {
+    /// A run that waits to be allowed, under no policy yet.
+    pub fn new(id: RunId, playbook: Arc<Playbook>, deployment: DeploymentId, cause: Cause, now: Timestamp) -> Self {
+        let shape = Shape::of(&playbook, matches!(cause, Cause::Alert(_)), false);
+        Run {
+            id,
+            parent: None,
+            part: Part::Whole,
+            playbook,
+            subs: BTreeMap::new(),
+            deployment,
+            cause,
+            level: None,
+            judged_by_rung: false,
+            inputs: Map::new(),
+            policy: SmolStr::default(),
+            created_at: now,
+            begun_at: None,
+            ended_at: None,
+            doing: Doing::Waiting(Waiting::default()),
+            course: Course::begin(shape),
+            steps: Vec::new(),
+            leases: BTreeMap::new(),
+            gave_leases_back: false,
+            acted_on: BTreeSet::new(),
+            disrupted: BTreeSet::new(),
+            last_act_ended: None,
+            eased_until: None,
+            observed: None,
+            approval: None,
+            approvals: 0,
+            approved: None,
+            refusal: None,
+            guards: Answers::default(),
+            overridden: BTreeSet::new(),
+            told: BTreeSet::new(),
+            why: Vec::new(),
+            failed: None,
+            depth: 0,
+        }
+    }
+
     pub fn is_waiting(&self) -> bool {
         matches!(self.doing, Doing::Waiting(_))
     }
 
     pub fn is_ended(&self) -> bool {
-        matches!(self.doing, Doing::Ended(_))
+        self.doing.is_ended()
+    }
+
+    /// An alert or a schedule asked for it.
+    pub fn is_asked_for_by_itself(&self) -> bool {
+        !matches!(self.cause, Cause::Operator { .. })
+    }
+
+    /// No person has said yes to it.
+    pub fn is_automatic(&self) -> bool {
+        self.is_asked_for_by_itself() && self.approved.is_none()
+    }
+
+    /// Whether it counts in `max_running`.
+    pub fn takes_a_slot(&self) -> bool {
+        self.is_under_way() && self.parent.is_none() && !(self.gave_leases_back && self.leases.is_empty())
     }
 
     pub fn is_under_way(&self) -> bool {
@@ -197,12 +320,12 @@ impl Run {
 
     /// The course of a run as it begins.
     pub fn shape(&self) -> Shape {
-        Shape::of(&self.playbook, self.alert().is_some(), self.observed.is_some())
+        Shape::of(&self.playbook, self.alert().is_some() && !self.judged_by_rung, self.observed.is_some())
     }
 
     /// The record of the step under way.
     pub fn open_step(&mut self) -> Option<&mut StepView> {
-        self.steps.last_mut().filter(|step| step.ended_at.is_none())
+        self.steps.iter_mut().rev().find(|step| step.ended_at.is_none())
     }
 }
 
@@ -235,11 +358,38 @@ pub(super) enum Stand {
     Due,
     /// A run waits or is under way.
     Run(RunId),
+    /// Runs on several deployments wait or are under way.
+    Fan(Fan),
+    /// Those have ended; the alert has until its timer to show whether that cured it.
+    Judging,
     Resting(Rest),
     /// No rung is left.
     Exhausted,
     /// Until a new episode.
     Stopped,
+}
+
+/// A rung for several deployments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Fan {
+    pub waiting: VecDeque<DeploymentId>,
+    pub live: BTreeSet<RunId>,
+    /// Runs of the present batch.
+    pub begun: usize,
+    /// One of them did not do its work.
+    pub failed: bool,
+    /// One ended so that a person has to look.
+    pub needs_person: bool,
+    pub acted_at: Option<Timestamp>,
+    /// How long the alert has to clear once all have ended.
+    pub within: Duration,
+}
+
+impl Fan {
+    /// Nothing more of it begins.
+    pub fn is_stopped(&self) -> bool {
+        self.failed || self.needs_person
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -262,6 +412,8 @@ pub(super) struct Place {
     pub fence: u64,
     /// When runs counted in its budget, ascending.
     pub counted: VecDeque<Timestamp>,
+    /// When runs took capacity away here, ascending.
+    pub disrupted: VecDeque<Timestamp>,
     pub last: Option<LastRun>,
     pub health: Option<DeploymentHealth>,
     pub facts: Facts,
@@ -327,10 +479,6 @@ impl Places {
 
     /// Counts a run in a deployment's budget.
     pub fn count(&mut self, id: &DeploymentId, now: Timestamp) {
-        let counted = &mut self.at(id).counted;
-        counted.push_back(now);
-        if counted.len() > MAX_COUNTED {
-            counted.pop_front();
-        }
+        push_bounded(&mut self.at(id).counted, now);
     }
 }

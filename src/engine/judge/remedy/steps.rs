@@ -1,15 +1,16 @@
 //! A run's next step: asked about, gated, done. What only the engine does is done here; verbs are in `exec`.
 
 use super::exec::Rendered;
-use super::guards::resolve;
+use super::guards::{limits_of, observed, resolve};
 use super::start::no_answer;
-use super::state::{AskedFor, Asking, Doing, Failed, Run};
-use super::{Remedy, Timer};
+use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
+use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
-use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect, Watch, WatchId, Watched};
+use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
+use crate::model::units::format_duration;
 use crate::model::{FailureClass, RunId, StepAttemptId, StepId, Value};
 use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
@@ -52,6 +53,11 @@ fn action_word(kind: &StepKind) -> String {
         StepKind::Check { .. } => "check".to_owned(),
         StepKind::Notify { .. } => "notify".to_owned(),
         StepKind::Signal { .. } => "signal".to_owned(),
+        StepKind::Approve(_) => "approve".to_owned(),
+        StepKind::SetCheck(_) => "set_check".to_owned(),
+        StepKind::Silence(_) => "silence".to_owned(),
+        StepKind::Playbook { .. } => "playbook".to_owned(),
+        StepKind::Parallel(_) => "parallel".to_owned(),
     }
 }
 
@@ -68,7 +74,7 @@ impl Remedy {
     pub(super) fn step_at(&self, id: &RunId) -> Option<(Section, StepId, Step)> {
         let run = self.runs.get(id)?;
         let At::Step(section, index) = run.course.at() else { return None };
-        let step = section.step(&run.playbook, index)?.clone();
+        let step = section.step(&run.playbook, index)?;
         Some((section, step_name(run, section, index, &step), step))
     }
 
@@ -82,6 +88,13 @@ impl Remedy {
         }
     }
 
+    /// The names a step sees; a branch also sees what came before it in its playbook.
+    fn context_of(&self, turn: &Turn<'_>, alerts: &Alerts, id: &RunId) -> Context {
+        let Some(run) = self.runs.get(id) else { return Context::default() };
+        let above = run.parent.as_ref().filter(|_| run.part != Part::Whole).and_then(|above| self.runs.get(above));
+        run.context_below(turn, alerts, above.map_or(&[], |above| &above.steps))
+    }
+
     /// Whether this step would act, in the policy as it is now.
     fn is_acting(&self, turn: &Turn<'_>, id: &RunId, step: &Step) -> bool {
         let (StepKind::Action { verb, deployment, .. }, Some(run)) = (&step.kind, self.runs.get(id)) else {
@@ -92,15 +105,16 @@ impl Remedy {
     }
 
     fn ask_step(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some((section, name, step)) = self.step_at(id) else { return };
+        let Some((_, name, step)) = self.step_at(id) else { return };
         let acting = self.is_acting(turn, id, &step);
-        if acting && !self.gate(turn, alerts, id, section) {
+        let needs_symptom = self.needs_symptom(id);
+        if acting && !self.gate(turn, alerts, id, needs_symptom) {
             return;
         }
         let Some(run) = self.runs.get_mut(id) else { return };
         let mut questions = Vec::new();
         questions.extend(step.if_.clone().map(Question::Condition));
-        let symptom = acting && section.needs_symptom() && run.observed.is_none();
+        let symptom = acting && needs_symptom && run.observed.is_none();
         let symptom = run.alert().filter(|_| symptom).map(|key| run.symptom_question(alerts, key));
         let asking = Asking {
             step: name.clone(),
@@ -117,19 +131,27 @@ impl Remedy {
             }
             StepKind::Notify { text, .. } => questions.push(Question::Text(text)),
             StepKind::Signal { fields, .. } => questions.push(Question::Params(fields)),
-            StepKind::Wait(_) | StepKind::WaitUntil { .. } | StepKind::Check { .. } => {}
+            StepKind::Playbook { with, .. } => questions.push(Question::Params(with)),
+            StepKind::Wait(_)
+            | StepKind::WaitUntil { .. }
+            | StepKind::Check { .. }
+            | StepKind::Approve(_)
+            | StepKind::SetCheck(_)
+            | StepKind::Silence(_)
+            | StepKind::Parallel(_) => {}
         }
+        run.refusal = None;
         run.doing = Doing::Asking(asking);
         if questions.is_empty() {
             return self.step_told(turn, alerts, id, &name, Vec::new());
         }
-        let context = run.context(turn, alerts);
+        let context = self.context_of(turn, alerts, id);
         let ask = Ask { id: AskId::Step { run: id.clone(), step: name }, context, questions };
         turn.to_detect.push(ToDetect::Ask(ask));
     }
 
     /// What holds a step that would act: the kill switch always, and for repairs the mode as it is now.
-    fn gate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, section: Section) -> bool {
+    fn gate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, repairs: bool) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         if run.observed.is_some() {
             return true;
@@ -138,7 +160,13 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
-        let observed = guard::observed(&turn.policy.guards, run.playbook.mode).filter(|_| section.needs_symptom());
+        if let Some(refusal) = self.held_here(turn, id, repairs) {
+            self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
+            self.hold(turn, id, refusal);
+            return false;
+        }
+        let Some(run) = self.runs.get(id) else { return false };
+        let observed = observed(&turn.policy, run).filter(|_| repairs);
         if let Some(observed) = observed {
             self.may_not_act(turn, alerts, id, Refusal::Observe(observed));
             return false;
@@ -146,18 +174,33 @@ impl Remedy {
         true
     }
 
+    /// What holds the next acting step of a run for a while: people who work on its deployment, and for what acts by itself a
+    /// freeze. Cleaning up is held by neither.
+    fn held_here(&self, turn: &Turn<'_>, id: &RunId, repairs: bool) -> Option<Refusal> {
+        let run = self.runs.get(id).filter(|_| repairs)?;
+        let whole = self.runs.get(&self.root_of(id))?;
+        if let Some(who) = self.maintained(&turn.policy, &run.deployment, turn.now) {
+            return Some(Refusal::Pause { who: format!("for {}, {who}", run.deployment) });
+        }
+        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, turn.now);
+        frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
+    }
+
     pub(super) fn hold(&mut self, turn: &mut Turn<'_>, id: &RunId, refusal: Refusal) {
         let Some(run) = self.runs.get_mut(id) else { return };
+        let moved = run.refusal.as_ref() != Some(&refusal);
         run.doing = Doing::Held;
         run.refusal = Some(refusal);
-        self.tell_refused(turn, id);
-        self.show(turn, id);
+        if moved {
+            self.tell_refused(turn, id);
+            self.show(turn, id);
+        }
     }
 
     pub(super) fn resume_held(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id).filter(|run| matches!(run.doing, Doing::Held)) else { return };
-        run.refusal = None;
-        self.advance(turn, alerts, id);
+        if self.runs.get(id).is_some_and(|run| matches!(run.doing, Doing::Held)) {
+            self.advance(turn, alerts, id);
+        }
     }
 
     /// A live guard, or missing data, says that this run takes no further acting step.
@@ -166,7 +209,7 @@ impl Remedy {
         if let Some(run) = self.runs.get_mut(id) {
             run.refusal = Some(refusal);
         }
-        self.interrupt(turn, alerts, id, Interrupt::MayNotAct);
+        self.interrupt_whole(turn, alerts, id, Interrupt::MayNotAct);
     }
 
     /// Detect's answer about a step.
@@ -214,14 +257,14 @@ impl Remedy {
         let fires = run.alert().is_none_or(|key| alerts.get(key).is_some_and(|alert| alert.firing));
         match reply {
             Some(Reply::Truth { truth: Truth::True, evidence }) if fires => {
-                match guard::stale(&turn.policy.guards, turn.now, evidence) {
+                match guard::stale(limits_of(&turn.policy, &run.deployment).max_event_age, turn.now, evidence) {
                     None => return true,
                     Some(refusal) => self.may_not_act(turn, alerts, id, refusal),
                 }
             }
             Some(Reply::Truth { truth: Truth::True | Truth::False, .. }) => {
                 self.note(id, "the symptom is gone".to_owned());
-                self.interrupt(turn, alerts, id, Interrupt::SymptomGone);
+                self.interrupt_whole(turn, alerts, id, Interrupt::SymptomGone);
             }
             Some(Reply::Truth { truth, .. }) => {
                 let of = no_answer("its alert's condition", &truth);
@@ -269,8 +312,9 @@ impl Remedy {
                 return self.step_over(turn, alerts, id, over);
             }
         };
-        if self.runs.get(id).is_some_and(|run| run.observed.is_some()) && !matches!(step.kind, StepKind::Assert { .. })
-        {
+        let goes_on_observed =
+            matches!(step.kind, StepKind::Assert { .. } | StepKind::Playbook { .. } | StepKind::Parallel(_));
+        if self.runs.get(id).is_some_and(|run| run.observed.is_some()) && !goes_on_observed {
             let would = self.would_do(id, &step, &rendered);
             self.note(id, would.clone());
             return self.step_over(turn, alerts, id, StepOver::skipped(&would));
@@ -317,6 +361,35 @@ impl Remedy {
                 };
                 self.step_over(turn, alerts, id, over);
             }
+            StepKind::Playbook { ref name, .. } => {
+                let name = name.clone();
+                self.begin_playbook(turn, alerts, id, &step, &name, rendered);
+            }
+            StepKind::Parallel(_) => self.begin_parallel(turn, alerts, id, &step),
+            StepKind::Approve(approve) => self.begin_approve(turn, id, name, &approve),
+            StepKind::SetCheck(set) => {
+                let deployment = self.runs.get(id).map(|run| run.deployment.clone());
+                let known = deployment
+                    .as_ref()
+                    .and_then(|id| turn.policy.deployments.get(id))
+                    .is_some_and(|deployment| deployment.checks.iter().any(|check| check.name == set.check));
+                let (Some(deployment), true) = (deployment, known) else {
+                    let why = format!("there is no check {} here", set.check);
+                    let over = StepOver::failed(best_effort, FailureClass::Unsupported, why);
+                    return self.step_over(turn, alerts, id, over);
+                };
+                for id in self.lineage(id) {
+                    if let Some(run) = self.runs.get_mut(&id) {
+                        run.eased_until = run.eased_until.max(Some(turn.now + set.for_));
+                    }
+                }
+                turn.to_detect.push(ToDetect::SetCheck { deployment, set });
+                self.step_over(turn, alerts, id, StepOver::done());
+            }
+            StepKind::Silence(_) => {
+                let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
+                self.step_over(turn, alerts, id, over);
+            }
             StepKind::Signal { name, .. } => {
                 let over = match self.emit(turn, id, name.as_str(), rendered.params) {
                     Ok(()) => StepOver::done(),
@@ -350,6 +423,11 @@ impl Remedy {
             StepKind::Notify { receiver, .. } => format!("would tell {receiver}"),
             StepKind::Signal { name, .. } => format!("would signal {name}"),
             StepKind::Check { check } => format!("would check {check}"),
+            StepKind::Approve(_) => "would ask for approval".to_owned(),
+            StepKind::SetCheck(set) => format!("would set check {}", set.check),
+            StepKind::Silence(span) => format!("would silence its alert for {}", format_duration(*span)),
+            StepKind::Playbook { name, .. } => format!("would run {name}"),
+            StepKind::Parallel(steps) => format!("would do {} steps at a time", steps.len()),
             StepKind::Wait(_) | StepKind::WaitUntil { .. } | StepKind::Assert { .. } => "would wait".to_owned(),
         }
     }
@@ -396,6 +474,7 @@ impl Remedy {
             Doing::Calling(_) => self.call_overdue(turn, alerts, id),
             Doing::Pausing(_) => self.ask_retry(turn, alerts, id),
             Doing::Settling(_) => self.not_settled(turn, alerts, id, "nothing told in time whether it happened"),
+            Doing::Together(_) => self.together_overdue(turn, alerts, id),
             Doing::Sleeping => self.step_over(turn, alerts, id, StepOver::done()),
             Doing::WaitingUntil => {
                 turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone())));
@@ -403,7 +482,13 @@ impl Remedy {
                 self.step_over(turn, alerts, id, too_late("it did not become true in time"));
             }
             Doing::Probing(_) => self.step_over(turn, alerts, id, too_late("the check gave no verdict in time")),
-            Doing::Waiting(_) | Doing::Asking(_) | Doing::Held | Doing::Verifying(_) | Doing::Ended(_) => {}
+            Doing::Waiting(_)
+            | Doing::Asking(_)
+            | Doing::Held
+            | Doing::Approving
+            | Doing::Regaining
+            | Doing::Verifying(_)
+            | Doing::Ended(_) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use crate::alert::notification::{FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Turn, Word};
 use crate::engine::message::ToDetect;
-use crate::engine::view::Change;
+use crate::engine::view::{ApprovalView, Change};
 use crate::model::units::format_duration;
 use crate::model::{
     AlertKey, Event, EventKind, FailureClass, Labels, Map, Origin, ReceiverName, RunId, SignalName, StepId, Value, Verb,
@@ -18,8 +18,9 @@ use crate::playbook::run::Verdict;
 impl Remedy {
     /// Shows a run as it is now, and lets its alert follow.
     pub(super) fn show(&self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get(id) else { return };
-        turn.show(Change::Run(Box::new(views::run_view(run))));
+        let root = self.root_of(id);
+        let Some(run) = self.runs.get(&root) else { return };
+        turn.show(Change::Run(Box::new(self.view(run))));
         if let Some(key) = run.alert() {
             turn.say(Word::RemediationMoved(key.clone()));
         }
@@ -32,6 +33,7 @@ impl Remedy {
             alert: run.alert().map(AlertKey::id),
             deployment: Some(run.deployment.clone()),
             run: Some(run.id.clone()),
+            approval: None,
             text,
         }
     }
@@ -53,8 +55,27 @@ impl Remedy {
         turn.say(Word::News(NewsFor { about: NewsAbout::Receiver(receiver), news, reason: FlushReason::Playbook }));
     }
 
+    /// Somebody has to answer: whoever is named is asked, else whoever hears of the alert.
+    pub(super) fn tell_approval(&self, turn: &mut Turn<'_>, view: &ApprovalView) {
+        let Some(run) = self.runs.get(&view.run) else { return };
+        let text = format!(
+            "May selfheal {}? Answer by {}, or it counts as no: selfheal approve {id}, or selfheal deny {id}",
+            view.what,
+            view.expires_at,
+            id = view.id
+        );
+        let mut news = Remedy::news_of(run, turn, NewsKind::Approval, text);
+        news.approval = Some(view.id.clone());
+        let about = match (&view.ask, run.alert()) {
+            (Some(receiver), _) => NewsAbout::Receiver(receiver.clone()),
+            (None, Some(key)) => NewsAbout::Alert(key.clone()),
+            (None, None) => NewsAbout::Labels(hand_labels(turn, run)),
+        };
+        turn.say(Word::News(NewsFor { about, news, reason: FlushReason::Urgent }));
+    }
+
     pub(super) fn tell_started(&self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get(id) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| !is_upkeep(turn, run)) else { return };
         let text = match &run.observed {
             None => format!("{} on {} has begun", run.playbook.name, run.deployment),
             Some(observed) => format!(
@@ -69,7 +90,7 @@ impl Remedy {
 
     /// The same refusal is told once per guard and episode.
     pub(super) fn tell_refused(&mut self, turn: &mut Turn<'_>, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id) else { return };
+        let Some(run) = self.runs.get_mut(id).filter(|run| !is_upkeep(turn, run)) else { return };
         let Some(refusal) = run.refusal.as_ref().filter(|refusal| refusal.is_told()) else { return };
         let guard = refusal.guard();
         let text = format!("{} on {} is refused by {guard}: {refusal}", run.playbook.name, run.deployment);
@@ -88,8 +109,22 @@ impl Remedy {
         self.tell_about_alert(turn, key, NewsKind::Refused, FlushReason::Changed, text);
     }
 
+    /// Every target of a rung had its run, and there is no data to judge them by.
+    pub(super) fn tell_fan_inconclusive(&self, turn: &mut Turn<'_>, key: &AlertKey) {
+        let text = format!("the rung of {key} has run on all its targets, and there is no data to judge it by");
+        self.tell_about_alert(turn, key, NewsKind::Inconclusive, FlushReason::Urgent, text);
+    }
+
     fn tell_about_alert(&self, turn: &mut Turn<'_>, key: &AlertKey, kind: NewsKind, reason: FlushReason, text: String) {
-        let news = News { kind, at: turn.now, alert: Some(key.id()), deployment: key.deployment(), run: None, text };
+        let news = News {
+            kind,
+            at: turn.now,
+            alert: Some(key.id()),
+            deployment: key.deployment(),
+            run: None,
+            approval: None,
+            text,
+        };
         turn.say(Word::News(NewsFor { about: NewsAbout::Alert(key.clone()), news, reason }));
     }
 
@@ -117,13 +152,18 @@ impl Remedy {
     pub(super) fn tell_ended(&self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let by_hand = run.alert().is_none();
+        if is_upkeep(turn, run) && verdict != Verdict::Inconclusive && !run.course.failed() {
+            return;
+        }
         let (kind, reason) = match verdict {
-            Verdict::Cured => (NewsKind::Cured, FlushReason::Changed),
+            Verdict::Cured | Verdict::Eased => (NewsKind::Cured, FlushReason::Changed),
             Verdict::NotCured => (NewsKind::NotCured, FlushReason::Changed),
             // the policy has changed under a run that had not begun: nobody has to go on with anything
             Verdict::Cancelled if run.begun_at.is_none() && self.has_no_rung(turn, run) => return,
             // the ladder stops here: somebody has to go on
-            Verdict::Inconclusive | Verdict::Cancelled => (NewsKind::Inconclusive, FlushReason::Urgent),
+            Verdict::Inconclusive | Verdict::Denied | Verdict::Cancelled => {
+                (NewsKind::Inconclusive, FlushReason::Urgent)
+            }
             Verdict::Refused if by_hand => (NewsKind::Refused, FlushReason::Urgent),
             Verdict::Refused if run.observed.is_some() => (NewsKind::Refused, FlushReason::Changed),
             // told when it was refused; the others are counted nowhere
@@ -152,7 +192,15 @@ impl Remedy {
     /// Something about selfheal itself, for everyone and at once, routed under this name.
     pub(super) fn tell_all(turn: &mut Turn<'_>, name: &str, text: String) {
         let labels: Labels = [("alertname", name), ("severity", "warning")].into_iter().collect();
-        let news = News { kind: NewsKind::Refused, at: turn.now, alert: None, deployment: None, run: None, text };
+        let news = News {
+            kind: NewsKind::Refused,
+            at: turn.now,
+            alert: None,
+            deployment: None,
+            run: None,
+            approval: None,
+            text,
+        };
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Urgent }));
     }
 
@@ -226,6 +274,11 @@ impl Remedy {
             self.note(id, why);
         }
     }
+}
+
+/// Of upkeep nobody is told unless a run fails, is in doubt, or is refused for long.
+fn is_upkeep(turn: &Turn<'_>, run: &Run) -> bool {
+    run.alert().and_then(|key| turn.policy.rules.get(&key.rule)).is_some_and(|rule| rule.routine)
 }
 
 fn fields(run: &Run, step: &str, class: Option<FailureClass>, message: &str) -> Map {

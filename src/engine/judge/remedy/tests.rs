@@ -1,7 +1,11 @@
 //! Stories of ladders and runs, with detect's part played by hand.
 
+mod approvals;
 mod bench;
+mod fan;
+mod fleet;
 mod guarded;
 mod hand;
 mod ladder;
+mod parts;
 mod steps;

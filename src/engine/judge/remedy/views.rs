@@ -4,19 +4,22 @@ use super::Remedy;
 use super::state::{Cause, Doing, Run, Stand};
 use crate::alert::notification::{RemediationFacts, RunFacts};
 use crate::engine::judge::turn::Turn;
-use crate::engine::view::{Change, EngineView, RefusalView, RunView, StepView};
+use crate::engine::view::{Change, EngineView, GuardView, RefusalView, RunView, StepView};
 use crate::model::AlertKey;
-use crate::playbook::guard::{GuardMode, Refusal};
+use crate::playbook::guard::{Answer, Refusal};
 
 fn state_word(doing: &Doing) -> &'static str {
     match doing {
         Doing::Waiting(_) => "waiting",
+        Doing::Approving => "approving",
         Doing::Verifying(_) => "verifying",
         Doing::Ended(_) => "ended",
         Doing::Asking(_)
         | Doing::Held
+        | Doing::Regaining
         | Doing::Calling(_)
         | Doing::Pausing(_)
+        | Doing::Together(_)
         | Doing::Settling(_)
         | Doing::Sleeping
         | Doing::WaitingUntil
@@ -28,7 +31,17 @@ fn refusal_view(refusal: &Refusal) -> RefusalView {
     RefusalView { guard: refusal.guard().into(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
 }
 
-pub(super) fn run_view(run: &Run) -> RunView {
+pub(super) fn guard_view(answer: &Answer) -> GuardView {
+    GuardView {
+        guard: answer.guard.clone(),
+        of: answer.of.clone(),
+        allows: answer.refusal.is_none() || answer.overridden,
+        overridden: answer.overridden,
+        figures: answer.figures.clone(),
+    }
+}
+
+fn run_view(run: &Run, steps: Vec<StepView>) -> RunView {
     let cause = match &run.cause {
         Cause::Alert(key) => format!("rule:{}", key.rule),
         Cause::Operator { who, .. } => format!("operator:{who}"),
@@ -40,13 +53,16 @@ pub(super) fn run_view(run: &Run) -> RunView {
         alert: run.alert().map(AlertKey::id),
         alert_name: run.alert().map(|key| key.rule.to_string()),
         cause,
+        approval: run.approval.clone(),
+        approved_by: run.approved.as_ref().map(|approved| approved.by.clone()),
+        guards: run.guards.0.iter().map(guard_view).collect(),
         state: state_word(&run.doing).into(),
         verdict: run.verdict().map(|verdict| verdict.as_str().into()),
         refused: run.refusal.as_ref().map(refusal_view),
         why: why(run),
         started_at: run.begun_at.unwrap_or(run.created_at),
         ended_at: run.ended_at,
-        steps: run.steps.clone(),
+        steps,
         policy: run.policy.clone(),
     }
 }
@@ -108,11 +124,11 @@ impl Remedy {
     pub(super) fn facts_of(&self, key: &AlertKey) -> Option<RemediationFacts> {
         let ladder = self.ladders.get(key)?;
         let state = match &ladder.stand {
-            _ if ladder.over && !matches!(ladder.stand, Stand::Run(_)) => "idle",
+            _ if ladder.over && !matches!(ladder.stand, Stand::Run(_) | Stand::Fan(_)) => "idle",
             // between firing and the first act
             Stand::Due => "waiting",
             Stand::Run(run) if self.runs.get(run).is_some_and(Run::is_waiting) => "waiting",
-            Stand::Run(_) => "working",
+            Stand::Run(_) | Stand::Fan(_) | Stand::Judging => "working",
             Stand::Resting(_) => "resting",
             Stand::Exhausted => "exhausted",
             Stand::Stopped => "stopped",
@@ -125,6 +141,13 @@ impl Remedy {
         })
     }
 
+    /// A run with the steps of its parts under way.
+    pub(super) fn view(&self, run: &Run) -> RunView {
+        let parts = self.parts_of(&run.id);
+        let records = parts.iter().filter_map(|part| self.runs.get(part)).flat_map(Run::records);
+        run_view(run, run.steps.iter().cloned().chain(records).collect())
+    }
+
     pub(super) fn show_engine(&self, turn: &mut Turn<'_>) {
         let view = EngineView {
             policy_version: turn.policy.version.clone(),
@@ -133,10 +156,7 @@ impl Remedy {
             rules: turn.policy.rules.len(),
             playbooks: turn.policy.playbooks.len(),
             paused: self.paused.clone(),
-            guard_mode: match turn.policy.guards.mode {
-                GuardMode::Auto => "auto".into(),
-                GuardMode::Observe => "observe".into(),
-            },
+            guard_mode: turn.policy.guards.mode.as_str().into(),
         };
         turn.show(Change::Engine(Box::new(view)));
     }

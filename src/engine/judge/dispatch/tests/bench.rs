@@ -202,6 +202,7 @@ impl Bench {
             alert: None,
             deployment: Some("shop".into()),
             run: None,
+            approval: None,
             text: format!("text of {}", kind.as_str()),
         };
         self.turn(|dispatch, turn, world| dispatch.take_news(turn, world, NewsFor { about, news, reason }));

@@ -10,16 +10,18 @@ use crate::alert::route::{GroupBy, Route};
 use crate::engine::effect::{Effect, OperatorAnswer, StepCall};
 use crate::engine::input::{Operator, OperatorCommand, StepEnd};
 use crate::engine::judge::alerts::{Alert, Alerts};
-use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, ToDetect, WatchId};
-use crate::engine::view::{Change, EngineView, RunView};
+use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
 use crate::model::{
-    AdapterDef, AlertKey, Allow, Deployment, DeploymentId, Effectfulness, Event, Facts, FailureClass, Health,
-    HealthyWhen, Labels, Map, Outcome, RunId, Selector, Severity, SourceRef, StepId, Timestamp, Value, VerbSpec,
+    AdapterDef, AlertKey, Allow, ApprovalId, Check, CheckKind, Confidence, Deployment, DeploymentId, Effectfulness,
+    Event, Facts, FailureClass, Health, HealthyWhen, Labels, Map, Outcome, Reach, RunId, Selector, Severity, SourceRef,
+    StepId, Timestamp, Value, VerbSpec,
 };
 use crate::playbook::guard::Guards;
+use crate::playbook::guard::Mode;
 use crate::playbook::ladder::{Ladder, Rung};
-use crate::playbook::{OnFailure, Playbook, PlaybookMode, Retry, Step, StepKind, Verify};
+use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, Step, StepKind, Verify};
 use crate::policy::{Policy, Server, UnknownDeployments};
 use crate::script::{Condition, Expect, Names, Param, ScriptHost, Truth};
 
@@ -65,7 +67,7 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
         name: name.into(),
         source: SourceRef { file: "playbooks/test.yaml".into(), line: 1, column: 1 },
         description: String::new(),
-        mode: PlaybookMode::Auto,
+        mode: Mode::Auto,
         inputs: Vec::new(),
         steps,
         on_failure: OnFailure::Stop,
@@ -76,8 +78,24 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
     }
 }
 
+pub fn check(name: &str) -> Check {
+    Check {
+        name: name.into(),
+        kind: CheckKind::Tcp { address: "127.0.0.1:80".to_owned(), reach: Reach::default() },
+        every: secs(10),
+        timeout: secs(2),
+        connect_timeout: None,
+        retries: 0,
+        retry_delay: secs(0),
+        failure_threshold: 3,
+        success_threshold: 2,
+        start_period: secs(0),
+        min_confidence: Confidence::NONE,
+    }
+}
+
 pub fn ladder(playbooks: &[&str]) -> Arc<Ladder> {
-    let rung = |name: &&str| Rung { playbook: (*name).into(), with: Vec::new(), if_: None, give_up: secs(1800) };
+    let rung = |name: &&str| Rung::plain((*name).into(), Vec::new());
     Arc::new(Ladder { rungs: playbooks.iter().map(rung).collect() })
 }
 
@@ -179,6 +197,9 @@ pub struct Bench {
     pub runs: BTreeMap<RunId, RunView>,
     pub engine: Option<EngineView>,
     pub audit: Vec<String>,
+    pub approvals: BTreeMap<ApprovalId, ApprovalView>,
+    pub said: Vec<Said>,
+    pub set: Vec<SetCheck>,
     pub answers: Vec<Result<OperatorAnswer, String>>,
 }
 
@@ -208,6 +229,9 @@ impl Bench {
             runs: BTreeMap::new(),
             engine: None,
             audit: Vec::new(),
+            approvals: BTreeMap::new(),
+            said: Vec::new(),
+            set: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -244,6 +268,7 @@ impl Bench {
                     self.watches.remove(&id);
                 }
                 ToDetect::Emit(event) => self.emitted.push(event),
+                ToDetect::SetCheck { set, .. } => self.set.push(set),
                 ToDetect::Firing { .. } => {}
             }
             let (words, more) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.to_detect));
@@ -257,8 +282,10 @@ impl Bench {
 
     fn hear(&mut self, words: VecDeque<Word>) {
         for word in words {
-            if let Word::News(news) = word {
-                self.news.push((news.news.kind, news.reason, news.news.text));
+            match word {
+                Word::News(news) => self.news.push((news.news.kind, news.reason, news.news.text)),
+                Word::Said(said) if said.summary.is_some() || !self.said.is_empty() => self.said.push(said),
+                _ => {}
             }
         }
     }
@@ -271,6 +298,9 @@ impl Bench {
             Effect::Probe { attempt, .. } => self.probes.push(attempt.to_string()),
             Effect::Show(Change::Run(view)) => {
                 self.runs.insert(view.id.clone(), *view);
+            }
+            Effect::Show(Change::Approval(view)) => {
+                self.approvals.insert(view.id.clone(), *view);
             }
             Effect::Show(Change::Engine(view)) => self.engine = Some(*view),
             Effect::Show(Change::Audit(entry)) => self.audit.push(entry.what),
@@ -335,6 +365,13 @@ impl Bench {
         self.change(key, kind);
     }
 
+    /// The newest call of this verb ends so.
+    pub fn verb_ends(&mut self, verb: &str, outcome: Outcome) {
+        let call = self.calls.iter().rev().find(|call| call.verb.as_str() == verb).expect("it was called");
+        let end = StepEnd { id: call.id.clone(), outcome, log: "log".into(), took: secs(2) };
+        self.turn(|remedy, turn, alerts| remedy.step_ended(turn, alerts, end));
+    }
+
     /// The newest call ends so.
     pub fn ends(&mut self, outcome: Outcome) {
         let call = self.calls.last().expect("something was called");
@@ -364,6 +401,7 @@ impl Bench {
             health,
             checks: Vec::new(),
             sick_replicas: if health == Health::Unhealthy { vec![1] } else { Vec::new() },
+            flapping: Vec::new(),
         };
         self.turn(|remedy, turn, alerts| remedy.health(turn, alerts, health));
     }
@@ -400,6 +438,7 @@ impl Bench {
             deployment: deployment.into(),
             with: Map::new(),
             reason: String::new(),
+            overrides: Vec::new(),
         })
     }
 
@@ -427,6 +466,11 @@ impl Bench {
 
     pub fn state(&self, key: &AlertKey) -> String {
         self.remedy.remediation_of(key).map(|facts| facts.state.to_string()).unwrap_or_default()
+    }
+
+    /// The state of a question, as its view says it.
+    pub fn asked(&self, id: &str) -> ApprovalState {
+        self.approvals.get(id).unwrap_or_else(|| panic!("nothing was asked as {id}: {:?}", self.approvals)).state
     }
 
     pub fn told(&self, kind: NewsKind) -> Vec<(FlushReason, &str)> {

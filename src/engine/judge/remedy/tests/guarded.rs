@@ -7,7 +7,7 @@ use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::Gap;
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::model::{FailureClass, Health, Severity};
-use crate::playbook::guard::GuardMode;
+use crate::playbook::guard::Mode;
 use crate::script::Truth;
 
 #[test]
@@ -128,6 +128,7 @@ fn safety_grace_after_action() {
 fn safety_budget_before_act() {
     let mut with = policy();
     with.guards.grace = secs(0);
+    with.guards.recurrence.cured = 100;
     let mut bench = Bench::with(with);
     for _ in 0..3 {
         let alert = bench.down("checkout");
@@ -253,7 +254,7 @@ fn a_missing_verb_is_refused_before_anything_is_done() {
 #[test]
 fn safety_observe_first() {
     let mut with = policy();
-    with.guards.mode = GuardMode::Observe;
+    with.guards.mode = Mode::Observe;
     let mut bench = Bench::with(with);
     let alert = bench.down("checkout");
     bench.pass(secs(5));

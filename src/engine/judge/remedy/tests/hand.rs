@@ -50,6 +50,7 @@ fn inputs_are_typed_and_required() {
         deployment: "checkout".into(),
         with,
         reason: "sale".into(),
+        overrides: Vec::new(),
     };
     assert!(bench.operator(trigger).is_ok());
     assert_eq!(bench.verbs(), ["scale"]);

@@ -1,0 +1,231 @@
+//! A rung for several deployments: each has a run of its own, in batches, and the alert judges them together.
+//!
+//! Invariants: nothing new begins once one of them failed, or a person is needed; a target has one run of the rung.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use super::guards::labels_of;
+use super::state::{Cause, Fan, Rest, Run, Stand};
+use super::{ASK_AGAIN, Remedy, Timer};
+use crate::engine::judge::alerts::{Alert, Alerts};
+use crate::engine::judge::turn::{Turn, Word};
+use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
+use crate::model::{AlertKey, DeploymentId, Labels, RunId, Timestamp};
+use crate::playbook::guard::{NotThere, Refusal};
+use crate::playbook::ladder::{On, RunEnd, Rung};
+use crate::playbook::run::Interrupt;
+use crate::policy::Policy;
+
+/// Runs of one rung that wait or are under way at a time where the rung names no batch: more would only ask in vain.
+const FAN_AT_ONCE: usize = 50;
+
+/// Which deployments a rung is for.
+pub(super) enum Targets {
+    /// One run, judged like any other.
+    One(DeploymentId),
+    /// Judged together by the alert.
+    Several(VecDeque<DeploymentId>),
+    /// Detect has been asked what the text comes to.
+    Asked,
+}
+
+fn is_in(scope: &Labels, labels: &Labels) -> bool {
+    scope.iter().all(|(name, value)| labels.get(name) == Some(value))
+}
+
+impl Remedy {
+    /// # Errors
+    /// There is none: an empty target is refused, never taken for all.
+    pub(super) fn targets_of_rung(
+        &self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        key: &AlertKey,
+        alert: &Alert,
+        rung: &Rung,
+    ) -> Result<Targets, Refusal> {
+        let own = || alert.deployment.clone().or_else(|| key.deployment());
+        let nobody = Refusal::EmptyTarget(NotThere::NoDeployment);
+        let several = |targets: BTreeSet<DeploymentId>| match targets.is_empty() {
+            true => Err(nobody.clone()),
+            false => Ok(Targets::Several(targets.into_iter().collect())),
+        };
+        match &rung.on {
+            None => own().map(Targets::One).ok_or(nobody),
+            Some(on @ On::Deployment(param)) => match on.literal() {
+                Some(id) => Ok(Targets::One(id)),
+                None => {
+                    let context = crate::engine::message::Context {
+                        deployment: own(),
+                        alert: Some(key.clone()),
+                        labels: alert.labels.clone(),
+                        value: alert.value,
+                        severity: Some(alert.severity),
+                        ..Default::default()
+                    };
+                    let questions = vec![Question::Params(vec![("on".to_owned(), param.clone())])];
+                    turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::On(key.clone()), context, questions }));
+                    Ok(Targets::Asked)
+                }
+            },
+            Some(On::Firing(rule)) => {
+                let in_scope = alerts.firing_of(rule).filter(|one| is_in(&key.scope, &one.labels));
+                several(in_scope.filter_map(|one| one.deployment.clone()).collect())
+            }
+            Some(On::Select(select)) => {
+                let taken = |policy: &Policy| {
+                    let all = policy.deployments.values().map(|one| (one.id.clone(), labels_of(one)));
+                    let wanted = all.filter(|(_, labels)| select.matches(labels) && is_in(&key.scope, labels));
+                    wanted.map(|(id, _)| id).collect()
+                };
+                several(taken(&turn.policy))
+            }
+        }
+    }
+
+    /// Detect has said which deployment a rung's `on` comes to.
+    pub(super) fn on_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, replies: Vec<Reply>) {
+        let is_due = self.ladders.get(key).is_some_and(|ladder| ladder.stand == Stand::Due && !ladder.over);
+        let Some((rungs, index)) = self.rung_of(&turn.policy, key).filter(|_| is_due) else { return };
+        let Some(rung) = rungs.rungs.get(index) else { return };
+        let told = match replies.into_iter().next() {
+            Some(Reply::Params(Ok(params))) => params.get("on").and_then(|on| on.as_str()).map(str::to_owned),
+            _ => None,
+        };
+        match told.filter(|id| !id.is_empty()) {
+            Some(id) => self.run_for_rung(turn, alerts, key, rung, DeploymentId::new(id)),
+            None => self.no_target(turn, alerts, key, &Refusal::EmptyTarget(NotThere::NoDeployment)),
+        }
+    }
+
+    /// The next batch begins.
+    pub(super) fn fan_out(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let Some((rungs, index)) = self.rung_of(&turn.policy, key) else { return self.no_rung(turn, key) };
+        let Some(rung) = rungs.rungs.get(index) else { return };
+        let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else { return };
+        let at_once = rung.batch.map_or(FAN_AT_ONCE, |batch| batch as usize);
+        let within = playbook.verify.within;
+        while let Some(fan) = self.fan(key)
+            && fan.live.len() < at_once
+            && !fan.is_stopped()
+            // a batch is begun as a whole, and the next only when it has ended
+            && (rung.batch.is_none() || fan.begun < at_once)
+            && let Some(target) = fan.waiting.pop_front()
+        {
+            fan.begun += 1;
+            fan.within = within;
+            let level = self.ladders.get(key).map(|ladder| ladder.level);
+            let id = self.new_run(turn, playbook.clone(), target, Cause::Alert(key.clone()), level);
+            if let Some(run) = self.runs.get_mut(&id) {
+                run.judged_by_rung = true;
+            }
+            self.timers.set(Timer::GiveUp(id.clone()), turn.now + rung.give_up);
+            if let Some(fan) = self.fan(key) {
+                fan.live.insert(id.clone());
+            }
+            self.keep_run_of_ladder(key, &id);
+            self.consult(turn, alerts, &id);
+        }
+        self.fan_moved(turn, alerts, key);
+    }
+
+    pub(super) fn fan(&mut self, key: &AlertKey) -> Option<&mut Fan> {
+        match &mut self.ladders.get_mut(key)?.stand {
+            Stand::Fan(fan) => Some(fan),
+            _ => None,
+        }
+    }
+
+    /// One of the rung's runs has ended.
+    pub(super) fn fan_run_ended(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        key: &AlertKey,
+        id: &RunId,
+        end: RunEnd,
+        acted_at: Option<Timestamp>,
+    ) {
+        let deployment = self.runs.get(id).map(|run| run.deployment.clone());
+        let Some(fan) = self.fan(key).filter(|fan| fan.live.contains(id)) else { return };
+        fan.live.remove(id);
+        fan.acted_at = fan.acted_at.max(acted_at);
+        match end {
+            RunEnd::Cured | RunEnd::Done | RunEnd::WentAway => {}
+            RunEnd::NotCured | RunEnd::RefusedForGood => fan.failed = true,
+            RunEnd::RefusedMayPass => fan.waiting.extend(deployment),
+            RunEnd::Inconclusive | RunEnd::Denied | RunEnd::Cancelled => fan.needs_person = true,
+        }
+        self.fan_moved(turn, alerts, key);
+    }
+
+    /// What follows once a batch has ended.
+    fn fan_moved(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let pause = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| Some(rungs.rungs.get(index)?.pause));
+        let firing = alerts.get(key).is_some_and(|alert| alert.firing);
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
+        let (rise, over) = (ladder.rise, ladder.over);
+        let Stand::Fan(fan) = &mut ladder.stand else { return };
+        if !fan.live.is_empty() {
+            return;
+        }
+        fan.begun = 0;
+        let (needs_person, failed, left, within) = (fan.needs_person, fan.failed, fan.waiting.len(), fan.within);
+        turn.say(Word::RemediationMoved(key.clone()));
+        if over || !firing {
+            ladder.stand = Stand::Resting(Rest::Clear);
+        } else if needs_person {
+            ladder.stand = Stand::Stopped;
+        } else if let Some(to) = rise {
+            self.rise(turn, key, to);
+        } else if failed {
+            self.next_rung(turn, alerts, key);
+        } else if left > 0 {
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.unwrap_or_default());
+        } else {
+            ladder.stand = Stand::Judging;
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + within);
+        }
+    }
+
+    /// All have been treated, and the time for it to show is over.
+    pub(super) fn judge_fan(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, alert: &Alert) {
+        if alert.true_now {
+            return self.next_rung(turn, alerts, key);
+        }
+        if !alert.without_data {
+            // it fires only because it is kept firing for a while
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
+            return;
+        }
+        if let Some(ladder) = self.ladders.get_mut(key) {
+            ladder.stand = Stand::Stopped;
+            self.tell_fan_inconclusive(turn, key);
+            turn.say(Word::RemediationMoved(key.clone()));
+        }
+    }
+
+    /// The alert is clear: what has not begun does not begin.
+    pub(super) fn fan_symptom_gone(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        let Some(fan) = self.fan(key) else { return };
+        fan.waiting.clear();
+        for run in fan.live.clone() {
+            self.interrupt(turn, alerts, &run, Interrupt::SymptomGone);
+        }
+        self.fan_moved(turn, alerts, key);
+    }
+
+    /// Every run of an alert that waits or is under way.
+    pub(super) fn runs_of(&self, key: &AlertKey) -> Vec<RunId> {
+        match self.ladders.get(key).map(|ladder| &ladder.stand) {
+            Some(Stand::Run(run)) => vec![run.clone()],
+            Some(Stand::Fan(fan)) => fan.live.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether any of them has begun.
+    pub(super) fn is_any_under_way(&self, key: &AlertKey) -> bool {
+        self.runs_of(key).iter().filter_map(|run| self.runs.get(run)).any(Run::is_under_way)
+    }
+}

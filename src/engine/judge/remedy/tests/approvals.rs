@@ -1,0 +1,153 @@
+//! Waiting for a person.
+
+use std::sync::Arc;
+
+use super::bench::{Bench, action, key, playbook, policy, secs, step};
+use crate::alert::notification::{FlushReason, NewsKind};
+use crate::engine::effect::OperatorAnswer;
+use crate::engine::input::OperatorCommand;
+use crate::engine::view::ApprovalState;
+use crate::model::{Health, RunId};
+use crate::playbook::guard::Mode;
+use crate::playbook::{Approve, StepKind};
+use crate::script::Truth;
+
+fn approve(id: &str) -> OperatorCommand {
+    OperatorCommand::Approve { approval: id.into(), reason: "go".to_owned() }
+}
+
+fn deny(id: &str) -> OperatorCommand {
+    OperatorCommand::Deny { approval: id.into(), reason: "no".to_owned() }
+}
+
+/// `Down` on checkout; every run needs a person's word.
+fn asking() -> Bench {
+    let mut with = policy();
+    with.guards.mode = Mode::Approve;
+    let mut bench = Bench::with(with);
+    bench.down("checkout");
+    bench.pass(secs(5));
+    bench
+}
+
+#[test]
+fn a_run_waits_for_a_word_and_holds_nothing_meanwhile() {
+    let mut bench = asking();
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Waiting);
+    assert_eq!(bench.told(NewsKind::Approval).len(), 1);
+    assert_eq!(bench.told(NewsKind::Approval)[0].0, FlushReason::Urgent);
+    bench.pass(secs(300));
+    assert!(bench.verbs().is_empty());
+    assert_eq!(bench.told(NewsKind::Approval).len(), 1, "it is asked once");
+    bench.triggers("rollback", "checkout").expect("nothing holds the lease");
+    assert_eq!(bench.verbs(), ["rollback"]);
+}
+
+#[test]
+fn once_the_word_is_given_everything_is_asked_again() {
+    let mut bench = asking();
+    bench.pauses();
+    assert_eq!(bench.operator(approve("checkout-1.1")), Ok(OperatorAnswer::Run(RunId::new("checkout-1"))));
+    assert!(bench.verbs().is_empty(), "a pause holds it all the same");
+    bench.resumes();
+    assert_eq!(bench.verbs(), ["restart"]);
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Approved);
+    assert_eq!(bench.run("checkout-1").approved_by.as_deref(), Some("ana"));
+    assert!(bench.audit.iter().any(|line| line.starts_with("approved checkout-1.1")));
+}
+
+#[test]
+fn safety_deny_by_default() {
+    let mut bench = asking();
+    bench.pass(secs(1800));
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Expired);
+    assert_eq!(bench.verdict("checkout-1"), Some("denied"));
+    assert_eq!(bench.state(&key("Down", "checkout")), "stopped");
+    assert!(bench.operator(approve("checkout-1.1")).is_err(), "a word that comes too late does nothing");
+    assert!(bench.verbs().is_empty());
+}
+
+#[test]
+fn a_word_is_taken_once() {
+    let mut bench = asking();
+    bench.operator(deny("checkout-1.1")).expect("it is open");
+    assert_eq!(bench.verdict("checkout-1"), Some("denied"));
+    let again = bench.operator(approve("checkout-1.1")).expect_err("it was answered");
+    assert!(again.contains("nothing waits for approval checkout-1.1"), "{again}");
+}
+
+#[test]
+fn retry_lets_a_denied_ladder_go_on() {
+    let mut bench = asking();
+    bench.operator(deny("checkout-1.1")).expect("it is open");
+    let alert = key("Down", "checkout").id();
+    bench.operator(OperatorCommand::Retry { alert, reason: String::new() }).expect("it stopped");
+    bench.pass(secs(1));
+    assert_eq!(bench.asked("checkout-2.1"), ApprovalState::Waiting);
+}
+
+#[test]
+fn a_question_is_withdrawn_when_the_symptom_goes() {
+    let mut bench = asking();
+    bench.resolves(&key("Down", "checkout"));
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Withdrawn);
+    assert_eq!(bench.verdict("checkout-1"), Some("went_away"));
+}
+
+#[test]
+fn what_people_ask_for_needs_no_other_word() {
+    let mut with = policy();
+    with.guards.mode = Mode::Approve;
+    let mut bench = Bench::with(with);
+    bench.triggers("restart", "checkout").expect("it may run");
+    assert_eq!(bench.verbs(), ["restart"]);
+}
+
+/// A playbook that acts, asks, and acts again.
+fn gated() -> Bench {
+    let mut with = policy();
+    let ask = step("ask", StepKind::Approve(Approve::default()));
+    let mut book = playbook("restart", vec![action("scale"), ask, action("restart")]);
+    book.finally = vec![action("tidy")];
+    with.playbooks.insert("restart".into(), Arc::new(book));
+    with.guards.grace = secs(0);
+    let mut bench = Bench::with(with);
+    bench.down("checkout");
+    bench.pass(secs(5));
+    bench.ends_done();
+    assert_eq!(bench.run("checkout-1").state, "approving");
+    bench
+}
+
+#[test]
+fn safety_gate_does_not_stop_rollback() {
+    let mut bench = gated();
+    bench.triggers("rollback", "checkout").expect("the gate holds no lease");
+    assert_eq!(bench.verbs(), ["scale", "rollback"]);
+    // the word comes while the other run is at it: it waits for the lease
+    bench.operator(approve("checkout-1.1")).expect("it is open");
+    assert_eq!(bench.refused_by("checkout-1"), Some("lease"));
+    bench.verb_ends("rollback", crate::model::Outcome::done("ok"));
+    assert_eq!(bench.verbs(), ["scale", "rollback", "restart"]);
+    assert!(bench.calls[2].fence > bench.calls[1].fence, "it has a lease of its own again");
+}
+
+#[test]
+fn a_gate_that_is_denied_cleans_up() {
+    let mut bench = gated();
+    bench.operator(deny("checkout-1.1")).expect("it is open");
+    assert_eq!(bench.verbs(), ["scale", "tidy"], "what was begun is cleaned up, under a lease taken for it");
+    bench.ends_done();
+    assert_eq!(bench.verdict("checkout-1"), Some("denied"));
+}
+
+#[test]
+fn a_gate_is_left_when_the_symptom_goes() {
+    let mut bench = gated();
+    bench.symptom = Truth::False;
+    bench.health("checkout", Health::Healthy);
+    bench.resolves(&key("Down", "checkout"));
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Withdrawn);
+    bench.ends_done();
+    assert_eq!(bench.verbs(), ["scale", "tidy"]);
+}
