@@ -206,8 +206,11 @@ pub struct ExplainArgs {
                         Exits 0 only if every fault was cured.")]
 pub struct DemoArgs {
     /// Leave it running at the end, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fleet")]
     pub keep: bool,
+    /// Two hundred simulated deployments under nine kinds of trouble instead, in virtual time
+    #[arg(long)]
+    pub fleet: bool,
     /// Show the engine's log too
     #[arg(long)]
     pub verbose: bool,
