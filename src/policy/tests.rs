@@ -6,6 +6,7 @@ mod guards;
 mod mistakes;
 mod records;
 mod rungs;
+mod schedules;
 mod scripts;
 mod steps;
 mod traps;
