@@ -1,6 +1,7 @@
 //! Whole policies: what compiles, and what every mistake is told as and where.
 
 mod checks;
+mod documented;
 mod good;
 mod guards;
 mod mistakes;
