@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::model::{Check, CheckName, CheckStatus, Confidence, FailureReason, Health, HealthyWhen, Replica, Timestamp};
+use crate::playbook::guard::Flap;
 
 /// A newest value is missing once older than this.
 pub(super) const STALE_AFTER: Duration = Duration::from_secs(300);
@@ -164,11 +165,27 @@ pub(super) struct CheckState {
     /// In the policy, or only heard of by events.
     listed: bool,
     places: BTreeMap<Option<u32>, Place>,
+    /// It changes its mind all the time; it takes fewer changes to stay so than to become so.
+    flapping: bool,
 }
 
 impl CheckState {
     fn new(smoothing: Smoothing) -> Self {
-        CheckState { smoothing, listed: false, places: BTreeMap::new() }
+        CheckState { smoothing, listed: false, places: BTreeMap::new(), flapping: false }
+    }
+
+    /// The part of changes among the last `of` steps from one raw verdict to the next, 0 to 1, of the replica with most of
+    /// them; `None`: there were not so many verdicts yet.
+    fn changes(&self, of: u32) -> Option<f64> {
+        let of = of.max(1) as usize;
+        let share = |place: &Place| {
+            let newest = place.counted.iter().rev().map(|(_, status)| *status);
+            let pairs = newest.clone().zip(newest.skip(1)).take(of);
+            let (seen, changes) =
+                pairs.fold((0, 0u32), |(seen, changes), (one, before)| (seen + 1, changes + u32::from(one != before)));
+            (seen == of).then(|| f64::from(changes) / of as f64)
+        };
+        self.places.values().filter_map(share).max_by(f64::total_cmp)
     }
 
     /// Every replica's part, in order, as seen at `now` from after `cut`.
@@ -358,6 +375,18 @@ impl Checks {
             .map(|(name, state)| (name.clone(), state.health(now, None, self.healthy_when)))
             .collect();
         (together(checks.iter().map(|(_, health)| *health), HealthyWhen::All), checks)
+    }
+
+    /// Judges anew which checks change their mind all the time. Returns them with the part of changes in percent.
+    pub fn judge_flapping(&mut self, limits: Flap) -> Vec<(CheckName, u8)> {
+        for state in self.by_name.values_mut() {
+            let share = state.changes(limits.of);
+            let limit = if state.flapping { limits.stop } else { limits.start };
+            state.flapping = share.is_some_and(|share| share >= limit);
+        }
+        let percent = |share: f64| (share * 100.0).round().clamp(0.0, 100.0) as u8;
+        let flapping = self.by_name.iter().filter(|(_, state)| state.flapping);
+        flapping.map(|(name, state)| (name.clone(), percent(state.changes(limits.of).unwrap_or_default()))).collect()
     }
 
     /// Replicas that some check calls unhealthy, ascending.

@@ -7,7 +7,7 @@ use crate::alert::notification::{FlushReason, News};
 use crate::engine::effect::Effect;
 use crate::engine::message::ToDetect;
 use crate::engine::view::Change;
-use crate::model::{AlertKey, ReceiverName, Severity, Timestamp};
+use crate::model::{AlertKey, Labels, ReceiverName, Severity, Timestamp};
 use crate::policy::Policy;
 
 /// Collects what a turn brings about.
@@ -38,8 +38,19 @@ impl<'a> Turn<'a> {
 pub enum Word {
     Alert(AlertChange),
     News(NewsFor),
+    /// A built-in alert about runs.
+    Said(Said),
     /// The ladder or a run of this alert moved: its view and held-back messages follow.
     RemediationMoved(AlertKey),
+}
+
+/// What the runs say of themselves as a built-in alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    pub name: &'static str,
+    pub scope: Labels,
+    /// `None`: it is over.
+    pub summary: Option<String>,
 }
 
 /// What happened to an alert. Never said of shadow alerts: they exist for views and `explain` only.
@@ -85,7 +96,7 @@ pub enum NewsAbout {
     /// Routed as this alert is.
     Alert(AlertKey),
     /// Routed as an alert with these labels would be (a run asked for by hand, the kill switch).
-    Labels(crate::model::Labels),
+    Labels(Labels),
     /// A playbook's `notify` step: to this receiver, whatever the routes say.
     Receiver(ReceiverName),
 }

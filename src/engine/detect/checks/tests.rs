@@ -169,3 +169,20 @@ fn a_check_only_heard_of_counts_at_once_and_names_are_bounded() {
     assert_eq!(each.len(), MAX_CHECKS);
     assert_eq!(checks.next_stale(at(10)), Some(at(310)));
 }
+
+#[test]
+fn safety_flap_begins_at_one_part_of_changes_and_ends_at_another() {
+    let limits = crate::playbook::guard::Guards::default().flap;
+    let mut story = Story::new(check(3, 2, 0, "127.0.0.1:80"), HealthyWhen::All, &[]);
+    let mut flapping = Vec::new();
+    for second in 0..60 {
+        // it changes with every verdict for a while, and is steady then
+        story.said(None, second, second % 2 == 0 || second > 30);
+        flapping.push(story.checks.judge_flapping(limits).first().map(|(_, percent)| *percent));
+    }
+    assert_eq!(flapping[19], None, "twenty steps are twenty-one verdicts");
+    assert_eq!(flapping[20], Some(100));
+    // of the last twenty steps ten are changes at 40, and five at 45
+    assert_eq!(flapping[45], Some(25), "what flaps goes on until a quarter is left");
+    assert_eq!(flapping[46], None);
+}

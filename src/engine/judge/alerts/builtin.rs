@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::{Alert, Alerts, Due};
 use crate::alert::lifecycle::Sight;
 use crate::engine::input::Storage;
-use crate::engine::judge::turn::Turn;
+use crate::engine::judge::turn::{Said, Turn};
 use crate::model::{AlertKey, Labels, RuleName, Severity, Timestamp};
 use crate::policy::Diagnostic;
 use crate::script::Truth;
@@ -181,6 +181,16 @@ impl Alerts {
 
     pub fn divergence_seen(&mut self, turn: &mut Turn<'_>) {
         self.clear(turn, &own(DIVERGENCE));
+    }
+
+    /// Raises or ends `RunStuck` or `ScheduledRunFailed`, which the runs say.
+    pub fn said_by_runs(&mut self, turn: &mut Turn<'_>, said: Said) {
+        let Said { name, scope, summary } = said;
+        let key = AlertKey { rule: name.into(), scope };
+        match summary {
+            Some(summary) => self.raise(turn, key, summary),
+            None => self.clear(turn, &key),
+        }
     }
 
     fn raise(&mut self, turn: &mut Turn<'_>, key: AlertKey, summary: String) {

@@ -2,9 +2,9 @@
 
 use super::guards::limits_of;
 use super::state::{Doing, LastRun, Run};
-use super::{KEPT_BY_HAND, Remedy, Timer};
+use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
 use crate::engine::judge::alerts::Alerts;
-use crate::engine::judge::turn::Turn;
+use crate::engine::judge::turn::{Said, Turn, Word};
 use crate::model::RunId;
 use crate::model::units::format_duration;
 use crate::playbook::guard::Refusal;
@@ -38,6 +38,8 @@ impl Remedy {
             return self.part_ended(turn, alerts, id, verdict);
         }
         let Some(run) = self.runs.get_mut(id) else { return };
+        let eased = run.eased_until.is_some_and(|until| turn.now < until);
+        let verdict = if verdict == Verdict::Cured && eased { Verdict::Eased } else { verdict };
         run.doing = Doing::Ended(verdict);
         run.ended_at = Some(turn.now);
         run.refusal = match (verdict, run.observed) {
@@ -47,6 +49,7 @@ impl Remedy {
         };
         self.give_back(turn, id, verdict);
         self.remember(turn, id, verdict);
+        self.not_stuck(turn, id);
         let key = self.runs.get(id).and_then(|run| run.alert().cloned());
         if verdict == Verdict::NotCured {
             self.emit_about(turn, id, "run_not_cured", None, "");
@@ -81,8 +84,17 @@ impl Remedy {
                 run: id.clone(),
                 ladder: ladder.clone(),
                 ended_at: turn.now,
-                cured: matches!(verdict, Verdict::Cured | Verdict::Done),
+                cured: matches!(verdict, Verdict::Cured | Verdict::Eased | Verdict::Done),
             });
+        }
+    }
+
+    /// A run that ended in time ends the alert about one there that did not.
+    fn not_stuck(&self, turn: &mut Turn<'_>, id: &RunId) {
+        let Some(run) = self.runs.get(id) else { return };
+        if run.course.acted() && run.course.interrupt() != Some(Interrupt::Deadline) {
+            let scope = stuck_scope(&run.deployment);
+            turn.say(Word::Said(Said { name: RUN_STUCK, scope, summary: None }));
         }
     }
 
@@ -92,9 +104,9 @@ impl Remedy {
         let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
         let guards = &turn.policy.guards;
         match verdict {
-            Verdict::Cured | Verdict::Done => {
+            Verdict::Cured | Verdict::Eased | Verdict::Done => {
                 let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
-                if let Some(key) = run.alert().filter(|_| verdict == Verdict::Cured) {
+                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done) {
                     let within = limits_of(&turn.policy, &deployment).recurrence.within;
                     self.memory.cured(key, &name, turn.now, within);
                 }

@@ -211,7 +211,7 @@ impl Remedy {
     }
 
     /// Who has taken this deployment out of automatic repair.
-    fn maintained(&self, policy: &Policy, id: &DeploymentId, now: Timestamp) -> Option<String> {
+    pub(super) fn maintained(&self, policy: &Policy, id: &DeploymentId, now: Timestamp) -> Option<String> {
         let labels = policy.deployments.get(id).map(|deployment| labels_of(deployment))?;
         let holds = |one: &&Maintenance| now < one.until && one.select.matches(&labels);
         let one = self.memory.maintenance.values().find(holds)?;
@@ -343,7 +343,11 @@ impl Remedy {
 
     /// Notes since when a deployment looks sick, or that it does no more.
     pub(super) fn note_sickness(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &DeploymentId) {
-        let repaired = |alert: &Alert| turn.policy.rules.get(&alert.key.rule).is_some_and(|rule| !rule.routine);
+        // what selfheal says of itself is no sickness of a deployment, nor is upkeep
+        let repaired = |alert: &Alert| match turn.policy.rules.get(&alert.key.rule) {
+            Some(rule) => !rule.routine,
+            None => turn.policy.ladders.contains_key(&(alert.key.rule.clone(), alert.severity)),
+        };
         let alerting = |alert: &Alert| alert.severity >= Severity::Warning && repaired(alert);
         let sick = health_of(self.places.get(id)) == Health::Unhealthy || alerts.firing_on(id).any(alerting);
         let known = self.memory.sick.contains_key(id);

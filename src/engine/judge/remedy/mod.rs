@@ -13,6 +13,7 @@ mod asks;
 mod conclude;
 mod context;
 mod exec;
+mod explain;
 mod fan;
 mod guards;
 mod inputs;
@@ -36,14 +37,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::alerts::Alerts;
-use super::turn::{AlertChange, AlertChangeKind, Turn};
+use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::alert::notification::RemediationFacts;
 use crate::engine::ENGINE_VERSION;
 use crate::engine::input::{Gap, Operator, StepEnd, Storage, Upgraded};
 use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{ApprovalView, PauseView, RunView};
-use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, RunId, StepAttemptId, Timestamp};
+use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
@@ -71,6 +72,13 @@ const KEPT_OVER: usize = 1_000;
 const MAX_DEPTH: u8 = 5;
 /// A run within so long of a run's event about its deployment counts as set off by it.
 const CHAIN_WINDOW: Duration = Duration::from_secs(600);
+
+/// The built-in alert about a run that takes longer than it may. The next run there that ends in time ends it.
+const RUN_STUCK: &str = "RunStuck";
+
+fn stuck_scope(deployment: &DeploymentId) -> Labels {
+    [("deployment", deployment.as_str())].into_iter().collect()
+}
 
 /// At the same instant they fire in this order: what ends well comes before what runs out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -384,6 +392,9 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let deadline = guards::limits_of(&turn.policy, &run.deployment).run_deadline;
         let text = format!("it has taken longer than {}", crate::model::units::format_duration(deadline));
+        let summary = format!("run {id} of {} on {}: {text}", run.playbook.name, run.deployment);
+        let said = Said { name: RUN_STUCK, scope: stuck_scope(&run.deployment), summary: Some(summary) };
+        turn.say(Word::Said(said));
         self.note(id, text);
         self.timers.set(Timer::BreakOff(id.clone()), turn.now + CLEAN_UP_WITHIN);
         self.cancel_call(turn, id);

@@ -4,7 +4,7 @@ use super::exec::Rendered;
 use super::guards::{limits_of, observed, resolve};
 use super::start::no_answer;
 use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
-use super::{Remedy, Timer};
+use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
@@ -63,9 +63,10 @@ fn action_word(kind: &StepKind) -> String {
 
 /// The name a step goes by in ids and views; an undo has that of the step it undoes.
 fn step_name(run: &Run, section: Section, index: usize, step: &Step) -> StepId {
+    let prefix = &run.prefix;
     match (section, run.playbook.steps.get(index)) {
-        (Section::Undo, Some(undone)) => StepId::new(format!("{}-undo", undone.id)),
-        _ => step.id.clone(),
+        (Section::Undo, Some(undone)) => StepId::new(format!("{prefix}{}-undo", undone.id)),
+        _ => StepId::new(format!("{prefix}{}", step.id)),
     }
 }
 
@@ -140,6 +141,7 @@ impl Remedy {
             | StepKind::Silence(_)
             | StepKind::Parallel(_) => {}
         }
+        run.refusal = None;
         run.doing = Doing::Asking(asking);
         if questions.is_empty() {
             return self.step_told(turn, alerts, id, &name, Vec::new());
@@ -159,6 +161,12 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
+        if let Some(refusal) = self.held_here(turn, id, repairs) {
+            self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
+            self.hold(turn, id, refusal);
+            return false;
+        }
+        let Some(run) = self.runs.get(id) else { return false };
         let observed = observed(&turn.policy, run).filter(|_| repairs);
         if let Some(observed) = observed {
             self.may_not_act(turn, alerts, id, Refusal::Observe(observed));
@@ -167,18 +175,33 @@ impl Remedy {
         true
     }
 
+    /// What holds the next acting step of a run for a while: people who work on its deployment, and for what acts by itself a
+    /// freeze. Cleaning up is held by neither.
+    fn held_here(&self, turn: &Turn<'_>, id: &RunId, repairs: bool) -> Option<Refusal> {
+        let run = self.runs.get(id).filter(|_| repairs)?;
+        let whole = self.runs.get(&self.root_of(id))?;
+        if let Some(who) = self.maintained(&turn.policy, &run.deployment, turn.now) {
+            return Some(Refusal::Pause { who: format!("for {}, {who}", run.deployment) });
+        }
+        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, turn.now);
+        frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
+    }
+
     pub(super) fn hold(&mut self, turn: &mut Turn<'_>, id: &RunId, refusal: Refusal) {
         let Some(run) = self.runs.get_mut(id) else { return };
+        let moved = run.refusal.as_ref() != Some(&refusal);
         run.doing = Doing::Held;
         run.refusal = Some(refusal);
-        self.tell_refused(turn, id);
-        self.show(turn, id);
+        if moved {
+            self.tell_refused(turn, id);
+            self.show(turn, id);
+        }
     }
 
     pub(super) fn resume_held(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id).filter(|run| matches!(run.doing, Doing::Held)) else { return };
-        run.refusal = None;
-        self.advance(turn, alerts, id);
+        if self.runs.get(id).is_some_and(|run| matches!(run.doing, Doing::Held)) {
+            self.advance(turn, alerts, id);
+        }
     }
 
     /// A live guard, or missing data, says that this run takes no further acting step.
@@ -345,7 +368,26 @@ impl Remedy {
             }
             StepKind::Parallel(_) => self.begin_parallel(turn, alerts, id, &step),
             StepKind::Approve(approve) => self.begin_approve(turn, id, name, &approve),
-            StepKind::SetCheck(_) | StepKind::Silence(_) => {
+            StepKind::SetCheck(set) => {
+                let deployment = self.runs.get(id).map(|run| run.deployment.clone());
+                let known = deployment
+                    .as_ref()
+                    .and_then(|id| turn.policy.deployments.get(id))
+                    .is_some_and(|deployment| deployment.checks.iter().any(|check| check.name == set.check));
+                let (Some(deployment), true) = (deployment, known) else {
+                    let why = format!("there is no check {} here", set.check);
+                    let over = StepOver::failed(best_effort, FailureClass::Unsupported, why);
+                    return self.step_over(turn, alerts, id, over);
+                };
+                for id in self.lineage(id) {
+                    if let Some(run) = self.runs.get_mut(&id) {
+                        run.eased_until = run.eased_until.max(Some(turn.now + set.for_));
+                    }
+                }
+                turn.to_detect.push(ToDetect::SetCheck { deployment, set });
+                self.step_over(turn, alerts, id, StepOver::done());
+            }
+            StepKind::Silence(_) => {
                 let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
                 self.step_over(turn, alerts, id, over);
             }

@@ -3,6 +3,7 @@
 mod approvals;
 mod bench;
 mod fan;
+mod fleet;
 mod guarded;
 mod hand;
 mod ladder;
