@@ -21,6 +21,7 @@ use super::reader::{Defined, Lookup, Reader};
 use super::receivers::{self, MailDefaults, NOBODY, Templates};
 use super::routes;
 use super::rules::{ReadRule, RuleFiles};
+use super::schedules::Schedules;
 use super::scripts::Scripts;
 use super::steps::Surroundings;
 use super::storage;
@@ -35,8 +36,8 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 7] =
-    ["inhibit_rules", "remediations", "schedules", "severities", "heartbeat", "secrets", "mute_time_intervals"];
+const NOT_BUILT: [&str; 6] =
+    ["inhibit_rules", "remediations", "severities", "heartbeat", "secrets", "mute_time_intervals"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -176,6 +177,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     if let Some(node) = keys.section("ladders") {
         rule_files.add_ladders(reader, node);
     }
+    let schedules = keys.section("schedules");
     keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
@@ -199,8 +201,17 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
     let ladders = read_ladders(&scripts, &settings, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let schedules = Schedules {
+        scripts: &scripts,
+        playbooks: &playbooks,
+        playbook_files: &playbook_files,
+        around: &around,
+        settings: &settings,
+    }
+    .read(schedules);
     documents.configuration.as_ref()?;
     Some(Policy {
+        schedules,
         version: version(reader.files),
         server,
         data_dir: PathBuf::from(data_dir),

@@ -78,20 +78,19 @@ fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
         range(reader, node, "a year such as 2026, or 2026:2028", |word| word.parse().ok())
     };
     let years = list(reader, &keys, "years", "a list of years", year);
-    let location = keys.get("location").and_then(|node| {
-        let name = reader.text(node)?;
-        let zone = Zone::named(&name);
-        if zone.is_none() {
-            reader.error(
-                node.span,
-                "wrong-value",
-                format!("there is no time zone `{name}`; write for example Europe/Madrid"),
-            );
-        }
-        zone
-    });
+    let location = keys.get("location").and_then(|node| zone(reader, node));
     keys.finish(&[]);
     Some(TimeInterval { times, weekdays, days_of_month, months, years, location: location.unwrap_or_else(Zone::utc) })
+}
+
+pub(super) fn zone(reader: &Reader<'_>, node: &Node) -> Option<Zone> {
+    let name = reader.text(node)?;
+    let zone = Zone::named(&name);
+    if zone.is_none() {
+        let message = format!("there is no time zone `{name}`; write for example Europe/Madrid");
+        reader.error(node.span, "wrong-value", message);
+    }
+    zone
 }
 
 fn list<T>(

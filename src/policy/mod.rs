@@ -23,6 +23,7 @@ mod receivers;
 pub mod record;
 mod routes;
 mod rules;
+mod schedules;
 mod scripts;
 mod steps;
 mod storage;
@@ -51,6 +52,7 @@ use crate::model::{
 use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
 use crate::playbook::ladder::Ladder;
+use crate::playbook::schedule::Schedule;
 use crate::rule::Rule;
 
 /// The file every policy has.
@@ -82,6 +84,7 @@ pub struct Policy {
     pub rules: BTreeMap<RuleName, Arc<Rule>>,
     pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
+    pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
     /// Warnings that did not stop it.
     pub warnings: Vec<Diagnostic>,
 }

@@ -38,7 +38,6 @@ pub(super) fn configuration(cases: &[(&'static str, &str)]) {
 fn of_the_configuration() {
     configuration(&[
         ("recievers: []\n", "unknown-key 3:1"),
-        ("schedules: []\n", "not-built-yet 3:1"),
         ("inhibit_rules: []\n", "not-built-yet 3:1"),
         ("data_dir: a\ndata_dir: b\n", "duplicate-key 4:1"),
         ("data_dir:\n", "empty-value 3:1"),

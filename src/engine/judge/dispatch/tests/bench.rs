@@ -118,6 +118,7 @@ impl Bench {
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -328,6 +329,7 @@ impl Policy {
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             warnings: vec![],
         }
     }

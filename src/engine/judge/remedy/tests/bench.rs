@@ -170,6 +170,7 @@ pub fn policy() -> Policy {
             (("Slow".into(), Severity::Warning), ladder(&["restart"])),
         ]),
         playbooks: playbooks.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect(),
+        schedules: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
