@@ -100,7 +100,10 @@ impl Engine {
                 self.judge.resumed(from, to, because, &mut to_detect, effects);
             }
             Input::Tick => {}
-            Input::ClockMoved { offset_ms } => self.detect.clock_moved(now, offset_ms, &mut to_judge),
+            Input::ClockMoved { offset_ms } => {
+                self.detect.clock_moved(now, offset_ms, &mut to_judge);
+                self.judge.clock_moved(offset_ms);
+            }
             other => self.judge.input(now, other, &mut to_detect, effects),
         }
         self.pump(now, to_detect, to_judge, effects);

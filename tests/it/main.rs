@@ -4,6 +4,7 @@ mod command_line;
 mod crash;
 mod examples;
 mod explain;
+mod fleet;
 mod golden;
 mod harness;
 mod history;

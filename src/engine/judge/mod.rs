@@ -96,6 +96,10 @@ impl Judge {
         self.settle(turn, out);
     }
 
+    pub fn clock_moved(&mut self, offset_ms: i64) {
+        self.remedy.clock_moved(offset_ms);
+    }
+
     /// Inputs that concern only this half.
     pub fn input(&mut self, now: Timestamp, input: Input, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);

@@ -16,7 +16,9 @@ const MAX_CURED_ALERTS: usize = 20_000;
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Memory {
-    pub storm: StormWatch,
+    pub storm: StormWatch<AlertKey>,
+    /// When it was last looked at whether there is one: once an instant is enough.
+    pub storm_judged_at: Option<Timestamp>,
     pub breakers: BTreeMap<PlaybookName, Breaker>,
     counted: BTreeMap<PlaybookName, VecDeque<Timestamp>>,
     cures: BTreeMap<AlertKey, VecDeque<(Timestamp, PlaybookName)>>,

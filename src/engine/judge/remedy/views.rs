@@ -44,6 +44,7 @@ pub(super) fn guard_view(answer: &Answer) -> GuardView {
 fn run_view(run: &Run, steps: Vec<StepView>) -> RunView {
     let cause = match &run.cause {
         Cause::Alert(key) => format!("rule:{}", key.rule),
+        Cause::Schedule(name) => format!("schedule:{name}"),
         Cause::Operator { who, .. } => format!("operator:{who}"),
     };
     RunView {
