@@ -6,9 +6,11 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::problem::Problem;
-use crate::engine::view::{AlertStateWord, AlertView, AuditEntry, DeliveryView, DeploymentView, RunView};
+use super::{Api, upkeep};
+use crate::engine::view::{
+    AlertStateWord, AlertView, ApprovalState, AuditEntry, DeliveryView, DeploymentView, RunView,
+};
 
 /// Rows of one answer when the caller names no limit, and the most it may ask for.
 const DEFAULT_LIMIT: usize = 200;
@@ -120,6 +122,7 @@ pub async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let firing = views.alerts.values().filter(|view| view.state == AlertStateWord::Firing).count();
     let pending = views.alerts.values().filter(|view| view.state == AlertStateWord::Pending).count();
     let running = views.runs.values().filter(|view| view.ended_at.is_none()).count();
+    let waiting = views.approvals.values().filter(|view| view.state == ApprovalState::Waiting).count();
     let undelivered = views.deliveries.values().filter(|view| view.state == "undelivered").count();
     let policy = views.engine.as_ref().map(|engine| {
         json!({
@@ -135,9 +138,11 @@ pub async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
         "ready": api.backend.is_ready(),
         "policy": policy,
         "paused": views.engine.as_ref().and_then(|engine| engine.paused.clone()),
+        "maintenance": views.engine.as_ref().map(|engine| upkeep::open(&api, &engine.maintenance)).unwrap_or_default(),
         "mode": views.engine.as_ref().map(|engine| engine.guard_mode.clone()),
         "alerts": { "firing": firing, "pending": pending },
         "runs": { "running": running },
+        "approvals": { "waiting": waiting },
         "deliveries": { "undelivered": undelivered },
         "deployments": deployments,
     })))
