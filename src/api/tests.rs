@@ -10,6 +10,7 @@ use super::links::{LinkKey, Links};
 use super::model::ReadModel;
 use super::*;
 use crate::alert::notification::{Asked, FlushReason, GroupStatus, News, NewsKind, Notification};
+use crate::engine::explain::Explanation;
 use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, MaintenanceView};
 use crate::model::{ApprovalId, Map, PlaybookName, Severity, Timestamp};
 
@@ -72,6 +73,10 @@ impl Backend for Fake {
 
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>> {
         Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn explain(&self, _: Explain) -> BoxFuture<'_, Result<Option<Box<Explanation>>, Busy>> {
+        Box::pin(async { Ok(None) })
     }
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {

@@ -46,6 +46,8 @@ pub enum Command {
     Alerts(ListArgs),
     /// List runs, or show one with its steps
     Runs(RunsArgs),
+    /// Why something happened, and why it did not: an alert, or a rule and a deployment
+    Explain(ExplainArgs),
     /// Look up what happened: alerts, runs, deliveries, the audit, policies
     History(HistoryArgs),
     /// Run a playbook on a deployment by hand, under every guard
@@ -163,6 +165,25 @@ pub struct RepairArgs {
     /// Data folder, over the file's
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal explain HighCpu checkout\n  selfheal explain 5f1c0a9e7b3d2468 --json\n\n\
+                        It shows each part of the condition with what it comes to, every timer, every rung with what was\n\
+                        tried, and every guard with its figures, as they are now."
+)]
+pub struct ExplainArgs {
+    /// A rule's name, or an alert's id
+    #[arg(value_name = "ALERT|RULE")]
+    pub what: String,
+    /// With a rule: the deployment
+    pub deployment: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

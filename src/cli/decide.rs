@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::args::{AnswerArgs, ApprovalsArgs, PauseArgs, ResumeArgs, RetryArgs};
 use super::client::{Client, encode};
+use super::explain::guards;
 use super::output::{self, text, time, tinted};
 use crate::model::units::format_duration;
 
@@ -152,23 +153,11 @@ pub(super) fn show_guards(run: &Value) {
     if let Some(by) = run["approved_by"].as_str() {
         anstream::println!("approved by {by}");
     }
-    let guards = run["guards"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if guards.is_empty() {
-        return;
+    let rows = guards(&run["guards"]);
+    if !rows.is_empty() {
+        anstream::println!("\nguards");
+        output::table(&["guard", "of", "says", "figures"], rows);
     }
-    anstream::println!("\nguards");
-    let rows = guards
-        .iter()
-        .map(|guard| {
-            let word = match (guard["allows"].as_bool(), guard["overridden"].as_bool()) {
-                (Some(true), _) => "yes".to_owned(),
-                (_, Some(true)) => "overruled".to_owned(),
-                _ => tinted("refused"),
-            };
-            vec![text(&guard["guard"]), text(&guard["of"]), word, text(&guard["figures"])]
-        })
-        .collect();
-    output::table(&["guard", "of", "allows", "figures"], rows);
 }
 
 #[cfg(test)]

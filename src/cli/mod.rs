@@ -6,6 +6,7 @@ mod args;
 mod check;
 mod client;
 mod decide;
+mod explain;
 mod history;
 mod init;
 mod output;
@@ -71,6 +72,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
         Command::Runs(args) => verbs::runs(args).await,
+        Command::Explain(args) => explain::explain(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
         Command::Approvals(args) => decide::approvals(args).await,

@@ -6,6 +6,7 @@
 
 pub mod detect;
 pub mod effect;
+pub mod explain;
 pub mod input;
 pub mod judge;
 pub mod message;

@@ -9,6 +9,7 @@ mod checks;
 pub mod costs;
 mod evaluation;
 mod evidence;
+mod explain;
 mod intake;
 mod plan;
 mod query;
@@ -32,7 +33,7 @@ use self::asks::Watching;
 use self::evidence::World;
 use self::plan::Topic;
 use self::scopes::{Moved, RuleState};
-use self::subject::FORGET_AFTER;
+use self::subject::{Eased, FORGET_AFTER};
 use self::subjects::{SubjectIx, Subjects};
 pub use self::tally::{Figures, Refused, Tally};
 use self::wheel::Wheel;
@@ -42,6 +43,7 @@ use super::message::{ToDetect, ToJudge, WatchId};
 use super::timers::Timers;
 use super::view::{Change, DeploymentView};
 use crate::model::{AlertKey, DeploymentId, Event, Labels, RuleName, Timestamp};
+use crate::playbook::SetCheck;
 use crate::policy::Policy;
 
 /// The metrics that verdicts give, labelled `check`.
@@ -81,6 +83,8 @@ enum Due {
     /// An answer may change.
     Ask(RuleName, Labels),
     Watch(WatchId),
+    /// A check's own figures hold again.
+    Eased(DeploymentId),
     /// The slow beat of a rule that costs too much ends.
     Beat(RuleName),
 }
@@ -164,6 +168,7 @@ impl Detect {
                 Due::Watch(id) => {
                     dirty.watches.insert(id);
                 }
+                Due::Eased(id) => self.unease(at, &id, effects),
                 Due::Beat(rule) => self.beat_ended(at, &rule, out),
             }
         }
@@ -320,6 +325,7 @@ impl Detect {
                 self.watches.remove(&id);
                 self.timers.clear(&Due::Watch(id));
             }
+            ToDetect::SetCheck { deployment, set } => self.ease(now, &deployment, set, effects),
             ToDetect::Emit(event) => self.events(now, vec![event], out, effects),
         }
     }
@@ -441,6 +447,30 @@ impl Detect {
         }
     }
 
+    /// A check gets other figures for a while; a second word about it takes the first one's place.
+    fn ease(&mut self, now: Timestamp, id: &DeploymentId, set: SetCheck, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        subject.eased.retain(|eased| eased.set.check != set.check);
+        subject.eased.push(Eased { until: now + set.for_, set });
+        self.follow_eased(now, id, effects);
+    }
+
+    fn unease(&mut self, now: Timestamp, id: &DeploymentId, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        subject.eased.retain(|eased| eased.until > now);
+        self.follow_eased(now, id, effects);
+    }
+
+    fn follow_eased(&mut self, now: Timestamp, id: &DeploymentId, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        match subject.eased.iter().map(|eased| eased.until).min() {
+            Some(until) => self.timers.set(Due::Eased(id.clone()), until),
+            None => self.timers.clear(&Due::Eased(id.clone())),
+        }
+        subject.follow(&self.policy, now);
+        self.send_desired(effects);
+    }
+
     /// Says what should run at the edges, where that is something else than before.
     fn send_desired(&mut self, effects: &mut Vec<Effect>) {
         let desired = self.desired_now();
@@ -462,7 +492,7 @@ impl Detect {
 
     fn desired_now(&self) -> Desired {
         let deployments = self.policy.deployments.iter().map(|(id, deployment)| DesiredDeployment {
-            deployment: deployment.clone(),
+            deployment: self.subjects.get(id).and_then(|subject| subject.listed.as_ref()).unwrap_or(deployment).clone(),
             adapter: deployment.adapter.as_ref().and_then(|name| self.policy.adapters.get(name).cloned()),
             replicas: self.subjects.get(id).map(|subject| subject.observed.replicas.clone()).unwrap_or_default(),
         });

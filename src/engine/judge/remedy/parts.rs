@@ -287,7 +287,8 @@ fn together_over(ended: &[PartEnd], best_effort: bool) -> StepOver {
     };
     let unsure = |end: &PartEnd| end.in_doubt || end.verdict == Verdict::Inconclusive;
     let failed = |end: &PartEnd| end.verdict == Verdict::NotCured;
-    let left = |end: &PartEnd| !matches!(end.verdict, Verdict::Cured | Verdict::Done | Verdict::NotCured);
+    let left =
+        |end: &PartEnd| !matches!(end.verdict, Verdict::Cured | Verdict::Eased | Verdict::Done | Verdict::NotCured);
     if ended.iter().any(unsure) {
         let message = Some(why(unsure));
         return StepOver { result: StepResult::Unsettled, outcome: "unknown", class: None, message };

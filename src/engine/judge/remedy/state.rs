@@ -54,6 +54,8 @@ pub(super) struct Run {
     /// Where it took capacity away.
     pub disrupted: BTreeSet<DeploymentId>,
     pub last_act_ended: Option<Timestamp>,
+    /// Until when a check has other figures because of it.
+    pub eased_until: Option<Timestamp>,
     pub observed: Option<Observed>,
     /// The open question whether it may begin or go on.
     pub approval: Option<ApprovalId>,
@@ -260,6 +262,7 @@ impl Run {
             acted_on: BTreeSet::new(),
             disrupted: BTreeSet::new(),
             last_act_ended: None,
+            eased_until: None,
             observed: None,
             approval: None,
             approvals: 0,

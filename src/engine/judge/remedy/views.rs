@@ -45,7 +45,7 @@ fn refusal_view(refusal: &Refusal) -> RefusalView {
     RefusalView { guard: refusal.guard().into(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
 }
 
-fn guard_view(answer: &Answer) -> GuardView {
+pub(super) fn guard_view(answer: &Answer) -> GuardView {
     GuardView {
         guard: answer.guard.clone(),
         of: answer.of.clone(),
