@@ -14,6 +14,7 @@ pub mod model;
 mod operate;
 mod problem;
 mod reads;
+mod report;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -224,6 +225,7 @@ impl Api {
             .route("/api/v1/audit", get(reads::audit))
             .route("/api/v1/history", get(history::history))
             .route("/api/v1/explain", get(reads::explain))
+            .route("/api/v1/report", get(report::report))
             .route("/api/v1/status", get(reads::status))
             .route("/api/v1/pause", post(operate::pause))
             .route("/api/v1/resume", post(operate::resume))

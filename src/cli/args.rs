@@ -50,6 +50,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Look up what happened: alerts, runs, deliveries, the audit, policies
     History(HistoryArgs),
+    /// What playbooks and rules have come to: cures, failures, refusals, the noisiest rules
+    Report(ReportArgs),
     /// Run a playbook on a deployment by hand, under every guard
     Trigger(TriggerArgs),
     /// Show what waits for a person's word
@@ -165,6 +167,24 @@ pub struct RepairArgs {
     /// Data folder, over the file's
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal report --since 7d\n  selfheal report --since 2026-11-01T00:00:00Z --json"
+)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// What had not ended before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<When>,
+    /// What began before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<When>,
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,

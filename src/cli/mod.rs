@@ -12,6 +12,7 @@ mod init;
 mod output;
 mod repair;
 mod replay;
+mod report;
 mod run;
 mod send;
 mod verbs;
@@ -73,6 +74,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Alerts(args) => verbs::alerts(args).await,
         Command::Runs(args) => verbs::runs(args).await,
         Command::Explain(args) => explain::explain(args).await,
+        Command::Report(args) => report::report(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
         Command::Approvals(args) => decide::approvals(args).await,

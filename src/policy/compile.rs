@@ -1,5 +1,6 @@
 //! The order in which a policy is put together: what is named first, then what names it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use smol_str::format_smolstr;
 use super::config::{self, Settings};
 use super::deployments::{Adapters, Deployments};
 use super::diagnostic::{Diagnostic, Level};
+use super::guards;
 use super::intake;
 use super::intervals;
 use super::keys::Keys;
 use super::ladders::{self, Known};
-use super::links;
+use super::links::{self, Possible};
 use super::playbooks::{PlaybookFiles, ReadPlaybook};
 use super::reader::{Defined, Lookup, Reader};
 use super::receivers::{self, MailDefaults, NOBODY, Templates};
@@ -161,7 +163,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys);
-    let guards = config::guards(reader, keys.section("guards"));
+    let guards = guards::read(reader, &time_intervals, keys.section("guards"));
 
     let mut rule_files = RuleFiles::default();
     let mut settings = Settings::default();
@@ -196,7 +198,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let settings_hash = fingerprint(all_settings.iter().map(String::as_str));
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
-    let ladders = read_ladders(&scripts, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let ladders = read_ladders(&scripts, &settings, &rules, &rule_files, &playbook_files, &playbooks, &around);
     documents.configuration.as_ref()?;
     Some(Policy {
         version: version(reader.files),
@@ -327,27 +329,25 @@ fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<R
 
 fn read_ladders(
     scripts: &Scripts<'_>,
+    settings: &Map,
     rules: &[ReadRule],
     rule_files: &RuleFiles,
     playbook_files: &PlaybookFiles,
     playbooks: &BTreeMap<String, ReadPlaybook>,
     around: &Surroundings<'_>,
 ) -> BTreeMap<(RuleName, Severity), Arc<Ladder>> {
-    let known = Known {
-        playbooks,
-        defined: &playbook_files.defined,
-        disabled: &playbook_files.disabled,
-        ladders: &rule_files.ladders,
-    };
+    let known = Known { playbooks, playbook_files, rules, rule_files, around, used: RefCell::default() };
     let mut ladders = BTreeMap::new();
+    let mut possible = Possible::new(scripts.reader, around);
     for read in rules {
         for (severity, node) in &read.ladders {
-            let rungs = known.read(scripts, node);
-            links::check_verbs(scripts.reader, read, &rungs, playbooks, around.deployments, around.adapters);
+            let rungs = known.read(scripts, &read.rule, node);
+            rungs.iter().for_each(|rung| possible.rung(&read.rule, rung, rules, playbooks));
             if let Some(ladder) = ladders::ladder(rungs) {
                 ladders.insert((read.rule.name.clone(), *severity), ladder);
             }
         }
     }
+    known.read_unused(scripts, settings);
     ladders
 }

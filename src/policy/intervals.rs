@@ -30,19 +30,29 @@ pub(super) fn read(reader: &Reader<'_>, node: Option<&Node>) -> TimeIntervals {
     let mut names = Defined::default();
     let mut read = TimeIntervals::new();
     for node in node.map(|node| reader.list(node, "a list of named time intervals")).unwrap_or_default() {
-        let Some(keys) = Keys::of(reader, "time interval", node) else { continue };
-        let name = keys.name("name");
-        let items =
-            keys.required("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
-        let intervals: Vec<TimeInterval> = items.iter().filter_map(|item| interval(reader, item)).collect();
-        keys.finish(&[]);
-        if let Some(name) = name
-            && names.add(reader, "time interval", &name, keys.section("name").map_or(node.span, |node| node.span))
-        {
-            read.insert(SmolStr::new(name), intervals);
+        let Some(one) = named(reader, node) else { continue };
+        let span = node.get("name").map_or(node.span, |node| node.span);
+        if names.add(reader, "time interval", &one.name, span) {
+            read.insert(one.name, one.times);
         }
     }
     read
+}
+
+/// Times under a name; any of them may hold.
+pub(super) struct Named {
+    pub name: SmolStr,
+    pub times: Vec<TimeInterval>,
+}
+
+/// `{ name: nights, time_intervals: [ … ] }`
+pub(super) fn named(reader: &Reader<'_>, node: &Node) -> Option<Named> {
+    let keys = Keys::of(reader, "time interval", node)?;
+    let name = keys.name("name");
+    let items = keys.required("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
+    let times = items.iter().filter_map(|item| interval(reader, item)).collect();
+    keys.finish(&[]);
+    Some(Named { name: SmolStr::new(name?), times })
 }
 
 fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {

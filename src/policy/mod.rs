@@ -10,6 +10,7 @@ mod config;
 mod deployments;
 pub mod diagnostic;
 mod fields;
+mod guards;
 mod inputs;
 mod intake;
 mod intervals;

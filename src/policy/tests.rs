@@ -2,9 +2,12 @@
 
 mod checks;
 mod good;
+mod guards;
 mod mistakes;
 mod records;
+mod rungs;
 mod scripts;
+mod steps;
 mod traps;
 
 use super::{Diagnostic, Policy, SourceFile, compile};

@@ -25,6 +25,8 @@ pub(super) struct Run {
     /// The run it is part of.
     pub parent: Option<RunId>,
     pub part: Part,
+    /// What its steps' names begin with in the whole: `heal.` below the step `heal` that runs another playbook.
+    pub prefix: String,
     #[serde(with = "crate::playbook::by_name")]
     pub playbook: Arc<Playbook>,
     /// The playbooks that its steps run, as they were when it began.
@@ -243,6 +245,7 @@ impl Run {
             id,
             parent: None,
             part: Part::Whole,
+            prefix: String::new(),
             playbook,
             subs: BTreeMap::new(),
             deployment,

@@ -63,9 +63,10 @@ fn action_word(kind: &StepKind) -> String {
 
 /// The name a step goes by in ids and views; an undo has that of the step it undoes.
 fn step_name(run: &Run, section: Section, index: usize, step: &Step) -> StepId {
+    let prefix = &run.prefix;
     match (section, run.playbook.steps.get(index)) {
-        (Section::Undo, Some(undone)) => StepId::new(format!("{}-undo", undone.id)),
-        _ => step.id.clone(),
+        (Section::Undo, Some(undone)) => StepId::new(format!("{prefix}{}-undo", undone.id)),
+        _ => StepId::new(format!("{prefix}{}", step.id)),
     }
 }
 

@@ -158,8 +158,8 @@ impl Remedy {
     /// A run with the steps of its parts under way.
     pub(super) fn view(&self, run: &Run) -> RunView {
         let parts = self.parts_of(&run.id);
-        let records = parts.iter().filter_map(|part| self.runs.get(part)).flat_map(Run::records);
-        run_view(run, run.steps.iter().cloned().chain(records).collect())
+        let below = parts.iter().filter_map(|part| self.runs.get(part)).flat_map(|part| &part.steps);
+        run_view(run, run.steps.iter().chain(below).cloned().collect())
     }
 
     pub(super) fn show_engine(&self, turn: &mut Turn<'_>) {
