@@ -1,5 +1,6 @@
 //! All integration tests in one binary: one link, one place to look.
 
+mod approval;
 mod command_line;
 mod crash;
 mod examples;

@@ -41,6 +41,11 @@ pub(super) struct Maintenance {
 }
 
 impl Memory {
+    /// The maintenances that are not over.
+    pub fn open(&self, now: Timestamp) -> impl Iterator<Item = (&SmolStr, &Maintenance)> {
+        self.maintenance.iter().filter(move |(_, one)| now < one.until)
+    }
+
     /// A run of this playbook counts in its budget.
     pub fn count(&mut self, playbook: &PlaybookName, now: Timestamp) {
         push_bounded(self.counted.entry(playbook.clone()).or_default(), now);

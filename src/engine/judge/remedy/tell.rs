@@ -3,7 +3,7 @@
 use super::guards::labels_of;
 use super::state::{Cause, Run};
 use super::{MAX_DEPTH, Remedy, views};
-use crate::alert::notification::{FlushReason, News, NewsKind};
+use crate::alert::notification::{Asked, FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Turn, Word};
 use crate::engine::message::ToDetect;
@@ -65,7 +65,7 @@ impl Remedy {
             id = view.id
         );
         let mut news = Remedy::news_of(run, turn, NewsKind::Approval, text);
-        news.approval = Some(view.id.clone());
+        news.approval = Some(Asked { id: view.id.clone(), expires_at: view.expires_at });
         let about = match (&view.ask, run.alert()) {
             (Some(receiver), _) => NewsAbout::Receiver(receiver.clone()),
             (None, Some(key)) => NewsAbout::Alert(key.clone()),

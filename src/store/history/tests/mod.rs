@@ -187,6 +187,7 @@ fn policy(version: &str, loaded: i64) -> Change {
         rules: 3,
         playbooks: 2,
         paused: None,
+        maintenance: Vec::new(),
         guard_mode: "auto".into(),
     }))
 }
