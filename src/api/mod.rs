@@ -11,6 +11,7 @@ pub mod model;
 mod operate;
 mod problem;
 mod reads;
+mod silences;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -176,6 +177,9 @@ impl Api {
         Router::new()
             .route("/api/v1/alerts", get(reads::alerts))
             .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/alerts/{id}/ack", post(silences::acknowledge).delete(silences::unacknowledge))
+            .route("/api/v1/silences", get(silences::list).post(silences::make))
+            .route("/api/v1/silences/{id}", get(silences::one).delete(silences::expire))
             .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
             .route("/api/v1/runs/{id}", get(reads::run))
             .route("/api/v1/runs/{id}/cancel", post(operate::cancel))

@@ -12,6 +12,7 @@ mod repair;
 mod replay;
 mod run;
 mod send;
+mod silence;
 mod verbs;
 
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Send(args) => send::send(args).await,
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
+        Command::Silence(args) => silence::silence(args).await,
+        Command::Ack(args) => silence::ack(args).await,
         Command::Runs(args) => verbs::runs(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,

@@ -10,6 +10,7 @@ mod config;
 mod deployments;
 pub mod diagnostic;
 mod fields;
+mod inhibition;
 mod inputs;
 mod intake;
 mod intervals;
@@ -41,6 +42,7 @@ pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
 pub use storage::{Durability, Keep, StorageRules};
 
+use crate::alert::inhibit::InhibitRule;
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
@@ -73,6 +75,7 @@ pub struct Policy {
     pub receivers: BTreeMap<ReceiverName, Arc<Receiver>>,
     /// The root route; its receiver takes what no child takes.
     pub route: Route,
+    pub inhibit_rules: Vec<InhibitRule>,
     pub guards: Guards,
     pub time_intervals: Arc<TimeIntervals>,
     pub intake: Intake,

@@ -53,7 +53,10 @@ pub fn terminate(child: &Child) {
 fn a_wrong_command_line_is_64_and_help_shows_examples() {
     assert_eq!(selfheal(&["frobnicate"]).status.code(), Some(64));
     assert_eq!(selfheal(&["send"]).status.code(), Some(64));
-    for verb in ["run", "demo", "init", "check", "send", "status", "alerts", "runs", "history", "trigger", "pause"] {
+    for verb in [
+        "run", "demo", "init", "check", "send", "status", "alerts", "runs", "history", "trigger", "pause", "silence",
+        "ack",
+    ] {
         let help = selfheal(&[verb, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{verb}");
         assert!(text(&help.stdout).contains("Example"), "{verb} --help shows no example");
