@@ -18,8 +18,9 @@ use super::policies::{LoadFailure, PolicyLoader};
 use super::recovery::SharedShelf;
 use super::telemetry::{Exposition, Kinds, Reason, Telemetry, Way};
 use crate::api::{
-    Backend, Busy, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotRead, NotTaken, ReloadAnswer,
+    Backend, Busy, Explain, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotRead, NotTaken, ReloadAnswer,
 };
+use crate::engine::explain::Explanation;
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
 use crate::model::Event;
@@ -257,6 +258,19 @@ impl Backend for EngineBackend {
         Box::pin(async {
             let answer = self.inbox.query(|engine| engine.detect().deployment_views()).map_err(busy)?;
             answer.await.map_err(|_| Busy::Draining)
+        })
+    }
+
+    fn explain(&self, what: Explain) -> BoxFuture<'_, Result<Option<Box<Explanation>>, Busy>> {
+        Box::pin(async move {
+            let asked = self.inbox.query(move |engine| {
+                let key = match what {
+                    Explain::Alert(id) => engine.alert_of(&id),
+                    Explain::Rule { rule, deployment } => engine.scope_of(&rule, &deployment),
+                };
+                key.and_then(|key| engine.explain(&key)).map(Box::new)
+            });
+            asked.map_err(busy)?.await.map_err(|_| Busy::Draining)
         })
     }
 

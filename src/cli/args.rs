@@ -50,8 +50,12 @@ pub enum Command {
     Ack(AckArgs),
     /// List runs, or show one with its steps
     Runs(RunsArgs),
+    /// Why something happened, and why it did not: an alert, or a rule and a deployment
+    Explain(ExplainArgs),
     /// Look up what happened: alerts, runs, deliveries, the audit, policies
     History(HistoryArgs),
+    /// What playbooks and rules have come to: cures, failures, refusals, the noisiest rules
+    Report(ReportArgs),
     /// Run a playbook on a deployment by hand, under every guard
     Trigger(TriggerArgs),
     /// Stop all automatic action; alerting goes on
@@ -165,12 +169,52 @@ pub struct RepairArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal report --since 7d\n  selfheal report --since 2026-11-01T00:00:00Z --json"
+)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// What had not ended before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub since: Option<When>,
+    /// What began before then
+    #[arg(long, value_name = "WHEN", value_parser = when)]
+    pub until: Option<When>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal explain HighCpu checkout\n  selfheal explain 5f1c0a9e7b3d2468 --json\n\n\
+                        It shows each part of the condition with what it comes to, every timer, every rung with what was\n\
+                        tried, and every guard with its figures, as they are now."
+)]
+pub struct ExplainArgs {
+    /// A rule's name, or an alert's id
+    #[arg(value_name = "ALERT|RULE")]
+    pub what: String,
+    /// With a rule: the deployment
+    pub deployment: Option<String>,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  selfheal demo\n  selfheal demo --keep     leave it running, to look around\n\n\
                         Exits 0 only if every fault was cured.")]
 pub struct DemoArgs {
     /// Leave it running at the end, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fleet")]
     pub keep: bool,
+    /// Two hundred simulated deployments under nine kinds of trouble instead, in virtual time
+    #[arg(long)]
+    pub fleet: bool,
     /// Show the engine's log too
     #[arg(long)]
     pub verbose: bool,

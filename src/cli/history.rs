@@ -8,13 +8,6 @@ use super::output::{self, text, time, tinted};
 use crate::app::clock::Clock;
 
 pub async fn history(args: HistoryArgs) -> anyhow::Result<u8> {
-    let now = Clock::start().now();
-    let instant = |when: Option<When>| {
-        when.map(|when| match when {
-            When::Ago(span) => (now - span).to_string(),
-            When::At(at) => at.to_string(),
-        })
-    };
     let (since, until, limit) = (instant(args.since), instant(args.until), args.limit.to_string());
     let query = [
         ("kind", Some(args.kind.word())),
@@ -46,6 +39,14 @@ pub async fn history(args: HistoryArgs) -> anyhow::Result<u8> {
         anstream::eprintln!("there is more: --cursor {next}");
     }
     Ok(0)
+}
+
+/// An instant as the API reads it.
+pub(super) fn instant(when: Option<When>) -> Option<String> {
+    when.map(|when| match when {
+        When::Ago(span) => (Clock::start().now() - span).to_string(),
+        When::At(at) => at.to_string(),
+    })
 }
 
 type Row = fn(&Value) -> Vec<String>;

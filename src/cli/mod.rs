@@ -5,11 +5,13 @@
 mod args;
 mod check;
 mod client;
+mod explain;
 mod history;
 mod init;
 mod output;
 mod repair;
 mod replay;
+mod report;
 mod run;
 mod send;
 mod silence;
@@ -73,6 +75,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Silence(args) => silence::silence(args).await,
         Command::Ack(args) => silence::ack(args).await,
         Command::Runs(args) => verbs::runs(args).await,
+        Command::Explain(args) => explain::explain(args).await,
+        Command::Report(args) => report::report(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
         Command::Pause(args) => verbs::pause(args).await,

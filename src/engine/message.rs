@@ -3,6 +3,7 @@
 use crate::model::{
     AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp,
 };
+use crate::playbook::SetCheck;
 use crate::script::{Condition, Param, Template, Truth};
 
 /// detect → judge
@@ -71,6 +72,11 @@ pub enum ToDetect {
     /// Keep answering until [`ToDetect::Unwatch`].
     Watch(Watch),
     Unwatch(WatchId),
+    /// A check gets other figures for a while.
+    SetCheck {
+        deployment: DeploymentId,
+        set: SetCheck,
+    },
     /// An event of the engine's own (a run's signal), to be taken in like any other.
     Emit(crate::model::Event),
 }

@@ -6,6 +6,7 @@
 
 pub mod detect;
 pub mod effect;
+pub mod explain;
 pub mod input;
 pub mod judge;
 pub mod message;
@@ -81,7 +82,6 @@ impl Engine {
         let now = now.max(self.now);
         // what ran out while nothing was watched is first moved by the length of the gap
         let due = if let Input::Resumed { from, .. } = &input { now.min(*from) } else { now };
-        self.detect.warm_up(due);
         self.fire_timers(due, effects);
         self.now = now;
         let mut to_judge = VecDeque::new();

@@ -96,6 +96,11 @@ impl StepAttemptId {
         StepAttemptId(format_smolstr!("{run}/{step}/{attempt}"))
     }
 
+    /// The run that has the lease: parts of a step are numbered below it.
+    pub fn whole_run(&self) -> &str {
+        self.as_str().split('/').next().unwrap_or_default()
+    }
+
     /// Run, step and attempt.
     pub fn parts(&self) -> Option<(&str, &str, &str)> {
         let mut parts = self.as_str().rsplitn(3, '/');

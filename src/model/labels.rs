@@ -1,38 +1,42 @@
 //! Label sets, and the matchers that select by them (Alertmanager's and Prometheus' `name op "value"`).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
-/// A sorted set of label names with values. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Arc<[(SmolStr, SmolStr)]>);
+/// A sorted set of label names with values. Cheap to clone; the empty set, which most series have, takes no memory.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Labels(Option<Pairs>);
 
-impl Default for Labels {
-    fn default() -> Self {
-        Labels(Arc::from([]))
-    }
-}
+/// Never empty.
+type Pairs = Arc<[(SmolStr, SmolStr)]>;
 
 impl Labels {
+    fn pairs(&self) -> &[(SmolStr, SmolStr)] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok().map(|index| self.0[index].1.as_str())
+        let pairs = self.pairs();
+        let found = pairs.binary_search_by(|(own, _)| own.as_str().cmp(name)).ok()?;
+        pairs.get(found).map(|(_, value)| value.as_str())
     }
 
     /// In order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.pairs().len()
     }
 
     /// `self` with all of `over` on top: where both have a name, `over` wins.
@@ -53,7 +57,13 @@ impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Labels {
         for (name, value) in pairs {
             sorted.insert(SmolStr::new(name), SmolStr::new(value));
         }
-        Labels(sorted.into_iter().collect())
+        Labels((!sorted.is_empty()).then(|| sorted.into_iter().collect()))
+    }
+}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.pairs().hash(state);
     }
 }
 

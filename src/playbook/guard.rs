@@ -219,23 +219,28 @@ impl Guards {
         let mut own = self.clone();
         own.overrides.clear();
         for limit in self.overrides.iter().filter(|one| one.select.matches(labels)).flat_map(|one| &one.limits) {
-            match limit.clone() {
-                Limit::Mode(mode) => own.mode = own.mode.max(mode),
-                Limit::Freeze(freeze) => own.freeze = freeze,
-                Limit::MaxEventAge(age) => own.max_event_age = age,
-                Limit::ActAfter(wait) => own.act_after = wait,
-                Limit::Grace(grace) => own.grace = grace,
-                Limit::RecurrenceCured(count) => own.recurrence.cured = count,
-                Limit::RecurrenceWithin(within) => own.recurrence.within = within,
-                Limit::PerDeployment(rate) => own.per_deployment = rate,
-                Limit::VelocityDisrupt(rate) => own.velocity.disrupt = rate,
-                Limit::VelocityGroupBy(labels) => own.velocity.group_by = labels,
-                Limit::MinHealthy(least) => own.blast_radius.min_healthy = least,
-                Limit::MaxAtOnce(most) => own.blast_radius.max_at_once = most,
-                Limit::BlastRadiusGroupBy(labels) => own.blast_radius.group_by = labels,
-                Limit::RunDeadline(deadline) => own.run_deadline = deadline,
-            }
+            own.set(limit.clone());
         }
         own
+    }
+
+    /// One limit as said; of modes the strictest stays.
+    pub fn set(&mut self, limit: Limit) {
+        match limit {
+            Limit::Mode(mode) => self.mode = self.mode.max(mode),
+            Limit::Freeze(freeze) => self.freeze = freeze,
+            Limit::MaxEventAge(age) => self.max_event_age = age,
+            Limit::ActAfter(wait) => self.act_after = wait,
+            Limit::Grace(grace) => self.grace = grace,
+            Limit::RecurrenceCured(count) => self.recurrence.cured = count,
+            Limit::RecurrenceWithin(within) => self.recurrence.within = within,
+            Limit::PerDeployment(rate) => self.per_deployment = rate,
+            Limit::VelocityDisrupt(rate) => self.velocity.disrupt = rate,
+            Limit::VelocityGroupBy(labels) => self.velocity.group_by = labels,
+            Limit::MinHealthy(least) => self.blast_radius.min_healthy = least,
+            Limit::MaxAtOnce(most) => self.blast_radius.max_at_once = most,
+            Limit::BlastRadiusGroupBy(labels) => self.blast_radius.group_by = labels,
+            Limit::RunDeadline(deadline) => self.run_deadline = deadline,
+        }
     }
 }

@@ -32,6 +32,8 @@ pub struct Rung {
 
 /// A refusal that may pass is told to people after this, where the rung says nothing else.
 pub const GIVE_UP: Duration = Duration::from_secs(30 * 60);
+/// The same for the rungs of a rule that is upkeep: people hear nothing else of it.
+pub const ROUTINE_GIVE_UP: Duration = Duration::from_secs(15 * 60);
 
 impl Rung {
     /// One that says no more than its playbook.

@@ -67,6 +67,8 @@ pub enum At {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Verdict {
     Cured,
+    /// Cured, as far as a check tells that was relaxed for a while.
+    Eased,
     /// There was nothing to verify.
     Done,
     NotCured,
@@ -83,6 +85,7 @@ impl Verdict {
     pub fn as_str(self) -> &'static str {
         match self {
             Verdict::Cured => "cured",
+            Verdict::Eased => "cured(eased)",
             Verdict::Done => "done",
             Verdict::NotCured => "not_cured",
             Verdict::Inconclusive => "inconclusive",

@@ -16,9 +16,9 @@ const FAILURE_THRESHOLD: u32 = 3;
 const SUCCESS_THRESHOLD: u32 = 2;
 /// Tries inside one run, and verdicts in a row: beyond these a check never comes to an end.
 const MAX_RETRIES: u32 = 20;
-const MAX_THRESHOLD: u32 = 1000;
+pub(super) const MAX_THRESHOLD: u32 = 1000;
 /// The shortest rhythm of a check.
-const MIN_EVERY: Duration = Duration::from_millis(100);
+pub(super) const MIN_EVERY: Duration = Duration::from_millis(100);
 
 pub(super) fn read(reader: &Reader<'_>, node: &Node) -> Vec<Check> {
     let mut names = Defined::default();

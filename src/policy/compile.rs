@@ -1,5 +1,6 @@
 //! The order in which a policy is put together: what is named first, then what names it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,17 +10,19 @@ use smol_str::format_smolstr;
 use super::config::{self, Settings};
 use super::deployments::{Adapters, Deployments};
 use super::diagnostic::{Diagnostic, Level};
+use super::guards;
 use super::inhibition;
 use super::intake;
 use super::intervals;
 use super::keys::Keys;
 use super::ladders::{self, Known};
-use super::links;
+use super::links::{self, Possible};
 use super::playbooks::{PlaybookFiles, ReadPlaybook};
 use super::reader::{Defined, Lookup, Reader};
 use super::receivers::{self, MailDefaults, NOBODY, Templates};
 use super::routes::{self, Named};
 use super::rules::{ReadRule, RuleFiles};
+use super::schedules::Schedules;
 use super::scripts::Scripts;
 use super::steps::Surroundings;
 use super::storage;
@@ -34,7 +37,7 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 5] = ["remediations", "schedules", "severities", "heartbeat", "secrets"];
+const NOT_BUILT: [&str; 4] = ["remediations", "severities", "heartbeat", "secrets"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -163,7 +166,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys, &time_intervals);
     let inhibit_rules = inhibition::read(reader, keys.section("inhibit_rules"));
-    let guards = config::guards(reader, keys.section("guards"));
+    let guards = guards::read(reader, &time_intervals, keys.section("guards"));
 
     let mut rule_files = RuleFiles::default();
     let mut settings = Settings::default();
@@ -176,6 +179,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     if let Some(node) = keys.section("ladders") {
         rule_files.add_ladders(reader, node);
     }
+    let schedules = keys.section("schedules");
     keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
@@ -198,9 +202,18 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let settings_hash = fingerprint(all_settings.iter().map(String::as_str));
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
-    let ladders = read_ladders(&scripts, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let ladders = read_ladders(&scripts, &settings, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let schedules = Schedules {
+        scripts: &scripts,
+        playbooks: &playbooks,
+        playbook_files: &playbook_files,
+        around: &around,
+        settings: &settings,
+    }
+    .read(schedules);
     documents.configuration.as_ref()?;
     Some(Policy {
+        schedules,
         version: version(reader.files),
         server,
         data_dir: PathBuf::from(data_dir),
@@ -334,27 +347,25 @@ fn people(
 
 fn read_ladders(
     scripts: &Scripts<'_>,
+    settings: &Map,
     rules: &[ReadRule],
     rule_files: &RuleFiles,
     playbook_files: &PlaybookFiles,
     playbooks: &BTreeMap<String, ReadPlaybook>,
     around: &Surroundings<'_>,
 ) -> BTreeMap<(RuleName, Severity), Arc<Ladder>> {
-    let known = Known {
-        playbooks,
-        defined: &playbook_files.defined,
-        disabled: &playbook_files.disabled,
-        ladders: &rule_files.ladders,
-    };
+    let known = Known { playbooks, playbook_files, rules, rule_files, around, used: RefCell::default() };
     let mut ladders = BTreeMap::new();
+    let mut possible = Possible::new(scripts.reader, around);
     for read in rules {
         for (severity, node) in &read.ladders {
-            let rungs = known.read(scripts, node);
-            links::check_verbs(scripts.reader, read, &rungs, playbooks, around.deployments, around.adapters);
+            let rungs = known.read(scripts, &read.rule, node);
+            rungs.iter().for_each(|rung| possible.rung(&read.rule, rung, rules, playbooks));
             if let Some(ladder) = ladders::ladder(rungs) {
                 ladders.insert((read.rule.name.clone(), *severity), ladder);
             }
         }
     }
+    known.read_unused(scripts, settings);
     ladders
 }

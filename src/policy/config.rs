@@ -1,4 +1,4 @@
-//! `server`, `data_dir`, `adapters`, `guards` and `settings`.
+//! `server`, `data_dir`, `adapters` and `settings`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,11 +9,8 @@ use super::keys::Keys;
 use super::reader::{Reader, did_you_mean};
 use super::yaml::{Entry, Kind, Node, Span};
 use crate::model::{AdapterCatalog, AdapterDef, AdapterName, Allow, Map, Value, Verb};
-use crate::playbook::guard::{BlastRadius, Guards, MinHealthy, Mode, Rate};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9494";
-/// More runs than this at a time is no limit.
-const MAX_RUNNING: u32 = 10_000;
 
 pub(super) fn server(reader: &Reader<'_>, node: Option<&Node>) -> Server {
     let Some(keys) = node.and_then(|node| Keys::of(reader, "server", node)) else {
@@ -126,64 +123,6 @@ fn allow(reader: &Reader<'_>, node: &Node) -> Allow {
     let select = keys.get("select").and_then(|node| reader.selector(node)).unwrap_or_default();
     keys.finish(&[]);
     Allow { verbs: verbs.map(|verbs| verbs.into_iter().map(Verb::from).collect()), select }
-}
-
-pub(super) fn guards(reader: &Reader<'_>, node: Option<&Node>) -> Guards {
-    let mut guards = Guards::default();
-    let Some(keys) = node.and_then(|node| Keys::of(reader, "guards section", node)) else { return guards };
-    if let Some(node) = keys.get("mode") {
-        if node.plain() == Some("approve") {
-            reader.error(node.span, "not-built-yet", "`mode: approve` is not built yet; there are auto and observe");
-        } else {
-            let words = [("auto", Mode::Auto), ("observe", Mode::Observe)];
-            guards.mode = reader.word(node, &words).unwrap_or_default();
-        }
-    }
-    guards.max_event_age = keys.positive_duration("max_event_age", guards.max_event_age);
-    guards.start_grace = keys.duration("start_grace", guards.start_grace);
-    guards.act_after = keys.duration("act_after", guards.act_after);
-    guards.grace = keys.duration("grace", guards.grace);
-    guards.max_running = keys.count("max_running", 1, MAX_RUNNING, guards.max_running);
-    if let Some(keys) = keys.get("per_deployment").and_then(|node| Keys::of(reader, "per_deployment guard", node)) {
-        if let Some((count, window)) = keys.required("rate").and_then(|node| reader.rate(node)) {
-            guards.per_deployment = Rate { count, window };
-        }
-        keys.finish(&[]);
-    }
-    if let Some(node) = keys.get("blast_radius") {
-        blast_radius(reader, node, &mut guards.blast_radius);
-    }
-    keys.finish(&[
-        "freeze",
-        "sensor",
-        "storm",
-        "flap",
-        "breaker",
-        "recurrence",
-        "per_playbook",
-        "velocity",
-        "run_deadline",
-        "overrides",
-    ]);
-    guards
-}
-
-fn blast_radius(reader: &Reader<'_>, node: &Node, guard: &mut BlastRadius) {
-    let Some(keys) = Keys::of(reader, "blast_radius guard", node) else { return };
-    if let Some(labels) = keys.get("group_by").and_then(|node| reader.texts(node)) {
-        guard.group_by = labels.into_iter().map(Into::into).collect();
-    }
-    if let Some(node) = keys.get("min_healthy")
-        && let Some(text) = reader.text(node)
-    {
-        match (reader.ratio(&text), text.parse::<u32>()) {
-            (Some(ratio), _) => guard.min_healthy = MinHealthy::Ratio(ratio),
-            (None, Ok(count)) => guard.min_healthy = MinHealthy::Count(count),
-            _ => reader.wrong_type(node, "a part such as 50%, or a number of deployments"),
-        }
-    }
-    guard.max_at_once = keys.count("max_at_once", 1, MAX_RUNNING, guard.max_at_once);
-    keys.finish(&[]);
 }
 
 /// The settings of rules files, merged; selfheal.yaml's stand above them.

@@ -9,7 +9,7 @@ use super::fields;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node, Span};
-use crate::model::{AdapterName, Dependency, Deployment, DeploymentId, HealthyWhen, Map, Value};
+use crate::model::{AdapterName, Dependency, Deployment, DeploymentId, HealthyWhen, Map, Selector, Value};
 
 const NOT_BUILT: [&str; 3] = ["hooks", "on_remove", "stale_after"];
 
@@ -18,7 +18,14 @@ const NOT_BUILT: [&str; 3] = ["hooks", "on_remove", "stale_after"];
 pub(super) struct Deployments {
     pub all: BTreeMap<DeploymentId, Arc<Deployment>>,
     pub listed: Defined,
-    depends_on: BTreeMap<String, Vec<(String, Span)>>,
+    depends_on: BTreeMap<String, Vec<Needs>>,
+}
+
+/// An entry of `depends_on`, with the place of its id.
+struct Needs {
+    id: String,
+    when: Option<Selector>,
+    span: Span,
 }
 
 pub(super) struct Adapters<'a> {
@@ -60,7 +67,10 @@ impl Deployments {
             id: DeploymentId::new(&id),
             adapter,
             labels,
-            depends_on: depends_on.iter().map(|(id, _)| Dependency::from(id.as_str())).collect(),
+            depends_on: depends_on
+                .iter()
+                .map(|needs| Dependency { when: needs.when.clone(), ..Dependency::from(needs.id.as_str()) })
+                .collect(),
             target,
             checks,
             healthy_when,
@@ -82,17 +92,15 @@ impl Deployments {
     }
 
     fn check_dependencies(&self, reader: &Reader<'_>) {
-        for needs in self.depends_on.values() {
-            for (other, span) in needs.iter().filter(|(other, _)| !self.listed.has(other)) {
-                if !reader.may_be_unread("deployments/") {
-                    reader.unknown(*span, "unknown-deployment", "deployment", other, self.listed.names());
-                }
+        for needs in self.depends_on.values().flatten().filter(|needs| !self.listed.has(&needs.id)) {
+            if !reader.may_be_unread("deployments/") {
+                reader.unknown(needs.span, "unknown-deployment", "deployment", &needs.id, self.listed.names());
             }
         }
         let edges: BTreeMap<&str, Vec<(&str, Span)>> = self
             .depends_on
             .iter()
-            .map(|(id, needs)| (id.as_str(), needs.iter().map(|(other, span)| (other.as_str(), *span)).collect()))
+            .map(|(id, needs)| (id.as_str(), needs.iter().map(|other| (other.id.as_str(), other.span)).collect()))
             .collect();
         for (path, span) in cycles(&edges) {
             let message = format!("these deployments depend on each other in a circle: {}", path.join(" → "));
@@ -146,16 +154,26 @@ fn own_settings(reader: &Reader<'_>, node: &Node) -> Map {
     }
 }
 
-fn depends_on(reader: &Reader<'_>, node: &Node) -> Vec<(String, Span)> {
+/// An id, or `{ id: db, when: ['severity="critical"'] }`.
+fn depends_on(reader: &Reader<'_>, node: &Node) -> Vec<Needs> {
     let mut needs = Vec::new();
     for item in reader.list(node, "a list of ids") {
-        if let Some(entries) = item.entries() {
-            let span = entries.first().map_or(item.span, |entry| entry.key_span);
-            let message = "`depends_on` with `when:` is not built yet; write the id alone";
-            reader.error(span, "not-built-yet", message);
-        } else if let Some(id) = reader.text(item) {
-            needs.push((id, item.span));
+        if !matches!(item.kind, Kind::Map(_)) {
+            needs.extend(reader.text(item).map(|id| Needs { id, when: None, span: item.span }));
+            continue;
         }
+        let Some(keys) = Keys::of(reader, "dependency", item) else { continue };
+        let id = keys.name("id");
+        let span = keys.section("id").map_or(item.span, |node| node.span);
+        let when = keys.get("when").and_then(|node| {
+            let when = reader.selector(node)?;
+            if when.0.is_empty() {
+                reader.error(node.span, "empty-value", "`when` names no alert; leave it out, or write a matcher");
+            }
+            Some(when)
+        });
+        keys.finish(&[]);
+        needs.extend(id.map(|id| Needs { id, when, span }));
     }
     needs
 }

@@ -31,19 +31,29 @@ pub(super) fn read(reader: &Reader<'_>, lists: [Option<&Node>; 2]) -> TimeInterv
     let mut names = Defined::default();
     let mut read = TimeIntervals::new();
     for node in lists.into_iter().flatten().flat_map(|node| reader.list(node, "a list of named time intervals")) {
-        let Some(keys) = Keys::of(reader, "time interval", node) else { continue };
-        let name = keys.name("name");
-        let items =
-            keys.required("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
-        let intervals: Vec<TimeInterval> = items.iter().filter_map(|item| interval(reader, item)).collect();
-        keys.finish(&[]);
-        if let Some(name) = name
-            && names.add(reader, "time interval", &name, keys.section("name").map_or(node.span, |node| node.span))
-        {
-            read.insert(SmolStr::new(name), intervals);
+        let Some(one) = named(reader, node) else { continue };
+        let span = node.get("name").map_or(node.span, |node| node.span);
+        if names.add(reader, "time interval", &one.name, span) {
+            read.insert(one.name, one.times);
         }
     }
     read
+}
+
+/// Times under a name; any of them may hold.
+pub(super) struct Named {
+    pub name: SmolStr,
+    pub times: Vec<TimeInterval>,
+}
+
+/// `{ name: nights, time_intervals: [ … ] }`
+pub(super) fn named(reader: &Reader<'_>, node: &Node) -> Option<Named> {
+    let keys = Keys::of(reader, "time interval", node)?;
+    let name = keys.name("name");
+    let items = keys.required("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
+    let times = items.iter().filter_map(|item| interval(reader, item)).collect();
+    keys.finish(&[]);
+    Some(Named { name: SmolStr::new(name?), times })
 }
 
 fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
@@ -69,20 +79,19 @@ fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
         range(reader, node, "a year such as 2026, or 2026:2028", |word| word.parse().ok())
     };
     let years = list(reader, &keys, "years", "a list of years", year);
-    let location = keys.get("location").and_then(|node| {
-        let name = reader.text(node)?;
-        let zone = Zone::named(&name);
-        if zone.is_none() {
-            reader.error(
-                node.span,
-                "wrong-value",
-                format!("there is no time zone `{name}`; write for example Europe/Madrid"),
-            );
-        }
-        zone
-    });
+    let location = keys.get("location").and_then(|node| zone(reader, node));
     keys.finish(&[]);
     Some(TimeInterval { times, weekdays, days_of_month, months, years, location: location.unwrap_or_else(Zone::utc) })
+}
+
+pub(super) fn zone(reader: &Reader<'_>, node: &Node) -> Option<Zone> {
+    let name = reader.text(node)?;
+    let zone = Zone::named(&name);
+    if zone.is_none() {
+        let message = format!("there is no time zone `{name}`; write for example Europe/Madrid");
+        reader.error(node.span, "wrong-value", message);
+    }
+    zone
 }
 
 fn list<T>(

@@ -1,19 +1,27 @@
 //! `remediate:` of a rule and `ladders:`: which playbooks in which order.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::keys::Keys;
-use super::playbooks::ReadPlaybook;
-use super::reader::{Defined, Reader};
-use super::scripts::Scripts;
+use super::links::{self, warn_of_nobody};
+use super::playbooks::{PlaybookFiles, ReadPlaybook};
+use super::reader::Reader;
+use super::rules::{ReadRule, RuleFiles};
+use super::scripts::{Scripts, is_template};
+use super::steps::Surroundings;
 use super::yaml::{Kind, Node, Span};
-use crate::model::{Map, PlaybookName};
-use crate::playbook::ladder::{self, Ladder, Rung};
-use crate::rule::Level;
+use crate::model::{Map, PlaybookName, RuleName};
+use crate::playbook::ladder::{self, Ladder, On, Rung};
+use crate::rule::{Level, Rule};
 use crate::script::{Func, Names, Param};
 
-const NOT_BUILT: [&str; 5] = ["on", "approval", "batch", "pause", "repeat"];
+/// A batch larger than all runs there may be at a time is none.
+const MAX_BATCH: u32 = super::guards::MAX_RUNNING;
+/// The shortest time between one run of a rung and the next.
+const MIN_REPEAT: Duration = Duration::from_secs(1);
 
 /// How an alert gets clear, as far as it matters for proving a cure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +54,12 @@ pub(super) struct LadderNode {
 /// Everything a ladder may name.
 pub(super) struct Known<'a> {
     pub playbooks: &'a BTreeMap<String, ReadPlaybook>,
-    pub defined: &'a Defined,
-    pub disabled: &'a [String],
-    pub ladders: &'a BTreeMap<String, Node>,
+    pub playbook_files: &'a PlaybookFiles,
+    pub rules: &'a [ReadRule],
+    pub rule_files: &'a RuleFiles,
+    pub around: &'a Surroundings<'a>,
+    /// Named ladders that some rule has.
+    pub used: RefCell<BTreeSet<String>>,
 }
 
 /// A rung with its place.
@@ -57,11 +68,30 @@ pub(super) struct ReadRung {
     pub span: Span,
 }
 
+/// What the rungs of one ladder share.
+struct Shared<'a> {
+    scripts: &'a Scripts<'a>,
+    names: Names<'a>,
+    give_up: Duration,
+}
+
 impl Known<'_> {
-    pub fn read(&self, scripts: &Scripts<'_>, ladder: &LadderNode) -> Vec<ReadRung> {
+    /// The ladder of a rule at one severity.
+    pub fn read(&self, scripts: &Scripts<'_>, rule: &Rule, ladder: &LadderNode) -> Vec<ReadRung> {
         let reader = scripts.reader;
-        let names = Names { settings: Some(&ladder.settings), has_value: ladder.has_value, ..Names::default() };
-        let rungs = self.rungs(scripts, &ladder.node, &names, 0);
+        let rungs =
+            self.rungs_of(scripts, ladder, if rule.routine { ladder::ROUTINE_GIVE_UP } else { ladder::GIVE_UP });
+        let for_scope = |read: &&ReadRung| read.rung.on.is_none();
+        if !has_deployment(rule)
+            && let Some(read) = rungs.iter().find(for_scope)
+        {
+            let message = format!(
+                "`{}` repairs the deployment of the alert's scope, and the scope of `{}` has none",
+                read.rung.playbook, rule.name
+            );
+            let help = "say which deployments with `on`, or put `deployment` into `per`";
+            reader.error_with_help(ladder.node.span, "ladder-without-deployment", message, help);
+        }
         for read in rungs.iter().filter(|_| ladder.clears == Clears::OnlyWithTime) {
             let playbook = self.playbooks.get(read.rung.playbook.as_str());
             if playbook.is_some_and(|read| read.playbook.verify.until.is_none()) {
@@ -76,38 +106,58 @@ impl Known<'_> {
         rungs
     }
 
-    fn rungs(&self, scripts: &Scripts<'_>, node: &Node, names: &Names<'_>, depth: u8) -> Vec<ReadRung> {
-        let reader = scripts.reader;
+    /// Ladders that no rule has, for their mistakes.
+    pub fn read_unused(&self, scripts: &Scripts<'_>, settings: &Map) {
+        let used = self.used.take();
+        for (_, node) in self.rule_files.ladders.iter().filter(|(name, _)| !used.contains(*name)) {
+            let (node, settings) = (node.clone(), Arc::new(settings.clone()));
+            let ladder = LadderNode { node, settings, has_value: true, clears: Clears::OnEvidence };
+            self.rungs_of(scripts, &ladder, ladder::GIVE_UP);
+        }
+    }
+
+    fn rungs_of(&self, scripts: &Scripts<'_>, ladder: &LadderNode, give_up: Duration) -> Vec<ReadRung> {
+        let names = Names { settings: Some(&ladder.settings), has_value: ladder.has_value, ..Names::default() };
+        self.rungs(&Shared { scripts, names, give_up }, &ladder.node, 0)
+    }
+
+    fn rungs(&self, shared: &Shared<'_>, node: &Node, depth: u8) -> Vec<ReadRung> {
+        let reader = shared.scripts.reader;
         match &node.kind {
             Kind::List(items) => {
                 if items.is_empty() {
                     reader.error(node.span, "empty-value", "a ladder has at least one playbook; leave `remediate` out");
                 }
-                items.iter().filter_map(|item| self.rung(scripts, item, names)).collect()
+                items.iter().filter_map(|item| self.rung(shared, item)).collect()
             }
             Kind::Scalar { .. } => {
                 let Some(name) = reader.text(node) else { return Vec::new() };
-                match self.ladders.get(&name) {
-                    Some(_) if self.defined.has(&name) => {
+                match self.rule_files.ladders.get(&name) {
+                    Some(_) if self.playbook_files.defined.has(&name) => {
+                        self.used.borrow_mut().insert(name.clone());
                         let message = format!("`{name}` is a ladder and a playbook; give one of them another name");
                         reader.error(node.span, "ambiguous-name", message);
                         Vec::new()
                     }
-                    Some(ladder) if depth == 0 => self.rungs(scripts, ladder, names, 1),
-                    _ => self.rung(scripts, node, names).into_iter().collect(),
+                    Some(ladder) if depth == 0 => {
+                        self.used.borrow_mut().insert(name);
+                        self.rungs(shared, ladder, 1)
+                    }
+                    _ => self.rung(shared, node).into_iter().collect(),
                 }
             }
-            Kind::Map(_) => self.rung(scripts, node, names).into_iter().collect(),
+            Kind::Map(_) => self.rung(shared, node).into_iter().collect(),
         }
     }
 
-    fn rung(&self, scripts: &Scripts<'_>, node: &Node, names: &Names<'_>) -> Option<ReadRung> {
+    fn rung(&self, shared: &Shared<'_>, node: &Node) -> Option<ReadRung> {
+        let (scripts, names) = (shared.scripts, &shared.names);
         let reader = scripts.reader;
         if !matches!(node.kind, Kind::Map(_)) {
             let name = reader.text(node)?;
             self.playbook(reader, node, &name)?;
-            let with = self.with(scripts, &name, None, node.span, names);
-            let rung = Rung::plain(PlaybookName::from(name), with);
+            let with = self.with(shared, &name, None, node.span);
+            let rung = Rung { give_up: shared.give_up, ..Rung::plain(PlaybookName::from(name), with) };
             return Some(ReadRung { rung, span: node.span });
         }
         let keys = Keys::of(reader, "rung", node)?;
@@ -120,47 +170,112 @@ impl Known<'_> {
         let span = playbook.map_or(node.span, |node| node.span);
         let with_node = keys.section("with");
         let with = match (known, &name) {
-            (Some(_), Some(name)) => self.with(scripts, name, with_node, span, names),
+            (Some(_), Some(name)) => self.with(shared, name, with_node, span),
             _ => Vec::new(),
         };
         let if_ = keys.raw("if").map(|node| scripts.condition(node, names));
-        let give_up = keys.positive_duration("give_up", ladder::GIVE_UP);
-        keys.finish(&NOT_BUILT);
+        let on = keys.get("on").map(|node| self.on(shared, node));
+        let approval = keys.get("approval").and_then(|node| reader.word(node, &[("required", true)])).unwrap_or(false);
+        let (batch, pause) = batches(reader, &keys);
+        let repeat = keys.get("repeat").and_then(|node| repeat(reader, node));
+        let give_up = keys.positive_duration("give_up", shared.give_up);
+        keys.finish(&[]);
         known?;
-        if matches!(if_, Some(None)) {
+        if matches!(if_, Some(None)) || matches!(on, Some(None)) || (keys.has("on") && on.is_none()) {
             return None;
         }
-        let rung = Rung { if_: if_.flatten(), give_up, ..Rung::plain(PlaybookName::from(name?), with) };
+        let on = on.flatten();
+        if let (None | Some(On::Deployment(_)), Some(_), Some(node)) = (&on, batch, keys.section("batch")) {
+            let message = "`batch` says nothing here: the rung is for one deployment";
+            let help = "`on: { firing: RULE }` and `on: { select: … }` are for several";
+            reader.warn(node.span, "no-effect", message, Some(help.to_owned()));
+        }
+        let plain = Rung::plain(PlaybookName::from(name?), with);
+        let rung = Rung { if_: if_.flatten(), on, approval, batch, pause, repeat, give_up, ..plain };
         Some(ReadRung { rung, span })
     }
 
+    /// An id, a text that comes to one, `{ firing: RULE }` or `{ select: … }`.
+    fn on(&self, shared: &Shared<'_>, node: &Node) -> Option<On> {
+        let reader = shared.scripts.reader;
+        if is_template(node) {
+            return shared.scripts.template(node, &shared.names).map(Param::Template).map(On::Deployment);
+        }
+        if !matches!(node.kind, Kind::Map(_)) {
+            let id = reader.text(node)?;
+            self.around.listed_deployment(reader, node, &id)?;
+            return Some(On::Deployment(Param::Literal(id.into())));
+        }
+        let keys = Keys::of(reader, "rung's `on`", node)?;
+        let firing = keys.get("firing").map(|node| self.firing(reader, node));
+        let select = keys.get("select").map(|node| {
+            let select = reader.selector(node)?;
+            warn_of_nobody(reader, node.span, &select, self.around.deployments);
+            Some(select)
+        });
+        keys.finish(&[]);
+        match (firing, select) {
+            (Some(rule), None) => rule.map(On::Firing),
+            (None, Some(select)) => select.map(On::Select),
+            (Some(_), Some(_)) => {
+                reader.error(node.span, "conflict", "`on` has `firing` or `select`, not both");
+                None
+            }
+            (None, None) => {
+                if node.entries()?.is_empty() {
+                    let message = "`on` is an id, `{ firing: RULE }` or `{ select: … }`";
+                    reader.error(node.span, "missing-key", message);
+                }
+                None
+            }
+        }
+    }
+
+    fn firing(&self, reader: &Reader<'_>, node: &Node) -> Option<RuleName> {
+        let name = reader.text(node)?;
+        links::known_rule(reader, self.rule_files, node.span, &name)?;
+        let rule = self.rules.iter().map(|read| &read.rule).find(|rule| rule.name.as_str() == name);
+        if rule.is_some_and(|rule| !has_deployment(rule)) {
+            let message = format!("`{name}` does not fire on deployments: its `per` has no `deployment`");
+            reader.error(node.span, "ladder-without-deployment", message);
+        }
+        Some(RuleName::from(name))
+    }
+
     fn playbook(&self, reader: &Reader<'_>, node: &Node, name: &str) -> Option<()> {
-        if self.defined.has(name) {
-            return Some(());
-        }
-        if self.disabled.iter().any(|disabled| disabled == name) {
-            let message = format!("the playbook `{name}` is disabled (`enabled: false`)");
-            reader.error(node.span, "unknown-playbook", message);
-        } else if !reader.may_be_unread("playbooks/") {
-            let known = self.defined.names().chain(self.ladders.keys().map(String::as_str));
-            reader.unknown(node.span, "unknown-playbook", "playbook", name, known);
-        }
-        None
+        self.playbook_files.known(reader, node, name, self.rule_files.ladders.keys().map(String::as_str))
     }
 
     /// What a rung hands to the playbook's inputs.
-    fn with(
-        &self,
-        scripts: &Scripts<'_>,
-        name: &str,
-        node: Option<&Node>,
-        whole: Span,
-        names: &Names<'_>,
-    ) -> Vec<(String, Param)> {
+    fn with(&self, shared: &Shared<'_>, name: &str, node: Option<&Node>, whole: Span) -> Vec<(String, Param)> {
         // a playbook with mistakes of its own says nothing about its inputs
         let Some(read) = self.playbooks.get(name) else { return Vec::new() };
-        super::inputs::with(scripts, &read.playbook.name, &read.playbook.inputs, node, whole, names)
+        let playbook = &read.playbook;
+        super::inputs::with(shared.scripts, &playbook.name, &playbook.inputs, node, whole, &shared.names)
     }
+}
+
+fn has_deployment(rule: &Rule) -> bool {
+    rule.per.iter().any(|label| label == "deployment")
+}
+
+fn batches(reader: &Reader<'_>, keys: &Keys<'_>) -> (Option<u32>, Duration) {
+    let batch = keys.get("batch").and_then(|node| reader.count(node, 1, MAX_BATCH));
+    let pause = keys.duration("pause", Duration::ZERO);
+    if let (Some(node), false) = (keys.section("pause"), keys.has("batch")) {
+        let message = "`pause` is the wait between one batch and the next, and there is no `batch`";
+        reader.error(node.span, "conflict", message);
+    }
+    (batch, pause)
+}
+
+fn repeat(reader: &Reader<'_>, node: &Node) -> Option<Duration> {
+    let every = reader.duration(node)?;
+    if every < MIN_REPEAT {
+        reader.error(node.span, "out-of-range", "a rung is run again after 1s at the earliest");
+        return None;
+    }
+    Some(every)
 }
 
 pub(super) fn ladder(rungs: Vec<ReadRung>) -> Option<Arc<Ladder>> {

@@ -9,8 +9,11 @@ use super::ladders::ReadRung;
 use super::playbooks::ReadPlaybook;
 use super::reader::Reader;
 use super::rules::{ReadRule, RuleFiles};
+use super::steps::Surroundings;
 use super::yaml::Span;
-use crate::model::{AdapterDef, AdapterName, Deployment, DeploymentId};
+use crate::model::{AdapterName, Deployment, DeploymentId, Matcher, Selector};
+use crate::playbook::ladder::On;
+use crate::rule::Rule;
 
 /// Every `firing("X")` names a rule, and no rule waits for itself.
 pub(super) fn check_firing<'p>(
@@ -21,12 +24,7 @@ pub(super) fn check_firing<'p>(
 ) {
     let in_rules = rules.iter().flat_map(|read| &read.firing);
     for (name, span) in in_rules.chain(playbooks.flat_map(|read| &read.firing)) {
-        if files.disabled.contains(name) {
-            let message = format!("the rule `{name}` is disabled (`enabled: false`)");
-            reader.error(*span, "unknown-rule", message);
-        } else if !files.defined.has(name) && !reader.may_be_unread("rules/") {
-            reader.unknown(*span, "unknown-rule", "rule", name, files.defined.names());
-        }
+        known_rule(reader, files, *span, name);
     }
     let edges: BTreeMap<&str, Vec<(&str, Span)>> = rules
         .iter()
@@ -38,45 +36,104 @@ pub(super) fn check_firing<'p>(
     }
 }
 
-/// A rung must be possible on every listed deployment its rule selects.
-pub(super) fn check_verbs(
+/// Whether there is a rule of this name; says so if not.
+pub(super) fn known_rule(reader: &Reader<'_>, files: &RuleFiles, span: Span, name: &str) -> Option<()> {
+    if files.disabled.iter().any(|disabled| disabled == name) {
+        reader.error(span, "unknown-rule", format!("the rule `{name}` is disabled (`enabled: false`)"));
+        return None;
+    }
+    if !files.defined.has(name) {
+        if !reader.may_be_unread("rules/") {
+            reader.unknown(span, "unknown-rule", "rule", name, files.defined.names());
+        }
+        return None;
+    }
+    Some(())
+}
+
+fn takes(select: &Selector, deployment: &Deployment) -> bool {
+    select.matches(&deployment.labels.with_label("deployment", deployment.id.as_str()))
+}
+
+/// A selector that takes no listed deployment: others have no adapter, so that nothing can be done on them.
+pub(super) fn warn_of_nobody(
     reader: &Reader<'_>,
-    read: &ReadRule,
-    rungs: &[ReadRung],
-    playbooks: &BTreeMap<String, ReadPlaybook>,
+    span: Span,
+    select: &Selector,
     deployments: &BTreeMap<DeploymentId, Arc<Deployment>>,
-    adapters: &BTreeMap<AdapterName, Arc<AdapterDef>>,
 ) {
-    let mut said = BTreeSet::new();
-    for deployment in deployments.values() {
-        let labels = deployment.labels.with_label("deployment", deployment.id.as_str());
-        let adapter = deployment.adapter.as_ref().and_then(|name| adapters.get(name));
-        let Some(adapter) = adapter.filter(|_| read.rule.select.matches(&labels)) else { continue };
-        for rung in rungs {
-            let Some(playbook) = playbooks.get(rung.rung.playbook.as_str()) else { continue };
-            for verb in &playbook.verbs {
-                if !said.insert((rung.span, verb.clone(), adapter.name.clone())) {
+    if !reader.may_be_unread("deployments/") && !deployments.values().any(|deployment| takes(select, deployment)) {
+        reader.warn(span, "no-effect", "this takes none of the listed deployments", None);
+    }
+}
+
+/// Whether what is run somewhere is possible there: each pair of a place and an adapter is spoken of once.
+pub(super) struct Possible<'a> {
+    reader: &'a Reader<'a>,
+    around: &'a Surroundings<'a>,
+    said: BTreeSet<(Span, String, AdapterName)>,
+}
+
+impl<'a> Possible<'a> {
+    pub fn new(reader: &'a Reader<'a>, around: &'a Surroundings<'a>) -> Self {
+        Possible { reader, around, said: BTreeSet::new() }
+    }
+
+    /// A rung must be possible on every listed deployment it is for.
+    pub fn rung(
+        &mut self,
+        rule: &Rule,
+        read: &ReadRung,
+        rules: &[ReadRule],
+        playbooks: &BTreeMap<String, ReadPlaybook>,
+    ) {
+        let Some(playbook) = playbooks.get(read.rung.playbook.as_str()) else { return };
+        let narrow = |what: &str| format!("narrow `select` of `{what}`, so that it leaves `{{}}` out");
+        match &read.rung.on {
+            None => self.check(read.span, playbook, &rule.select, &narrow(rule.name.as_str())),
+            Some(On::Firing(name)) => {
+                let other = rules.iter().find(|other| other.rule.name == *name);
+                if let Some(other) = other {
+                    self.check(read.span, playbook, &other.rule.select, &narrow(name.as_str()));
+                }
+            }
+            Some(On::Select(select)) => {
+                self.check(read.span, playbook, select, "narrow `on`, so that it leaves `{}` out");
+            }
+            Some(on) => {
+                if let Some(id) = on.literal() {
+                    let only = Selector(vec![Matcher::equal("deployment", id.as_str())]);
+                    self.check(read.span, playbook, &only, "`{}` needs an adapter with this verb");
+                }
+            }
+        }
+    }
+
+    /// `help` says what to do, with `{}` for the deployment.
+    pub fn check(&mut self, span: Span, read: &ReadPlaybook, select: &Selector, help: &str) {
+        let (reader, around) = (self.reader, self.around);
+        let playbook = &read.playbook.name;
+        for deployment in around.deployments.values() {
+            let adapter = deployment.adapter.as_ref().and_then(|name| around.adapters.get(name));
+            let Some(adapter) = adapter.filter(|_| takes(select, deployment)) else { continue };
+            for verb in &read.verbs {
+                if !self.said.insert((span, verb.clone(), adapter.name.clone())) {
                     continue;
                 }
-                let (playbook, rule) = (&rung.rung.playbook, &read.rule.name);
+                let allowed = adapter.allow.verbs.as_ref();
                 if adapter.verb(verb).is_none() {
                     let message = format!(
                         "`{playbook}` needs the verb `{verb}`, which the adapter `{}` of `{}` does not have",
                         adapter.name, deployment.id
                     );
-                    let help = format!("narrow `select` of `{rule}`, so that it leaves `{}` out", deployment.id);
-                    reader.error_with_help(rung.span, "missing-verb", message, help);
-                } else if adapter
-                    .allow
-                    .verbs
-                    .as_ref()
-                    .is_some_and(|allowed| allowed.iter().all(|one| one.as_str() != verb))
-                {
+                    let help = help.replace("{}", deployment.id.as_str());
+                    reader.error_with_help(span, "missing-verb", message, help);
+                } else if allowed.is_some_and(|allowed| allowed.iter().all(|one| one.as_str() != verb)) {
                     let message = format!(
                         "`{playbook}` needs the verb `{verb}`, which `allow` of the adapter `{}` forbids",
                         adapter.name
                     );
-                    reader.warn(rung.span, "missing-verb", message, None);
+                    reader.warn(span, "missing-verb", message, None);
                 }
             }
         }

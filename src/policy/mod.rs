@@ -10,6 +10,7 @@ mod config;
 mod deployments;
 pub mod diagnostic;
 mod fields;
+mod guards;
 mod inhibition;
 mod inputs;
 mod intake;
@@ -23,6 +24,7 @@ mod receivers;
 pub mod record;
 mod routes;
 mod rules;
+mod schedules;
 mod scripts;
 mod steps;
 mod storage;
@@ -52,6 +54,7 @@ use crate::model::{
 use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
 use crate::playbook::ladder::Ladder;
+use crate::playbook::schedule::Schedule;
 use crate::rule::Rule;
 
 /// The file every policy has.
@@ -84,6 +87,7 @@ pub struct Policy {
     pub rules: BTreeMap<RuleName, Arc<Rule>>,
     pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
+    pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
     /// Warnings that did not stop it.
     pub warnings: Vec<Diagnostic>,
 }

@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::deployments::cycles;
+use super::guards::MODES;
 use super::inputs;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::rules::note_firing;
 use super::scripts::Scripts;
-use super::steps::{self, Part, Steps, Surroundings};
+use super::steps::{self, Call, Part, Steps, Surroundings};
 use super::yaml::{Node, Span};
 use crate::model::{Map, PlaybookName, fingerprint};
-use crate::playbook::guard::Mode;
-use crate::playbook::{OnFailure, Playbook, Verify};
+use crate::playbook::{InputSpec, OnFailure, Playbook, Step, StepKind, Verify};
 use crate::script::Names;
 
 const HOLD: Duration = Duration::from_secs(30);
@@ -30,8 +31,15 @@ struct PlaybookNode {
 /// A playbook that could be understood.
 pub(super) struct ReadPlaybook {
     pub playbook: Arc<Playbook>,
-    /// The verbs it asks of the deployment it runs on; those of `best_effort` steps may be missing there.
+    /// The verbs it and the playbooks it runs ask of the deployment it is on; those of `best_effort` steps may be
+    /// missing there.
     pub verbs: Vec<String>,
+    /// The playbooks it runs.
+    calls: Vec<Call>,
+    /// Those of them it cannot do without.
+    needs: Vec<String>,
+    /// A step of it waits for a person.
+    approves: bool,
     /// Rules its conditions count with `firing`, with the place.
     pub firing: Vec<(String, Span)>,
 }
@@ -43,7 +51,41 @@ pub(super) struct PlaybookFiles {
     pub disabled: Vec<String>,
 }
 
+/// What a step may run: the inputs of every playbook, `None` where they have mistakes of their own.
+pub(super) struct Callable<'a> {
+    inputs: BTreeMap<&'a str, Option<Vec<InputSpec>>>,
+    files: &'a PlaybookFiles,
+}
+
+impl Callable<'_> {
+    /// The inputs of a playbook; says where there is none of that name.
+    pub fn inputs(&self, reader: &Reader<'_>, node: &Node, name: &str) -> Option<&Option<Vec<InputSpec>>> {
+        self.files.known(reader, node, name, std::iter::empty())?;
+        self.inputs.get(name)
+    }
+}
+
 impl PlaybookFiles {
+    /// Whether there is a playbook of this name; says so if not. `others` could have been meant too.
+    pub fn known<'n>(
+        &'n self,
+        reader: &Reader<'_>,
+        node: &Node,
+        name: &str,
+        others: impl Iterator<Item = &'n str>,
+    ) -> Option<()> {
+        if self.defined.has(name) {
+            return Some(());
+        }
+        if self.disabled.iter().any(|disabled| disabled == name) {
+            let message = format!("the playbook `{name}` is disabled (`enabled: false`)");
+            reader.error(node.span, "unknown-playbook", message);
+        } else if !reader.may_be_unread("playbooks/") {
+            reader.unknown(node.span, "unknown-playbook", "playbook", name, self.defined.names().chain(others));
+        }
+        None
+    }
+
     pub fn add(&mut self, reader: &Reader<'_>, document: &Node) {
         let Some(keys) = Keys::of(reader, "playbook", document) else { return };
         let Some(name) = keys.name("playbook") else { return };
@@ -64,31 +106,113 @@ impl PlaybookFiles {
         settings: &Map,
         around: &Surroundings<'_>,
     ) -> BTreeMap<String, ReadPlaybook> {
-        self.nodes
-            .iter()
-            .filter_map(|written| {
-                let read = compile(scripts, written, settings, around);
-                read.filter(|_| written.enabled).map(|read| (written.name.clone(), read))
-            })
-            .collect()
+        let reader = scripts.reader;
+        let inputs: Vec<_> = self.nodes.iter().map(|written| own_inputs(reader, &written.node)).collect();
+        let enabled = self.nodes.iter().zip(&inputs).filter(|(written, _)| written.enabled);
+        let callable = Callable {
+            inputs: enabled
+                .map(|(written, own)| (written.name.as_str(), own.whole.then(|| own.inputs.clone())))
+                .collect(),
+            files: self,
+        };
+        let mut read = BTreeMap::new();
+        for (written, own) in self.nodes.iter().zip(&inputs) {
+            let playbook = compile(scripts, written, &own.inputs, settings, around, &callable);
+            if let Some(playbook) = playbook.filter(|_| written.enabled) {
+                read.insert(written.name.clone(), playbook);
+            }
+        }
+        check_calls(reader, &read);
+        let whole: Vec<Vec<String>> = read.keys().map(|name| all_verbs(&read, name)).collect();
+        read.values_mut().zip(whole).for_each(|(playbook, verbs)| playbook.verbs = verbs);
+        read
     }
+}
+
+/// The inputs of one playbook.
+struct OwnInputs {
+    inputs: Vec<InputSpec>,
+    /// None of them has a mistake.
+    whole: bool,
+}
+
+fn own_inputs(reader: &Reader<'_>, node: &Node) -> OwnInputs {
+    let Some(node) = node.get("inputs").filter(|node| !node.is_null()) else {
+        return OwnInputs { inputs: Vec::new(), whole: true };
+    };
+    let inputs = inputs::read(reader, node);
+    OwnInputs { whole: node.entries().map(<[_]>::len) == Some(inputs.len()), inputs }
+}
+
+/// No playbook runs itself, and none that waits for a person runs beside other steps.
+fn check_calls(reader: &Reader<'_>, read: &BTreeMap<String, ReadPlaybook>) {
+    let edges: BTreeMap<&str, Vec<(&str, Span)>> = read
+        .iter()
+        .map(|(name, playbook)| {
+            (name.as_str(), playbook.calls.iter().map(|call| (call.name.as_str(), call.span)).collect())
+        })
+        .collect();
+    for (path, span) in cycles(&edges) {
+        let message = format!("these playbooks run each other in a circle: {}", path.join(" → "));
+        reader.error(span, "cycle", message);
+    }
+    for call in read.values().flat_map(|playbook| &playbook.calls).filter(|call| call.beside_others) {
+        let asks = reached(read, &call.name, |playbook| playbook.calls.iter().map(|call| call.name.as_str()).collect());
+        if let Some(asks) = asks.into_iter().find(|name| read.get(*name).is_some_and(|playbook| playbook.approves)) {
+            let by = if asks == call.name { String::new() } else { format!(" by way of `{asks}`") };
+            let message = format!("`{}` waits for a person{by}: {}", call.name, steps::APPROVE_ALONE);
+            reader.error(call.span, "conflict", message);
+        }
+    }
+}
+
+/// A playbook and all that are reached from it, each once.
+fn reached<'p>(
+    read: &'p BTreeMap<String, ReadPlaybook>,
+    from: &'p str,
+    next: impl Fn(&'p ReadPlaybook) -> Vec<&'p str>,
+) -> Vec<&'p str> {
+    let mut found = vec![from];
+    let mut at = 0;
+    while let Some(name) = found.get(at) {
+        for other in read.get(*name).map(&next).unwrap_or_default() {
+            if !found.contains(&other) {
+                found.push(other);
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+fn all_verbs(read: &BTreeMap<String, ReadPlaybook>, name: &str) -> Vec<String> {
+    let mut verbs: Vec<String> = Vec::new();
+    for name in reached(read, name, |playbook| playbook.needs.iter().map(String::as_str).collect()) {
+        for verb in read.get(name).map(|playbook| playbook.verbs.as_slice()).unwrap_or_default() {
+            if !verbs.contains(verb) {
+                verbs.push(verb.clone());
+            }
+        }
+    }
+    verbs
 }
 
 fn compile(
     scripts: &Scripts<'_>,
     written: &PlaybookNode,
+    inputs: &[InputSpec],
     settings: &Map,
     around: &Surroundings<'_>,
+    callable: &Callable<'_>,
 ) -> Option<ReadPlaybook> {
     let reader = scripts.reader;
     let keys = Keys::of(reader, "playbook", &written.node)?;
-    let _ = (keys.raw("playbook"), keys.raw("enabled"));
+    let _ = (keys.raw("playbook"), keys.raw("enabled"), keys.raw("inputs"));
     let description = keys.text("description").unwrap_or_default();
-    let mode = keys.get("mode").and_then(|node| mode(reader, node)).unwrap_or_default();
-    let inputs = keys.section("inputs").map(|node| inputs::read(reader, node)).unwrap_or_default();
+    let mode = keys.get("mode").and_then(|node| reader.word(node, &MODES)).unwrap_or_default();
     let input_names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     let names = Names { settings: Some(settings), inputs: Some(&input_names), has_value: true, ..Names::default() };
-    let mut steps = Steps::new(scripts, &names, around);
+    let mut steps = Steps::new(scripts, &names, around, callable);
     let main = keys.required("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
     if main.is_empty()
         && let Some(node) = keys.section("steps")
@@ -102,7 +226,7 @@ fn compile(
     let on_failure = keys.get("on_failure").and_then(|node| reader.word(node, &words)).unwrap_or_default();
     if on_failure == OnFailure::Undo
         && let Some(node) = keys.section("on_failure")
-        && main.iter().all(|step| step.undo.is_none())
+        && !main.iter().any(Step::can_be_undone)
         && !steps.broken
     {
         reader.error(node.span, "conflict", "`on_failure: undo`, but no step has an `undo`");
@@ -111,9 +235,9 @@ fn compile(
         Some(node) => steps.verify(node),
         None => Some(Verify { until: None, hold: HOLD, within: WITHIN }),
     };
-    keys.finish_file(&["parallel"]);
-    let (broken, firing) = (steps.broken, std::mem::take(&mut steps.firing));
-    let verbs = steps::asked_verbs(main.iter().chain(&rescue).chain(&finally));
+    keys.finish_file(&[]);
+    let (broken, firing, calls) = (steps.broken, steps.firing, steps.calls);
+    let (verbs, needs) = steps::asked(main.iter().chain(&rescue).chain(&finally));
     let verify = verify?;
     if broken || main.is_empty() {
         return None;
@@ -123,7 +247,7 @@ fn compile(
         source: reader.source_ref(written.span),
         description,
         mode,
-        inputs,
+        inputs: inputs.to_vec(),
         steps: main,
         on_failure,
         rescue,
@@ -131,15 +255,8 @@ fn compile(
         verify,
         hash: fingerprint([written.node.canonical().as_str()]),
     };
-    Some(ReadPlaybook { playbook: Arc::new(playbook), verbs, firing })
-}
-
-fn mode(reader: &Reader<'_>, node: &Node) -> Option<Mode> {
-    if node.plain() == Some("approve") {
-        reader.error(node.span, "not-built-yet", "`mode: approve` is not built yet; there are auto and observe");
-        return None;
-    }
-    reader.word(node, &[("auto", Mode::Auto), ("observe", Mode::Observe)])
+    let approves = playbook.all_steps().any(|(_, step)| matches!(step.kind, StepKind::Approve(_)));
+    Some(ReadPlaybook { playbook: Arc::new(playbook), verbs, calls, needs, approves, firing })
 }
 
 impl Steps<'_> {

@@ -16,7 +16,7 @@ use crate::rule::{Level, NoData, Rule, RuleMode};
 use crate::script::{Condition, Func, Names, Template};
 use smol_str::SmolStr;
 
-const NOT_BUILT: [&str; 2] = ["was", "on"];
+const NOT_BUILT: [&str; 1] = ["was"];
 /// Names the engine raises by itself.
 const BUILT_IN: [&str; 4] = ["PolicyInvalid", "NoData", "RuleError", "ScheduledRunFailed"];
 const SEVERITIES: [(&str, Severity); 3] =
@@ -174,13 +174,6 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     let routine = keys.boolean("routine", false);
     keys.finish(&NOT_BUILT);
     let ladders = level_ladders(&levels, keys.has("levels"), rule_ladder, settings, shared.names.has_value);
-    if let Some((_, ladder)) = ladders.first()
-        && !per.iter().any(|label| label == "deployment")
-    {
-        let message = "a ladder repairs the deployment of its scope, and this scope has none";
-        let help = "put `deployment` into `per`, or leave `remediate` out";
-        reader.error_with_help(ladder.node.span, "ladder-without-deployment", message, help);
-    }
     let whole = value.as_ref().is_none_or(Option::is_some)
         && summary.as_ref().is_none_or(Option::is_some)
         && clear_when.as_ref().is_none_or(Option::is_some);

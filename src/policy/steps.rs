@@ -1,27 +1,42 @@
-//! The steps of a playbook.
+//! The steps of a playbook. What they do that are no action is in `kinds`.
+
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fields::{self, Texts};
 use super::keys::Keys;
-use super::reader::Defined;
+use super::playbooks::Callable;
+use super::reader::{Defined, Reader};
 use super::rules::note_firing;
 use super::scripts::Scripts;
 use super::yaml::{Kind, Node, Span};
-use crate::model::{
-    AdapterDef, CheckName, Deployment, DeploymentId, FieldKind, FieldSpec, ReceiverName, SignalName, StepId, Verb,
-    VerbSpec, units,
-};
+use crate::model::{AdapterDef, Deployment, DeploymentId, FieldKind, FieldSpec, StepId, Verb, VerbSpec, units};
 use crate::playbook::{Retry, Step, StepKind};
 use crate::script::{Condition, Names, Param, Template};
 
 const ACTION_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
-const WAIT_WITHIN: Duration = Duration::from_secs(5 * 60);
+/// What consists of other steps takes as long as they do: the run's own deadline comes before this.
+const PARTS_TIMEOUT: Duration = super::guards::MAX_SPAN;
 const MAX_ATTEMPTS: u32 = 100;
-const KINDS: [&str; 6] = ["action", "wait", "assert", "check", "notify", "signal"];
-const NOT_BUILT: [&str; 5] = ["approve", "set_check", "silence", "playbook", "parallel"];
+const KINDS: [&str; 11] = [
+    "action",
+    "wait",
+    "assert",
+    "check",
+    "approve",
+    "notify",
+    "signal",
+    "set_check",
+    "silence",
+    "playbook",
+    "parallel",
+];
+/// Why an `approve` is not among steps at the same time.
+pub(super) const APPROVE_ALONE: &str =
+    "a run that waits for an answer gives its lease back, which the steps beside it need";
 
 /// Everything a step may name.
 pub(super) struct Surroundings<'a> {
@@ -33,6 +48,23 @@ pub(super) struct Surroundings<'a> {
     pub receivers: &'a Defined,
     /// An adapter could not be understood: a verb may be its.
     pub verbs_are_whole: bool,
+}
+
+impl Surroundings<'_> {
+    /// A deployment that can be acted on; says so if there is none.
+    pub fn listed_deployment(&self, reader: &Reader<'_>, node: &Node, id: &str) -> Option<&Deployment> {
+        if !self.listed.has(id) {
+            if !reader.may_be_unread("deployments/") {
+                reader.unknown(node.span, "unknown-deployment", "deployment", id, self.listed.names());
+            }
+            return None;
+        }
+        let deployment = self.deployments.get(id)?;
+        if deployment.adapter.is_none() {
+            reader.error(node.span, "unknown-verb", format!("`{id}` has no adapter: nobody can act on it"));
+        }
+        Some(deployment)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +83,32 @@ pub(super) struct Steps<'a> {
     /// Ids so far: what a later step may name.
     before: Vec<String>,
     pub firing: Vec<(String, Span)>,
+    callable: &'a Callable<'a>,
+    /// The other playbooks that are run.
+    pub calls: Vec<Call>,
+    /// The `parallel` whose steps are being read.
+    branch_of: Option<String>,
     /// A step could not be understood.
     pub broken: bool,
 }
 
+/// A step that runs another playbook.
+pub(super) struct Call {
+    pub name: String,
+    pub span: Span,
+    /// It is a step of a `parallel`.
+    pub beside_others: bool,
+}
+
 impl<'a> Steps<'a> {
-    pub fn new(scripts: &'a Scripts<'a>, names: &'a Names<'a>, around: &'a Surroundings<'a>) -> Self {
-        let (ids, before, firing) = Default::default();
-        Steps { scripts, names, around, ids, before, firing, broken: false }
+    pub fn new(
+        scripts: &'a Scripts<'a>,
+        names: &'a Names<'a>,
+        around: &'a Surroundings<'a>,
+        callable: &'a Callable<'a>,
+    ) -> Self {
+        let (ids, before, firing, calls) = Default::default();
+        Steps { scripts, names, around, ids, before, firing, callable, calls, branch_of: None, broken: false }
     }
 
     /// The names a script at this point may use.
@@ -83,7 +133,7 @@ impl<'a> Steps<'a> {
         let keys = Keys::of(reader, "step", node)?;
         let id = self.id(&keys, part, number);
         let if_ = keys.raw("if").map(|node| self.condition(node, part));
-        let kind = self.kind(&keys, node, part);
+        let kind = self.kind(&keys, node, part, &id);
         let best_effort = keys.boolean("best_effort", false);
         let timeout = keys.get("timeout").and_then(|node| {
             reader.duration(node).filter(|span| {
@@ -94,16 +144,25 @@ impl<'a> Steps<'a> {
             })
         });
         let retry = keys.get("retry").map(|node| retry(self.scripts, node));
-        for key in ["retry", "undo", "with", "deployment"] {
-            if !keys.has("action") && keys.has(key) {
-                let span =
-                    node.entries()?.iter().find(|entry| entry.key == key).map_or(node.span, |entry| entry.key_span);
-                reader.error(span, "conflict", format!("`{key}` belongs to a step with an `action`"));
+        for key in ["retry", "undo", "with", "deployment"].into_iter().filter(|key| keys.has(key)) {
+            let takes_inputs = key == "with" && keys.has("playbook");
+            if !keys.has("action") && !takes_inputs {
+                let to = if key == "with" { "an `action` or a `playbook`" } else { "an `action`" };
+                reader.error(key_span(node, key), "conflict", format!("`{key}` belongs to a step with {to}"));
+            }
+        }
+        if keys.has("approve") {
+            let wrong = [
+                ("timeout", "how long an answer may take stands inside: `approve: { timeout: 30m }`"),
+                ("best_effort", "an answer that stops nothing is none: `approve` is never `best_effort`"),
+            ];
+            for (key, message) in wrong.into_iter().filter(|(key, _)| keys.has(key)) {
+                reader.error(key_span(node, key), "conflict", message);
             }
         }
         self.before.push(id.clone());
         let undo = keys.get("undo").map(|node| self.undo(node, part, &id));
-        keys.finish(&NOT_BUILT);
+        keys.finish(&[]);
         let kind = kind?;
         if matches!(if_, Some(None)) || matches!(undo, Some(None)) {
             return None;
@@ -136,6 +195,7 @@ impl<'a> Steps<'a> {
             }
             Some((text, node.span))
         });
+        let prefix = self.branch_of.as_deref().unwrap_or(prefix);
         let (id, span) = own.unwrap_or_else(|| (format!("{prefix}-{number}"), keys.span));
         self.broken |= !self.ids.add(reader, "step", &id, span);
         id
@@ -151,15 +211,17 @@ impl<'a> Steps<'a> {
         self.scripts.template(node, &self.names_here(part))
     }
 
-    fn kind(&mut self, keys: &Keys<'_>, node: &Node, part: Part) -> Option<StepKind> {
+    fn kind(&mut self, keys: &Keys<'_>, node: &Node, part: Part, id: &str) -> Option<StepKind> {
         let present: Vec<&str> = KINDS.into_iter().filter(|kind| keys.has(kind)).collect();
-        let not_built = NOT_BUILT.iter().any(|kind| keys.has(kind));
-        if present.len() != 1 && !(present.is_empty() && not_built) {
+        if present.len() != 1 {
             let (code, message) = match present.as_slice() {
                 [] => ("missing-key", format!("a step does one thing: one of {}", KINDS.join(", "))),
                 several => ("conflict", format!("a step does one thing, not {}", several.join(" and "))),
             };
             self.scripts.reader.error(node.span, code, message);
+        }
+        if self.branch_of.is_some() {
+            self.alone(keys, node);
         }
         let action = keys.raw("action").and_then(|node| self.action(keys, node, part));
         let _ = (keys.raw("with"), keys.raw("deployment"));
@@ -178,7 +240,28 @@ impl<'a> Steps<'a> {
         let check = keys.get("check").and_then(|node| self.check(node));
         let notify = keys.get("notify").and_then(|node| self.notify(node, part));
         let signal = keys.get("signal").and_then(|node| self.signal(node, part));
-        action.or(wait).or(assert).or(check).or(notify).or(signal).filter(|_| present.len() == 1)
+        let approve = keys.get("approve").and_then(|node| self.approve(node));
+        let set_check = keys.get("set_check").and_then(|node| self.set_check(node));
+        let silence = keys.get("silence").and_then(|node| self.silence(node));
+        let playbook = keys.get("playbook").and_then(|node| self.playbook(keys, node, part));
+        let parallel = match self.branch_of {
+            None => keys.get("parallel").and_then(|node| self.parallel(node, part, id)),
+            Some(_) => keys.raw("parallel").and(None),
+        };
+        let plain = action.or(wait).or(assert).or(check).or(notify).or(signal);
+        let kind = plain.or(approve).or(set_check).or(silence).or(playbook).or(parallel);
+        kind.filter(|_| present.len() == 1)
+    }
+
+    /// Says what cannot be among steps at the same time.
+    fn alone(&self, keys: &Keys<'_>, node: &Node) {
+        let wrong = [
+            ("approve", format!("`approve` cannot be a step of `parallel`: {APPROVE_ALONE}")),
+            ("parallel", "`parallel` cannot be a step of `parallel`; put all its steps into one".to_owned()),
+        ];
+        for (key, message) in wrong.into_iter().filter(|(key, _)| keys.has(key)) {
+            self.scripts.reader.error(key_span(node, key), "conflict", message);
+        }
     }
 
     fn action(&mut self, keys: &Keys<'_>, node: &Node, part: Part) -> Option<StepKind> {
@@ -225,18 +308,8 @@ impl<'a> Steps<'a> {
     fn other_deployment(&self, node: &Node, verb: &str) -> Option<DeploymentId> {
         let reader = self.scripts.reader;
         let id = reader.text(node)?;
-        if !self.around.listed.has(&id) {
-            if !reader.may_be_unread("deployments/") {
-                reader.unknown(node.span, "unknown-deployment", "deployment", &id, self.around.listed.names());
-            }
-            return None;
-        }
-        let deployment = self.around.deployments.get(id.as_str())?;
+        let deployment = self.around.listed_deployment(reader, node, &id)?;
         match deployment.adapter.as_ref().map(|name| self.around.adapters.get(name)) {
-            None => {
-                let message = format!("`{id}` has no adapter: nobody can act on it");
-                reader.error(node.span, "unknown-verb", message);
-            }
             Some(Some(adapter)) if adapter.verb(verb).is_none() => {
                 let message = format!("the adapter `{}` of `{id}` has no verb `{verb}`", adapter.name);
                 reader.error(node.span, "unknown-verb", message);
@@ -260,78 +333,6 @@ impl<'a> Steps<'a> {
         let id = StepId::from(format!("undo-{of}"));
         Some(Step { id, kind: kind?, if_: None, timeout, best_effort: false, retry, undo: None })
     }
-
-    fn wait(&mut self, node: &Node, part: Part) -> Option<StepKind> {
-        let reader = self.scripts.reader;
-        if !matches!(node.kind, Kind::Map(_)) {
-            return reader.duration(node).map(StepKind::Wait);
-        }
-        let keys = Keys::of(reader, "wait", node)?;
-        if !keys.has("until") {
-            keys.missing("until");
-        }
-        let until = keys.raw("until").and_then(|node| self.condition(node, part));
-        let within = keys.positive_duration("within", WAIT_WITHIN);
-        keys.finish(&[]);
-        Some(StepKind::WaitUntil { until: until?, within })
-    }
-
-    fn check(&self, node: &Node) -> Option<StepKind> {
-        let name = self.scripts.reader.text(node)?;
-        let mut known: Vec<&str> = self
-            .around
-            .deployments
-            .values()
-            .flat_map(|deployment| deployment.checks.iter().map(|check| check.name.as_str()))
-            .collect();
-        known.sort_unstable();
-        known.dedup();
-        if !known.contains(&name.as_str()) && !self.around.deployments.is_empty() {
-            self.scripts.reader.unknown(
-                node.span,
-                "unknown-check",
-                "deployment with a check",
-                &name,
-                known.into_iter(),
-            );
-            return None;
-        }
-        Some(StepKind::Check { check: CheckName::from(name) })
-    }
-
-    fn notify(&self, node: &Node, part: Part) -> Option<StepKind> {
-        let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "notify", node)?;
-        let receiver = keys.required("receiver").and_then(|node| {
-            let name = reader.text(node)?;
-            if !self.around.receivers.has(&name) && !reader.configuration_is_unread() {
-                reader.unknown(node.span, "unknown-receiver", "receiver", &name, self.around.receivers.names());
-                return None;
-            }
-            Some(ReceiverName::from(name))
-        });
-        let text = keys.required("text").and_then(|node| self.template(node, part));
-        keys.finish(&[]);
-        Some(StepKind::Notify { receiver: receiver?, text: text? })
-    }
-
-    fn signal(&self, node: &Node, part: Part) -> Option<StepKind> {
-        let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "signal", node)?;
-        let name = keys.name("name");
-        let names = self.names_here(part);
-        let fields = match keys.section("fields").map(|node| (node, self.scripts.param(node, &names))) {
-            None => Vec::new(),
-            Some((_, Some(Param::Map(fields)))) => fields,
-            Some((_, None)) => return None,
-            Some((node, Some(_))) => {
-                reader.wrong_type(node, "a map of fields");
-                return None;
-            }
-        };
-        keys.finish(&[]);
-        Some(StepKind::Signal { name: SignalName::from(name?), fields })
-    }
 }
 
 fn default_timeout(kind: &StepKind) -> Duration {
@@ -339,6 +340,8 @@ fn default_timeout(kind: &StepKind) -> Duration {
         StepKind::Action { .. } => ACTION_TIMEOUT,
         StepKind::Wait(span) => *span,
         StepKind::WaitUntil { within, .. } => *within,
+        StepKind::Approve(approve) => approve.timeout,
+        StepKind::Playbook { .. } | StepKind::Parallel(_) => PARTS_TIMEOUT,
         _ => STEP_TIMEOUT,
     }
 }
@@ -383,22 +386,30 @@ fn common(specs: &[VerbSpec]) -> Option<Vec<FieldSpec>> {
     Some(fields)
 }
 
-/// The verbs asked of the deployment a run is on, without those of `best_effort` steps.
-pub(super) fn asked_verbs<'s>(steps: impl Iterator<Item = &'s Step>) -> Vec<String> {
-    let mut verbs = Vec::new();
+/// The verbs asked of the deployment a run is on, and the playbooks that are run; without those of `best_effort` steps.
+pub(super) fn asked<'s>(steps: impl Iterator<Item = &'s Step>) -> (Vec<String>, Vec<String>) {
+    let (mut verbs, mut playbooks): (Vec<String>, Vec<String>) = Default::default();
     let mut add = |step: &Step| {
-        if let StepKind::Action { verb, deployment: None, .. } = &step.kind
-            && !step.best_effort
-            && !verbs.iter().any(|known| known == verb.as_str())
-        {
-            verbs.push(verb.to_string());
+        let (into, name) = match &step.kind {
+            StepKind::Action { verb, deployment: None, .. } => (&mut verbs, verb.as_str()),
+            StepKind::Playbook { name, .. } => (&mut playbooks, name.as_str()),
+            _ => return,
+        };
+        if !step.best_effort && into.iter().all(|known| known != name) {
+            into.push(name.to_owned());
         }
     };
-    for step in steps {
+    let together = |step: &Step| matches!(step.kind, StepKind::Parallel(_));
+    for step in steps.filter(|step| !(together(step) && step.best_effort)).flat_map(Step::with_branches) {
         add(step);
         if let Some(undo) = &step.undo {
             add(undo);
         }
     }
-    verbs
+    (verbs, playbooks)
+}
+
+fn key_span(node: &Node, key: &str) -> Span {
+    let entries = node.entries().unwrap_or_default();
+    entries.iter().find(|entry| entry.key == key).map_or(node.span, |entry| entry.key_span)
 }

@@ -3,6 +3,7 @@
 mod command_line;
 mod crash;
 mod examples;
+mod explain;
 mod golden;
 mod harness;
 mod history;

@@ -254,7 +254,11 @@ fn safety_finite_defaults() {
 fn safety_blast_radius() {
     let deployments: String =
         (1..=6).map(|n| format!("  - {{ id: web-{n}, adapter: sim, labels: {{ tier: web }} }}\n")).collect();
-    let policy = POLICY.replace("  - { id: web, adapter: sim, labels: { tier: web } }\n", &deployments).replace(
+    // others stay healthy: were all sick at once, the sensor would be suspect
+    let others: String =
+        (1..=3).map(|n| format!("  - {{ id: db-{n}, adapter: sim, labels: {{ tier: db }} }}\n")).collect();
+    let all = format!("{deployments}{others}");
+    let policy = POLICY.replace("  - { id: web, adapter: sim, labels: { tier: web } }\n", &all).replace(
         "per_deployment:",
         "blast_radius: { group_by: [tier], min_healthy: 50%, max_at_once: 2 }, per_deployment:",
     );

@@ -970,6 +970,12 @@ impl World {
         self.transcript.join("\n")
     }
 
+    /// What the engine says of why, for a rule and a deployment.
+    pub fn explain(&self, rule: &str, deployment: &str) -> selfheal::engine::explain::Explanation {
+        let key = self.engine.scope_of(&rule.into(), &deployment.into()).expect("the rule is there");
+        self.engine.explain(&key).expect("there is something to say")
+    }
+
     pub fn alert(&self, name: &str) -> Option<&AlertView> {
         self.alerts.values().find(|view| view.alert == name)
     }

@@ -79,8 +79,8 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
 /// The deployment and the step of `<deployment>-<nth>/<step>/<attempt>`. A step mostly goes by its verb's name; where it
 /// does not, the call is answered as one that was never made.
 fn called(id: &StepAttemptId) -> Option<(crate::model::DeploymentId, crate::model::Verb)> {
-    let (run, step, _) = id.parts()?;
-    let (deployment, _) = run.rsplit_once('-')?;
+    let (_, step, _) = id.parts()?;
+    let (deployment, _) = id.whole_run().rsplit_once('-')?;
     Some((deployment.into(), step.into()))
 }
 

@@ -128,7 +128,12 @@ impl Detect {
     }
 
     /// Hands the names and the evidence of a context to `then`.
-    fn with_reader<T>(&self, now: Timestamp, context: &Context, then: impl FnOnce(&Vars, &Reader<'_>) -> T) -> T {
+    pub(super) fn with_reader<T>(
+        &self,
+        now: Timestamp,
+        context: &Context,
+        then: impl FnOnce(&Vars, &Reader<'_>) -> T,
+    ) -> T {
         let one = context.deployment.as_ref();
         let state = context.alert.as_ref().and_then(|key| self.rules.get(&key.rule));
         let of_alert = || {

@@ -1,9 +1,12 @@
 //! What every rule of a policy reads, when it is asked, and in which way: for `selfheal check --explain`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::plan::{Plan, conditions, metric_of};
 use super::quick::figure_of;
+use super::series::{LONGEST, MAX_SAMPLES, SLIDES};
 use crate::model::units::format_duration;
 use crate::policy::Policy;
 use crate::rule::Rule;
@@ -20,7 +23,7 @@ pub struct RuleCost {
     pub because: Option<String>,
     /// What makes the engine ask it again.
     pub asked: Vec<String>,
-    /// What is kept for it, as `metric for 5m`.
+    /// What is kept for it, as `metric for 5m`, and from when on a window of it is less than exact.
     pub keeps: Vec<String>,
 }
 
@@ -125,11 +128,23 @@ fn asked(rule: &Rule, reads: &[&Read]) -> Vec<String> {
 
 fn kept(reads: &[&Read], plan: &Plan, policy: &Policy) -> Vec<String> {
     let mut kept = Vec::new();
-    for query in reads.iter().filter_map(|read| metric_of(read)) {
+    for (read, query) in reads.iter().filter_map(|read| Some((read, metric_of(read)?))) {
         let span = plan.metric(&query.name).kept.max(policy.intake.stale_after);
         let text = format!("{} for {}", query.name, format_duration(span));
         if !kept.contains(&text) {
             kept.push(text);
+        }
+        if let Some(window) = read.window.filter(|window| *window <= LONGEST) {
+            let slide = window / u32::try_from(SLIDES).unwrap_or(u32::MAX);
+            let text = format!(
+                "with more than {MAX_SAMPLES} samples of {} in {} that window slides by {}",
+                query.name,
+                format_duration(window),
+                format_duration(slide.max(Duration::from_millis(1)))
+            );
+            if !kept.contains(&text) {
+                kept.push(text);
+            }
         }
     }
     kept

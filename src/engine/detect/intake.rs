@@ -6,7 +6,7 @@ use super::checks::Verdict;
 use super::plan::{MetricPlan, Topic};
 use super::series::{Sample, Taken};
 use super::signals::Signal;
-use super::store::SERIES_IDLE;
+use super::store::{MetricPlace, NO_PLACE, SERIES_IDLE};
 use super::subject::{FORGET_AFTER, MAX_REGISTERED, Subject};
 use super::subjects::SubjectIx;
 use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due, SOURCE_UP};
@@ -23,20 +23,11 @@ const FACT_PREFIX: &str = "fact_";
 /// Where a sample belongs.
 #[derive(Clone, Copy)]
 pub(super) struct Found {
-    subject: SubjectIx,
-    place: usize,
+    pub subject: SubjectIx,
+    pub place: usize,
 }
 
 impl Detect {
-    /// Where a sample of a known series belongs.
-    pub(super) fn locate(&self, event: &Event) -> Option<Found> {
-        let EventKind::Metric { name, .. } = &event.kind else { return None };
-        let subject = self.subjects.number(&event.deployment)?;
-        let place = self.place_of(subject, name)?;
-        std::hint::black_box(self.subjects.at(subject)?.series.at(place)?.touch());
-        Some(Found { subject, place })
-    }
-
     fn place_of(&self, subject: SubjectIx, metric: &MetricName) -> Option<usize> {
         let series = &self.subjects.at(subject)?.series;
         match self.world.plan.number(metric) {
@@ -250,18 +241,19 @@ impl Detect {
     fn mark_metric(&self, number: SubjectIx, place: usize, labels: Option<&Labels>, dirty: &mut Dirty) {
         let Some(subject) = self.subjects.at(number) else { return };
         let Some(metric) = subject.series.at(place) else { return };
-        self.mark_readers(number, metric.name(), &metric.plan, labels, dirty);
+        let place = u32::try_from(place).unwrap_or(NO_PLACE);
+        self.mark_readers((number, place), metric.name(), &metric.plan, labels, dirty);
     }
 
     fn mark_readers(
         &self,
-        number: SubjectIx,
+        (number, place): (SubjectIx, MetricPlace),
         metric: &MetricName,
         plan: &MetricPlan,
         labels: Option<&Labels>,
         dirty: &mut Dirty,
     ) {
-        dirty.quick.extend(plan.quick.iter().map(|rule| (*rule, number)));
+        dirty.quick.extend(plan.quick.iter().map(|rule| (*rule, number, place)));
         if plan.has_others
             && let Some(subject) = self.subjects.at(number)
         {
@@ -344,7 +336,7 @@ impl Detect {
         for metric in lost {
             self.place_by_series(id, &metric, dirty, out);
             let Some(number) = self.subjects.number(id) else { continue };
-            self.mark_readers(number, &metric, &self.world.plan.metric(&metric), None, dirty);
+            self.mark_readers((number, NO_PLACE), &metric, &self.world.plan.metric(&metric), None, dirty);
         }
         self.tell_health(now, id, out);
     }

@@ -9,6 +9,8 @@ mod checks;
 pub mod costs;
 mod evaluation;
 mod evidence;
+mod explain;
+mod few;
 mod intake;
 mod plan;
 mod query;
@@ -22,6 +24,7 @@ mod store;
 mod subject;
 mod subjects;
 mod tally;
+mod warmth;
 mod wheel;
 mod windows;
 
@@ -32,9 +35,11 @@ use self::asks::Watching;
 use self::evidence::World;
 use self::plan::Topic;
 use self::scopes::{Moved, RuleState};
-use self::subject::FORGET_AFTER;
+use self::store::{MetricPlace, NO_PLACE};
+use self::subject::{Eased, FORGET_AFTER};
 use self::subjects::{SubjectIx, Subjects};
 pub use self::tally::{Figures, Refused, Tally};
+use self::warmth::Warmth;
 use self::wheel::Wheel;
 use super::effect::{Desired, DesiredDeployment, Effect};
 use super::input::Observation;
@@ -42,6 +47,7 @@ use super::message::{ToDetect, ToJudge, WatchId};
 use super::timers::Timers;
 use super::view::{Change, DeploymentView};
 use crate::model::{AlertKey, DeploymentId, Event, Labels, RuleName, Timestamp};
+use crate::playbook::SetCheck;
 use crate::policy::Policy;
 
 /// The metrics that verdicts give, labelled `check`.
@@ -60,13 +66,14 @@ pub struct Detect {
     watches: BTreeMap<WatchId, Watching>,
     timers: Timers<Due>,
     /// Metrics that quick rules read, by deployment and place: when passing time changes what is read of them.
-    wheel: Wheel<(SubjectIx, u32)>,
+    wheel: Wheel<(SubjectIx, MetricPlace)>,
     /// As last sent to the edges.
     desired: Option<Arc<Desired>>,
     refused: Refused,
     tally: Tally,
     /// Series of all deployments together, so that nobody has to count them.
     series: usize,
+    warmth: Warmth,
 }
 
 /// What falls due.
@@ -81,6 +88,8 @@ enum Due {
     /// An answer may change.
     Ask(RuleName, Labels),
     Watch(WatchId),
+    /// A check's own figures hold again.
+    Eased(DeploymentId),
     /// The slow beat of a rule that costs too much ends.
     Beat(RuleName),
 }
@@ -96,8 +105,8 @@ enum Because {
 /// What has to be asked again at the end of a step.
 #[derive(Clone, Debug, Default)]
 struct Dirty {
-    /// Quick rules about deployments, in the order they were found.
-    quick: Vec<(u32, SubjectIx)>,
+    /// Quick rules about deployments, in the order they were found, and by which of its metrics.
+    quick: Vec<(u32, SubjectIx, MetricPlace)>,
     scopes: BTreeSet<(RuleName, Labels)>,
     /// Asked again and told even if nothing changed: judge's picture is of another text of the rule.
     anew: BTreeSet<(RuleName, Labels)>,
@@ -112,8 +121,9 @@ impl Dirty {
     fn clear(&mut self) {
         let Dirty { quick, scopes, anew, touched, watches, all_watches } = self;
         quick.clear();
-        scopes.clear();
-        anew.clear();
+        for set in [scopes, anew].into_iter().filter(|set| !set.is_empty()) {
+            set.clear();
+        }
         touched.clear();
         watches.clear();
         *all_watches = false;
@@ -135,6 +145,7 @@ impl Detect {
             refused: Refused::default(),
             tally: Tally::default(),
             series: 0,
+            warmth: Warmth::default(),
         }
     }
 
@@ -155,7 +166,7 @@ impl Detect {
                     let deployment =
                         scope.get("deployment").and_then(|id| self.subjects.number(&DeploymentId::new(id)));
                     match (self.world.plan.quick_of(&rule), deployment) {
-                        (Some(quick), Some(number)) => dirty.quick.push((quick, number)),
+                        (Some(quick), Some(number)) => dirty.quick.push((quick, number, NO_PLACE)),
                         _ => {
                             dirty.scopes.insert((rule, scope));
                         }
@@ -164,21 +175,14 @@ impl Detect {
                 Due::Watch(id) => {
                     dirty.watches.insert(id);
                 }
+                Due::Eased(id) => self.unease(at, &id, effects),
                 Due::Beat(rule) => self.beat_ended(at, &rule, out),
             }
         }
-        while let Some((due, (number, place))) = self.wheel.pop_due(at) {
+        while let Some((due, (number, place))) = self.next_of_wheel(at) {
             self.time_changed(at, due, (number, place), &mut dirty);
         }
         self.settle(at, &mut dirty, Because::Time, out);
-    }
-
-    /// Reads what [`Detect::fire`] is about to read up to `now`, all of it at once: one after the other each would wait for
-    /// its memory.
-    pub fn warm_up(&self, now: Timestamp) {
-        let touch =
-            |(number, place): &(SubjectIx, u32)| Some(self.subjects.at(*number)?.series.at(*place as usize)?.touch());
-        std::hint::black_box(self.wheel.coming(now).filter_map(touch).fold(0, std::ops::BitXor::bitxor));
     }
 
     /// What is read of a metric is another thing now.
@@ -189,7 +193,7 @@ impl Detect {
         let Some(metric) = metric.filter(|metric| metric.due == due) else { return };
         metric.advance(at);
         metric.due = metric.next_change(at, stale_after);
-        dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number)));
+        dirty.quick.extend(metric.plan.quick.iter().map(|rule| (*rule, number, place)));
         if metric.due < Timestamp::MAX {
             self.wheel.push(metric.due, (number, place));
         }
@@ -227,14 +231,16 @@ impl Detect {
         self.now = self.now.max(now);
         self.convert(&mut events);
         let mut dirty = Dirty::default();
-        // finding them all first lets the memory of one come while the next is looked for
-        let found: Vec<_> = events.iter().map(|event| self.locate(event)).collect();
-        let mut found = found.into_iter();
-        let mut events = events.into_iter().peekable();
-        while let Some(event) = events.next() {
+        let mut found = Vec::new().into_iter();
+        let mut events = events.into_iter();
+        loop {
+            if found.len() == 0 {
+                found = self.locate(events.as_slice()).into_iter();
+            }
+            let Some(event) = events.next() else { break };
             // what is said of one instant is judged together: half of a set of metrics is no state that ever was
             let same = |next: &Event| next.deployment == event.deployment && next.time == event.time;
-            let is_last = events.peek().is_none_or(|next| !same(next));
+            let is_last = events.as_slice().first().is_none_or(|next| !same(next));
             self.take(now, event, found.next().flatten(), &mut dirty, out);
             if is_last {
                 self.settle(now, &mut dirty, Because::News, out);
@@ -284,7 +290,7 @@ impl Detect {
             dirty.scopes.extend(scopes.into_iter().map(|scope| (rule.clone(), scope)));
         }
         // not as something that time made true: nobody watched that time
-        while let Some((due, key)) = self.wheel.pop_due(to) {
+        while let Some((due, key)) = self.next_of_wheel(to) {
             self.time_changed(to, due, key, &mut dirty);
         }
         self.settle(to, &mut dirty, Because::News, out);
@@ -320,6 +326,7 @@ impl Detect {
                 self.watches.remove(&id);
                 self.timers.clear(&Due::Watch(id));
             }
+            ToDetect::SetCheck { deployment, set } => self.ease(now, &deployment, set, effects),
             ToDetect::Emit(event) => self.events(now, vec![event], out, effects),
         }
     }
@@ -385,14 +392,15 @@ impl Detect {
 
     /// Of the quick rules found, those that are not certainly as quiet as before are asked by their scripts.
     fn sift(&mut self, now: Timestamp, dirty: &mut Dirty) {
-        for (rule, number) in dirty.quick.drain(..) {
+        for (rule, number, place) in dirty.quick.drain(..) {
             let Some(rule) = self.world.plan.quick.get(rule as usize) else { continue };
             let Some(subject) = self.subjects.at_mut(number) else { continue };
             if !rule.selects(&subject.labels) {
                 continue;
             }
             let has_own_settings = !Arc::ptr_eq(&subject.settings, &self.policy.settings);
-            let is_quiet = !has_own_settings && !subject.loud.contains(&rule.name) && rule.is_quiet(subject, now);
+            let is_quiet =
+                !has_own_settings && !subject.loud.contains(&rule.name) && rule.is_quiet(subject, place, now);
             if !is_quiet {
                 dirty.scopes.insert((rule.name.clone(), subject.own_scope()));
             }
@@ -441,6 +449,30 @@ impl Detect {
         }
     }
 
+    /// A check gets other figures for a while; a second word about it takes the first one's place.
+    fn ease(&mut self, now: Timestamp, id: &DeploymentId, set: SetCheck, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        subject.eased.retain(|eased| eased.set.check != set.check);
+        subject.eased.push(Eased { until: now + set.for_, set });
+        self.follow_eased(now, id, effects);
+    }
+
+    fn unease(&mut self, now: Timestamp, id: &DeploymentId, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        subject.eased.retain(|eased| eased.until > now);
+        self.follow_eased(now, id, effects);
+    }
+
+    fn follow_eased(&mut self, now: Timestamp, id: &DeploymentId, effects: &mut Vec<Effect>) {
+        let Some(subject) = self.subjects.get_mut(id) else { return };
+        match subject.eased.iter().map(|eased| eased.until).min() {
+            Some(until) => self.timers.set(Due::Eased(id.clone()), until),
+            None => self.timers.clear(&Due::Eased(id.clone())),
+        }
+        subject.follow(&self.policy, now);
+        self.send_desired(effects);
+    }
+
     /// Says what should run at the edges, where that is something else than before.
     fn send_desired(&mut self, effects: &mut Vec<Effect>) {
         let desired = self.desired_now();
@@ -462,7 +494,7 @@ impl Detect {
 
     fn desired_now(&self) -> Desired {
         let deployments = self.policy.deployments.iter().map(|(id, deployment)| DesiredDeployment {
-            deployment: deployment.clone(),
+            deployment: self.subjects.get(id).and_then(|subject| subject.listed.as_ref()).unwrap_or(deployment).clone(),
             adapter: deployment.adapter.as_ref().and_then(|name| self.policy.adapters.get(name).cloned()),
             replicas: self.subjects.get(id).map(|subject| subject.observed.replicas.clone()).unwrap_or_default(),
         });

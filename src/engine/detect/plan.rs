@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::checks::STALE_AFTER;
 use super::query::MetricQuery;
 use super::quick::QuickRule;
-use super::series::Wanted;
+use super::series::{LONGEST, Wanted};
 use crate::model::{MetricName, RuleName};
 use crate::playbook::{Step, StepKind};
 use crate::policy::{Policy, TimeIntervals};
@@ -22,8 +22,6 @@ const KEPT_AT_LEAST: Duration = STALE_AFTER;
 const KEPT_FOR_TEXTS: Duration = Duration::from_secs(3600);
 /// How long they are kept where a script computes its windows.
 const KEPT_FOR_COMPUTED: Duration = Duration::from_secs(24 * 3600);
-/// However long a window is, no sample is older.
-const KEPT_AT_MOST: Duration = Duration::from_secs(31 * 24 * 3600);
 
 /// Something that can change under a rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,7 +153,7 @@ impl Plan {
             }
             if figure.func == Func::Last {
                 metric.newest = true;
-            } else {
+            } else if figure.window <= LONGEST {
                 metric.windows.push((figure.window, Wanted::of(figure.func)));
             }
         }
@@ -222,7 +220,7 @@ impl Plan {
             let Some(query) = metric_of(read) else { continue };
             if let Some(window) = read.window {
                 let kept = self.kept.entry(query.name.clone()).or_default();
-                *kept = (*kept).max(window.min(KEPT_AT_MOST));
+                *kept = (*kept).max(window.min(LONGEST));
             }
             if read.func.about() == About::Metric {
                 self.queries.insert(read.subject.clone(), Arc::new(query));
@@ -309,7 +307,8 @@ pub(super) fn metric_of(read: &Read) -> Option<MetricQuery> {
 /// The window whose figures this read asks for, and which they are.
 fn watched(read: &Read) -> Option<(MetricName, (Duration, Wanted))> {
     let is_figure = read.func.about() == About::Metric && !matches!(read.func, Func::Absent | Func::History);
-    is_figure.then(|| Some((metric_of(read)?.name, (read.window?, Wanted::of(read.func))))).flatten()
+    let window = read.window.filter(|window| is_figure && *window <= LONGEST)?;
+    Some((metric_of(read)?.name, (window, Wanted::of(read.func))))
 }
 
 fn topics_of(read: &Read) -> Vec<Topic> {

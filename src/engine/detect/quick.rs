@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::plan::MetricIx;
 use super::series::Series;
+use super::store::MetricPlace;
 use super::subject::Subject;
 use crate::model::{Labels, MetricName, RuleName, Selector, Timestamp};
 use crate::policy::Policy;
@@ -92,11 +93,12 @@ impl QuickRule {
         self.select.matches(labels)
     }
 
-    /// Whether none of its levels is true, and none in error, for a deployment about which it said nothing before.
-    pub fn is_quiet(&self, subject: &mut Subject, now: Timestamp) -> bool {
+    /// Whether none of its levels is true, and none in error, for a deployment about which it said nothing before; `place` is
+    /// that of a metric it reads, perhaps.
+    pub fn is_quiet(&self, subject: &mut Subject, place: MetricPlace, now: Timestamp) -> bool {
         let mut known = [None; MAX_READS];
         for (known, figure) in known.iter_mut().zip(&self.figures) {
-            *known = look(subject, figure, now);
+            *known = look(subject, place, figure, now);
         }
         let run = |program: &Program, value: f64| {
             program.quick.run(value, |index| known.get(*program.figures.get(index)?).copied().flatten())
@@ -125,9 +127,9 @@ pub(super) fn figure_of(read: &Read) -> Option<Figure> {
 }
 
 /// The number, NaN where there is none; `None` where that takes more than one series, or more than its samples, to tell.
-fn look(subject: &mut Subject, figure: &Figure, now: Timestamp) -> Option<f64> {
+fn look(subject: &mut Subject, place: MetricPlace, figure: &Figure, now: Timestamp) -> Option<f64> {
     let stale_after = subject.stale_after;
-    let place = subject.series.place_of(figure.number);
+    let place = subject.series.place_near(figure.number, place);
     if figure.func == Func::Last && place.is_some_and(|place| subject.series.has_ended_at(place)) {
         return Some(f64::NAN);
     }

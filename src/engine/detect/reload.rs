@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::plan::Plan;
 use super::scopes::{Kept, RuleState};
+use super::store::NO_PLACE;
 use super::subject::Subject;
 use super::{Detect, Dirty, Due};
 use crate::engine::effect::Effect;
@@ -208,7 +209,7 @@ impl Detect {
                     let rule = self.world.plan.quick.get(**rule as usize);
                     rule.is_some_and(|rule| is_changed || edited.contains(&rule.name))
                 });
-                dirty.quick.extend(rules.map(|rule| (*rule, number)));
+                dirty.quick.extend(rules.map(|rule| (*rule, number, NO_PLACE)));
             }
             for place in places {
                 self.arm(now, number, place);

@@ -2,24 +2,27 @@
 //! windows.
 //!
 //! Invariant: samples are in order of their own time; a series that was ever filled keeps its newest sample until it is
-//! forgotten. Nothing here grows without bound. A window's figures are those of exactly its samples.
+//! forgotten. Nothing here grows without bound. A window's figures are those of exactly its samples; where more come within
+//! it than a series keeps, it slides by a small share of its length.
 
 mod figures;
+mod older;
 mod packed;
 mod samples;
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use self::figures::Figures;
 pub(super) use self::figures::Wanted;
+use self::older::Bunch;
+pub(super) use self::older::SLIDES;
 use self::samples::Samples;
+use super::few::Few;
 use super::windows::{self, Total, Trend};
 use crate::model::Timestamp;
 use crate::script::{Amount, Func};
 
-/// Samples kept per series; what goes beyond it is the oldest, and a window that long sees less.
+/// Samples kept per series; what goes beyond it is the oldest, which the windows it lies in draw together.
 pub(super) const MAX_SAMPLES: usize = 4096;
 /// A window's sum is added up anew after so many samples have left it, or as many as it holds, whichever is more.
 const MIN_TURN: u32 = 16;
@@ -47,15 +50,43 @@ pub(super) enum Taken {
 /// Running figures of the samples after an edge that moves on with time.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 struct Window {
-    length: Duration,
     edge: Timestamp,
-    /// How many samples lie at or before the edge.
-    first: usize,
     total: Total,
+    /// Beyond the sum, where somebody reads them or a sample is no longer kept as it came.
+    figures: Option<Box<Figures>>,
+    #[serde(with = "length")]
+    length: Length,
+    /// How many samples lie at or before the edge.
+    first: u32,
     /// Samples that left since the sum was last added up anew.
     left: u32,
-    /// Beyond the sum, where somebody reads them.
-    figures: Option<Box<Figures>>,
+}
+
+/// Of a window, in milliseconds.
+type Length = u32;
+
+/// The longest window that has running figures: no sample is kept for longer.
+pub(super) const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// Saved as any duration.
+mod length {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Length;
+
+    pub fn serialize<S: Serializer>(length: &Length, serializer: S) -> Result<S::Ok, S::Error> {
+        Duration::from_millis(u64::from(*length)).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Length, D::Error> {
+        Duration::deserialize(deserializer).map(super::in_millis)
+    }
+}
+
+fn in_millis(length: Duration) -> Length {
+    Length::try_from(length.as_millis()).unwrap_or(Length::MAX)
 }
 
 /// Samples that room is made for at once, at a guess.
@@ -67,31 +98,34 @@ pub(super) struct Series {
     #[serde(with = "packed")]
     samples: Samples,
     /// Mostly one; in line, because every sample looks at it.
-    windows: SmallVec<[Window; 1]>,
+    windows: Few<Window>,
 }
 
 impl Series {
     /// Watches windows of exactly these lengths from now on.
     pub fn watch(&mut self, wanted: &[(Duration, Wanted)], now: Timestamp) {
-        let mut before = std::mem::take(&mut self.windows);
+        let mut before = std::mem::take(&mut self.windows).into_vec();
+        let mut windows = Vec::with_capacity(wanted.len());
         for (length, wanted) in wanted {
-            let known = before.iter().position(|window| window.length == *length);
+            let known = before.iter().position(|window| window.length == in_millis(*length));
             let mut window = match known {
                 Some(place) => before.swap_remove(place),
                 None => Window::of(&self.samples, *length, now),
             };
-            if window.figures.as_ref().map(|figures| figures.wanted).unwrap_or_default() != *wanted {
-                window.figures = Figures::of(*wanted, self.samples.range(window.first..));
-            }
-            self.windows.push(window);
+            window.want(*wanted, &self.samples);
+            windows.push(window);
         }
+        self.windows = windows.into();
     }
 
     /// What was not saved.
     pub fn link(&mut self) {
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             if let Some(figures) = &mut window.figures {
-                figures.restore_order(self.samples.range(window.first..));
+                figures.restore_order(self.samples.range(window.first as usize..));
+                if let Some(older) = &mut figures.older {
+                    older.link();
+                }
             }
         }
     }
@@ -111,15 +145,16 @@ impl Series {
             _ => self.samples.len(),
         };
         self.samples.insert(place, sample);
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             window.take_in(&self.samples, place);
         }
         let unneeded = |oldest: Sample| oldest.at <= horizon;
         while self.samples.len() > MAX_SAMPLES || (self.samples.len() > 1 && self.samples.front().is_some_and(unneeded))
         {
+            let is_beyond = self.samples.len() > MAX_SAMPLES;
             let Some(oldest) = self.samples.pop_front() else { break };
-            for window in &mut self.windows {
-                window.lose(oldest, self.samples.front());
+            for window in self.windows.iter_mut() {
+                window.lose(oldest, self.samples.front(), is_beyond);
             }
         }
         Taken::Known
@@ -140,7 +175,7 @@ impl Series {
 
     /// Moves the windows on to `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        for window in &mut self.windows {
+        for window in self.windows.iter_mut() {
             window.advance(&self.samples, now);
         }
     }
@@ -149,17 +184,33 @@ impl Series {
         self.samples.back()
     }
 
-    /// Those after `edge`, oldest first.
+    fn window(&self, edge: Timestamp) -> Option<&Window> {
+        self.windows.iter().find(|window| window.edge == edge)
+    }
+
+    /// Those after `edge` that are kept as they came, oldest first.
     pub fn after(&self, edge: Timestamp) -> impl DoubleEndedIterator<Item = Sample> + Clone + '_ {
         // a window's own edge is known; any other is looked for
-        let known = self.windows.iter().find(|window| window.edge == edge).map(|window| window.first);
+        let known = self.window(edge).map(|window| window.first as usize);
         let first = known.unwrap_or_else(|| self.samples.place_after(edge));
         self.samples.range(first..)
     }
 
+    /// The oldest sample after `edge`; of what is drawn together the oldest that still counts.
+    pub fn oldest_after(&self, edge: Timestamp) -> Option<Sample> {
+        let older = self.window(edge).and_then(Window::older).map(|bunch| bunch.first);
+        older.or_else(|| self.after(edge).next())
+    }
+
+    /// The sample with which what lies after `edge` first becomes less.
+    pub fn first_to_leave(&self, edge: Timestamp) -> Option<Sample> {
+        let older = self.window(edge).and_then(Window::older).map(|bunch| bunch.last);
+        older.or_else(|| self.after(edge).next())
+    }
+
     /// The window with this edge, and its figures beyond the sum.
     fn figures(&self, edge: Timestamp, func: Func) -> Option<&Figures> {
-        let figures = self.windows.iter().find(|window| window.edge == edge)?.figures.as_deref()?;
+        let figures = self.window(edge)?.figures.as_deref()?;
         (figures.wanted.and(Wanted::of(func)) == figures.wanted).then_some(figures)
     }
 
@@ -171,11 +222,10 @@ impl Series {
             Func::Avg => self.total_after(edge).average(),
             Func::Sum => Some(self.total_after(edge)).filter(|total| total.count > 0).map(|total| total.sum()),
             Func::Count => Some(self.total_after(edge).count as f64),
-            Func::First => self.after(edge).next().map(|first| first.value),
+            Func::First => self.oldest_after(edge).map(|first| first.value),
             Func::Delta => {
-                let mut samples = self.after(edge);
-                let first = samples.next()?;
-                Some(samples.next_back()?.value - first.value)
+                let (first, last) = self.ends(edge)?;
+                Some(last.value - first.value)
             }
             Func::Min => match figures() {
                 Some(figures) => figures.min(),
@@ -194,9 +244,8 @@ impl Series {
             }
             Func::Increase => self.grown(edge, func),
             Func::Rate => {
-                let mut samples = self.after(edge);
-                let first = samples.next()?;
-                let span = samples.next_back()?.at.since(first.at);
+                let (first, last) = self.ends(edge)?;
+                let span = last.at.since(first.at);
                 self.grown(edge, func).filter(|_| !span.is_zero()).map(|grown| grown / span.as_secs_f64())
             }
             Func::Changes => {
@@ -218,6 +267,14 @@ impl Series {
         }
     }
 
+    /// The first and the last after `edge`, if there are two.
+    fn ends(&self, edge: Timestamp) -> Option<(Sample, Sample)> {
+        let mut kept = self.after(edge);
+        let older = self.window(edge).and_then(Window::older).map(|bunch| bunch.first);
+        let first = older.or_else(|| kept.next())?;
+        Some((first, kept.next_back()?))
+    }
+
     fn grown(&self, edge: Timestamp, func: Func) -> Option<f64> {
         match self.figures(edge, func) {
             Some(figures) => figures.grown(),
@@ -226,30 +283,43 @@ impl Series {
     }
 
     fn spread(&self, edge: Timestamp) -> Option<(f64, f64)> {
-        let known = self.figures(edge, Func::Stddev).map(Figures::spread);
-        known.and_then(Result::ok).unwrap_or_else(|| windows::spread(self.after(edge)))
+        let Some(figures) = self.figures(edge, Func::Stddev) else { return windows::spread(self.after(edge)) };
+        figures.spread().unwrap_or_else(|()| match figures.older {
+            None => windows::spread(self.after(edge)),
+            Some(_) => figures.anew(edge, self.after(edge)).deviation(),
+        })
     }
 
     /// The line through what lies after `edge`.
     pub fn trend(&self, edge: Timestamp) -> Option<Trend> {
-        let mut samples = self.after(edge);
-        let first = samples.next()?.at;
-        let last = samples.next_back()?.at;
-        let known = self.figures(edge, Func::Slope).map(|figures| figures.trend(first, last));
-        known.and_then(Result::ok).unwrap_or_else(|| Trend::of(self.after(edge)))
+        let (first, last) = self.ends(edge)?;
+        let (first, last) = (first.at, last.at);
+        let Some(figures) = self.figures(edge, Func::Slope) else { return Trend::of(self.after(edge)) };
+        figures.trend(first, last).unwrap_or_else(|()| match figures.older {
+            None => Trend::of(self.after(edge)),
+            Some(_) => figures.anew(first, self.after(edge)).trend(first, last),
+        })
     }
 
     /// Count and sum of what lies after `edge`.
     pub fn total_after(&self, edge: Timestamp) -> Total {
-        match self.windows.iter().find(|window| window.edge == edge) {
+        match self.window(edge) {
             Some(window) => window.total,
             None => windows::total(self.after(edge)),
         }
     }
 
+    /// Reads what is in here itself.
+    pub fn touch(&self) -> i64 {
+        self.samples.len() as i64 ^ self.windows.first().map_or(0, |window| window.edge.as_millis())
+    }
+
     /// When the next sample leaves one of the windows.
     pub fn next_to_leave(&self) -> Option<Timestamp> {
-        let leaves = |window: &Window| Some(self.samples.get(window.first)?.at + window.length);
+        let leaves = |window: &Window| {
+            let first = window.older().map(|bunch| bunch.last).or_else(|| self.samples.get(window.first as usize))?;
+            Some(Timestamp::from_millis(first.at.as_millis().saturating_add(i64::from(window.length))))
+        };
         self.windows.iter().filter_map(leaves).min()
     }
 }
@@ -259,20 +329,46 @@ impl Window {
         let edge = now - length;
         let first = samples.place_after(edge);
         let total = windows::total(samples.range(first..));
-        Window { length, edge, first, total, left: 0, figures: None }
+        let first = u32::try_from(first).unwrap_or(u32::MAX);
+        Window { length: in_millis(length), edge, first, total, left: 0, figures: None }
+    }
+
+    /// These of its figures are read from now on.
+    fn want(&mut self, wanted: Wanted, samples: &Samples) {
+        let before = self.figures.as_ref().map(|figures| figures.wanted).unwrap_or_default();
+        let older = self.figures.as_mut().and_then(|figures| figures.older.take());
+        // what is drawn together gives the figures it was drawn together for, and no others
+        let keep = before == wanted || (older.is_some() && before.and(wanted) == before);
+        if !keep {
+            self.figures = Figures::of(wanted, samples.range(self.first as usize..));
+        }
+        if let Some(mut older) = older {
+            if !keep {
+                older.forget_more();
+            }
+            self.figures.get_or_insert_with(|| Box::new(Figures::nothing(wanted))).older = Some(older);
+        }
+    }
+
+    /// The first of what is drawn together.
+    fn older(&self) -> Option<&Bunch> {
+        self.figures.as_ref()?.older.as_ref()?.first()
     }
 
     fn advance(&mut self, samples: &Samples, now: Timestamp) {
-        let edge = now - self.length;
+        let edge = Timestamp::from_millis(now.as_millis().saturating_sub(i64::from(self.length)));
         if edge <= self.edge {
             return;
         }
         self.edge = edge;
         let mut outlier = false;
-        while let Some(sample) = samples.get(self.first).filter(|sample| sample.at <= self.edge) {
+        if self.figures.as_ref().is_some_and(|figures| figures.older.is_some()) {
+            outlier |= self.lose_older(samples);
+        }
+        while let Some(sample) = samples.get(self.first as usize).filter(|sample| sample.at <= self.edge) {
             self.total.take_away(sample.value);
             if let Some(figures) = &mut self.figures {
-                figures.take_away(sample, samples.get(self.first + 1));
+                figures.take_away(sample, samples.get(self.first as usize + 1));
             }
             self.first += 1;
             self.left += 1;
@@ -281,13 +377,29 @@ impl Window {
         }
         let turned = self.left >= MIN_TURN && u64::from(self.left) >= self.total.count;
         if turned || (outlier && self.total.count > 0) {
-            let rest = samples.range(self.first..);
+            let rest = samples.range(self.first as usize..);
             self.total = windows::total(rest.clone());
             if let Some(figures) = &mut self.figures {
+                figures.older.iter().flat_map(|older| older.bunches()).for_each(|bunch| self.total.join(bunch.total));
                 figures.turn(rest);
             }
             self.left = 0;
         }
+    }
+
+    /// What is drawn together and wholly at or before the edge leaves; whether there was an outlier in it.
+    fn lose_older(&mut self, samples: &Samples) -> bool {
+        let mut outlier = false;
+        let Some(figures) = &mut self.figures else { return false };
+        while let Some(gone) = figures.leave(self.edge, samples.get(self.first as usize)) {
+            self.total.leave(gone.total);
+            self.left = self.left.saturating_add(u32::try_from(gone.total.count).unwrap_or(u32::MAX));
+            outlier |= gone.total.sum().abs() > self.total.sum().abs() * OUTLIER;
+        }
+        if figures.is_idle() {
+            self.figures = None;
+        }
+        outlier
     }
 
     /// The sample at this place is new.
@@ -299,14 +411,24 @@ impl Window {
         }
         self.total.add(sample.value);
         let Some(figures) = &mut self.figures else { return };
-        let before = place.checked_sub(1).filter(|before| *before >= self.first);
-        figures.add(before.and_then(|before| samples.get(before)), sample, samples.get(place + 1));
+        let after = samples.get(place + 1);
+        match place.checked_sub(1).filter(|before| *before >= self.first as usize) {
+            Some(before) => figures.add(samples.get(before), sample, after),
+            None => figures.add_first(sample, after),
+        }
     }
 
-    /// The oldest sample is no longer kept.
-    fn lose(&mut self, oldest: Sample, next: Option<Sample>) {
+    /// The oldest sample is no longer kept; `is_beyond`: because there are too many, not because nobody needs it.
+    fn lose(&mut self, oldest: Sample, next: Option<Sample>, is_beyond: bool) {
         if let Some(first) = self.first.checked_sub(1) {
             self.first = first;
+            return;
+        }
+        if is_beyond {
+            let figures = self.figures.get_or_insert_with(|| Box::new(Figures::nothing(Wanted::default())));
+            if !figures.draw_together(oldest, i64::from(self.length)) {
+                self.total.take_away(oldest.value);
+            }
             return;
         }
         self.total.take_away(oldest.value);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use smallvec::SmallVec;
 
+use super::few::Few;
 use super::plan::{MetricIx, MetricPlan};
 use super::series::{Sample, Series, Taken};
 use crate::model::{Labels, MetricName, Timestamp};
@@ -19,14 +19,19 @@ pub(super) const MAX_SERIES: usize = 10_000;
 /// A series nothing came for in this time is forgotten.
 pub(super) const SERIES_IDLE: Duration = Duration::from_secs(6 * 3600);
 
-type AllSeries = SmallVec<[(Labels, Series); 1]>;
+/// The place of a metric in its store.
+pub(super) type MetricPlace = u32;
+/// Where it is not known.
+pub(super) const NO_PLACE: MetricPlace = MetricPlace::MAX;
+
+type AllSeries = Few<(Labels, Series)>;
 
 /// One metric of one deployment.
 #[derive(Clone, Debug)]
 pub(super) struct Metric {
     name: MetricName,
     pub plan: Arc<MetricPlan>,
-    /// In order of labels. Mostly one; in line, because every sample looks at it.
+    /// In order of labels.
     series: AllSeries,
     /// When time alone next changes what is read of it; an earlier instant may stand here, a later one never.
     pub due: Timestamp,
@@ -37,11 +42,11 @@ pub(super) struct Metric {
 pub(super) struct SeriesStore {
     metrics: Vec<Metric>,
     /// Places that are taken, in order of name.
-    order: Vec<u32>,
+    order: Vec<MetricPlace>,
     /// Places that were given up.
-    free: Vec<u32>,
+    free: Vec<MetricPlace>,
     /// Places of the metrics that rules read, in order of their numbers.
-    read: Vec<(MetricIx, u32)>,
+    read: Vec<(MetricIx, MetricPlace)>,
     count: usize,
     /// Series whose sender said that they ended, with when; until a newer sample comes.
     ended: BTreeMap<(MetricName, Labels), Timestamp>,
@@ -63,15 +68,21 @@ impl Metric {
         }
     }
 
-    /// Reads what the next look at it will read, so that it is at hand then.
+    /// Reads what is in here itself.
     pub fn touch(&self) -> i64 {
-        let oldest = self.series.first().and_then(|(_, series)| series.next_to_leave());
-        self.due.as_millis() ^ oldest.map_or(0, Timestamp::as_millis)
+        self.due.as_millis() ^ self.name.as_str().len() as i64 ^ self.series.first().map_or(0, |(_, own)| own.touch())
+    }
+
+    /// Reads the samples that the next look at it will read.
+    pub fn touch_samples(&self) -> i64 {
+        let Some((_, series)) = self.series.first() else { return 0 };
+        let [oldest, newest] = [series.next_to_leave(), series.newest().map(|newest| newest.at)];
+        oldest.map_or(0, Timestamp::as_millis) ^ newest.map_or(0, Timestamp::as_millis)
     }
 
     /// Moves every window on to `now`.
     pub fn advance(&mut self, now: Timestamp) {
-        for (_, series) in &mut self.series {
+        for (_, series) in self.series.iter_mut() {
             series.advance(now);
         }
     }
@@ -87,7 +98,7 @@ impl Metric {
     }
 
     fn watch(&mut self, plan: Arc<MetricPlan>, now: Timestamp) {
-        for (_, series) in &mut self.series {
+        for (_, series) in self.series.iter_mut() {
             series.watch(&plan.windows, now);
         }
         self.plan = plan;
@@ -113,6 +124,16 @@ impl SeriesStore {
         self.read.get(found).map(|(_, place)| *place as usize)
     }
 
+    /// As [`SeriesStore::place_of`], of a metric that is probably at a place: many deployments have the same metrics at the
+    /// same places.
+    pub fn place_near(&self, number: MetricIx, place: MetricPlace) -> Option<usize> {
+        let near = self.metrics.get(place as usize);
+        match near.filter(|near| near.plan.number == Some(number) && !near.series.is_empty()) {
+            Some(_) => Some(place as usize),
+            None => self.place_of(number),
+        }
+    }
+
     fn index_read(&mut self) {
         let metrics = &self.metrics;
         let numbered = |place: &u32| Some((metrics.get(*place as usize)?.plan.number?, *place));
@@ -132,7 +153,7 @@ impl SeriesStore {
             Ok(found) => self.order.get(found).map_or(0, |place| *place as usize),
             Err(missing) => {
                 let metric =
-                    Metric { name: name.clone(), plan: plan_of(), series: AllSeries::new(), due: Timestamp::MAX };
+                    Metric { name: name.clone(), plan: plan_of(), series: AllSeries::None, due: Timestamp::MAX };
                 let place = self.free.pop().map_or(self.metrics.len(), |place| place as usize);
                 match self.metrics.get_mut(place) {
                     Some(given_up) => *given_up = metric,
@@ -143,9 +164,11 @@ impl SeriesStore {
                 }
                 let number = self.metrics.get(place).and_then(|metric| metric.plan.number);
                 let at = u32::try_from(place).unwrap_or(u32::MAX);
+                grow_little(&mut self.order);
                 self.order.insert(missing, at);
                 if let Some(number) = number {
                     let found = self.read.binary_search_by_key(&number, |(own, _)| *own).unwrap_or_else(|found| found);
+                    grow_little(&mut self.read);
                     self.read.insert(found, (number, at));
                 }
                 place
@@ -187,8 +210,8 @@ impl SeriesStore {
         let has_room = self.has_room();
         let Some(metric) = self.metrics.get_mut(place) else { return Taken::TooManySeries };
         let horizon = now - metric.plan.kept;
-        match metric.series.binary_search_by(|(own, _)| own.cmp(labels)) {
-            Ok(found) => match metric.series.get_mut(found) {
+        match metric.series.as_slice().binary_search_by(|(own, _)| own.cmp(labels)) {
+            Ok(found) => match metric.series.as_mut_slice().get_mut(found) {
                 Some((_, series)) => series.insert(now, sample, horizon),
                 None => Taken::TooManySeries,
             },
@@ -219,8 +242,8 @@ impl SeriesStore {
     /// No more samples of a series come; whether that is news of one that is there.
     pub fn end(&mut self, place: usize, labels: &Labels, at: Timestamp) -> bool {
         let Some(metric) = self.metrics.get(place) else { return false };
-        let found = metric.series.binary_search_by(|(own, _)| own.cmp(labels)).ok();
-        let newest = found.and_then(|found| metric.series.get(found)?.1.newest());
+        let found = metric.series.as_slice().binary_search_by(|(own, _)| own.cmp(labels)).ok();
+        let newest = found.and_then(|found| metric.series.as_slice().get(found)?.1.newest());
         if newest.is_none_or(|newest| newest.at > at) {
             return false;
         }

@@ -15,7 +15,8 @@ use super::signals::Signals;
 use super::store::SeriesStore;
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::{CheckView, DeploymentView};
-use crate::model::{Deployment, DeploymentId, Facts, Labels, Map, MetricName, Replica, RuleName, Timestamp};
+use crate::model::{Check, Deployment, DeploymentId, Facts, Labels, Map, MetricName, Replica, RuleName, Timestamp};
+use crate::playbook::SetCheck;
 use crate::policy::Policy;
 
 /// One that no policy lists is forgotten after this long without events.
@@ -46,6 +47,8 @@ pub(super) struct Subject {
     pub told_health: Option<DeploymentHealth>,
     /// Rules that are not quiet about it.
     pub loud: BTreeSet<RuleName>,
+    /// Checks that have other figures for a while.
+    pub eased: Vec<Eased>,
     pub sight: Sight,
     /// A newest value is missing once older than this.
     pub stale_after: Duration,
@@ -122,6 +125,23 @@ pub(super) struct Observed {
     pub error: Option<String>,
 }
 
+/// A check with other figures for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Eased {
+    pub set: SetCheck,
+    pub until: Timestamp,
+}
+
+impl Eased {
+    fn apply(&self, check: &mut Check) {
+        let set = &self.set;
+        check.every = set.every.unwrap_or(check.every);
+        check.timeout = set.timeout.unwrap_or(check.timeout);
+        check.failure_threshold = set.failure_threshold.unwrap_or(check.failure_threshold);
+        check.success_threshold = set.success_threshold.unwrap_or(check.success_threshold);
+    }
+}
+
 /// What is saved of one; see [`Subject`].
 #[derive(Serialize)]
 pub(super) struct SavingSubject<'a> {
@@ -134,6 +154,7 @@ pub(super) struct SavingSubject<'a> {
     observed: &'a Observed,
     told_health: &'a Option<DeploymentHealth>,
     sight: &'a Sight,
+    eased: &'a [Eased],
 }
 
 #[derive(Deserialize)]
@@ -148,6 +169,7 @@ pub(super) struct SavedSubject {
     told_health: Option<DeploymentHealth>,
     #[serde(default)]
     sight: Sight,
+    eased: Vec<Eased>,
 }
 
 impl Subject {
@@ -162,6 +184,7 @@ impl Subject {
             observed: &self.observed,
             told_health: &self.told_health,
             sight: &self.sight,
+            eased: &self.eased,
         }
     }
 
@@ -177,10 +200,11 @@ impl Subject {
             observed,
             told_health,
             sight,
+            eased,
         } = saved;
         let stale_after = policy.intake.stale_after_of(id.as_str());
         series.link(|metric| plan.metric(metric));
-        let (listed, labels) = Subject::listing(&id, policy);
+        let (listed, labels) = Subject::listing(&id, policy, &eased);
         let settings = policy.settings_for(Some(&id));
         Subject {
             id,
@@ -197,8 +221,17 @@ impl Subject {
             told_health,
             loud: BTreeSet::new(),
             sight,
+            eased,
             stale_after,
         }
+    }
+
+    /// Reads what a sample of it looks at in here.
+    pub fn touch(&self) -> i64 {
+        let settings = Arc::as_ptr(&self.settings).addr() as i64;
+        let lists = self.loud.len() as i64 ^ self.series.len() as i64 ^ i64::from(self.labels.is_empty());
+        let times = self.heard_at.as_millis() ^ self.last_event_at.map_or(0, Timestamp::as_millis);
+        lists ^ times ^ settings ^ i64::from(self.stale_after.subsec_millis())
     }
 
     /// The name of its own scope.
@@ -207,8 +240,16 @@ impl Subject {
     }
 
     /// What a policy lists it as, with its labels.
-    fn listing(id: &DeploymentId, policy: &Policy) -> (Option<Arc<Deployment>>, Labels) {
-        let listed = policy.deployments.get(id).cloned();
+    fn listing(id: &DeploymentId, policy: &Policy, eased: &[Eased]) -> (Option<Arc<Deployment>>, Labels) {
+        let mut listed = policy.deployments.get(id).cloned();
+        if let Some(deployment) = listed.as_mut().filter(|_| !eased.is_empty()) {
+            let deployment = Arc::make_mut(deployment);
+            for check in &mut deployment.checks {
+                if let Some(eased) = eased.iter().find(|eased| eased.set.check == check.name) {
+                    eased.apply(check);
+                }
+            }
+        }
         let labels = listed.as_ref().map(|deployment| deployment.labels.clone()).unwrap_or_default();
         let labels = labels.with_label("deployment", id.as_str());
         (listed, labels)
@@ -230,6 +271,7 @@ impl Subject {
             told_health: None,
             loud: BTreeSet::new(),
             sight: Sight::default(),
+            eased: Vec::new(),
             stale_after: Duration::ZERO,
         };
         subject.follow(policy, now);
@@ -238,7 +280,7 @@ impl Subject {
 
     /// Takes over what a policy says of it; whether that is something else than before.
     pub fn follow(&mut self, policy: &Policy, now: Timestamp) -> bool {
-        let (listed, labels) = Subject::listing(&self.id, policy);
+        let (listed, labels) = Subject::listing(&self.id, policy, &self.eased);
         let stale_after = policy.intake.stale_after_of(self.id.as_str());
         let changed = listed != self.listed || stale_after != self.stale_after;
         self.stale_after = stale_after;

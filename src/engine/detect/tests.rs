@@ -138,6 +138,7 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
+        schedules: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }

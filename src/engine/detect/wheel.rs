@@ -60,11 +60,9 @@ impl<K> Wheel<K> {
         self.current.last().map(|(at, _)| *at)
     }
 
-    /// What is due at or before `now`, in no order; of the slot that `now` lies in perhaps nothing.
-    pub fn coming(&self, now: Timestamp) -> impl Iterator<Item = &K> {
-        let at_hand = self.current.iter().rev().take_while(move |(at, _)| *at <= now);
-        let later = self.slots.range(..slot_of(now)).flat_map(|(_, slot)| slot);
-        at_hand.chain(later).map(|(_, key)| key)
+    /// Some that come next, in order.
+    pub fn coming(&self) -> impl Iterator<Item = &K> + Clone {
+        self.current.iter().rev().map(|(_, key)| key)
     }
 
     /// Takes the first that is due at or before `now`.

@@ -1,5 +1,7 @@
 //! Arithmetic over the samples of a window. Each function says nothing where there is too little data.
 
+use std::time::Duration;
+
 use super::series::Sample;
 use crate::model::Timestamp;
 use crate::script::{Amount, Func};
@@ -25,6 +27,30 @@ impl Total {
             *self = Total::default();
         } else {
             self.sum_up(-value);
+        }
+    }
+
+    /// So many values with this sum.
+    pub fn add_many(&mut self, sum: f64, count: u64) {
+        self.sum_up(sum);
+        self.count += count;
+    }
+
+    /// What was added once.
+    pub fn take_many(&mut self, sum: f64, count: u64) {
+        self.count = self.count.saturating_sub(count);
+        if self.count == 0 {
+            *self = Total::default();
+        } else {
+            self.sum_up(-sum);
+        }
+    }
+
+    /// What was joined once, or added one by one.
+    pub fn leave(&mut self, other: Total) {
+        self.take_many(other.sum, other.count);
+        if self.count > 0 {
+            self.sum_up(-other.lost);
         }
     }
 
@@ -93,6 +119,65 @@ pub(super) fn spread(samples: impl Iterator<Item = Sample> + Clone) -> Option<(f
     Some((mean, libm::sqrt(squares.average()?.max(0.0))))
 }
 
+/// Seconds from one instant to another, negative where that is the earlier.
+pub(super) fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
+    let millis = to.as_millis().saturating_sub(from.as_millis());
+    Duration::from_millis(millis.unsigned_abs()).as_secs_f64() * millis.signum() as f64
+}
+
+/// Means of values and of their times, and the sums of squares about them (Welford): what many samples are to a deviation or
+/// a trend.
+#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(super) struct Spread {
+    pub count: u64,
+    pub mean: f64,
+    pub squares: f64,
+    /// In seconds after an instant the owner knows.
+    pub mean_time: f64,
+    pub time_squares: f64,
+    pub products: f64,
+}
+
+impl Spread {
+    pub fn add(&mut self, time: f64, value: f64) {
+        self.join(Spread { count: 1, mean: value, mean_time: time, ..Spread::default() });
+    }
+
+    /// Both together; the times of both are after the same instant.
+    pub fn join(&mut self, other: Spread) {
+        let count = self.count + other.count;
+        if self.count == 0 || other.count == 0 {
+            *self = if self.count == 0 { other } else { *self };
+            return;
+        }
+        let (share, weight) =
+            (other.count as f64 / count as f64, self.count as f64 * other.count as f64 / count as f64);
+        let (value, time) = (other.mean - self.mean, other.mean_time - self.mean_time);
+        self.mean += value * share;
+        self.mean_time += time * share;
+        self.squares += other.squares + value * value * weight;
+        self.time_squares += other.time_squares + time * time * weight;
+        self.products += other.products + value * time * weight;
+        self.count = count;
+    }
+
+    /// Its times are after `start`, and come to be after another instant.
+    pub fn after(self, start: Timestamp, other: Timestamp) -> Spread {
+        Spread { mean_time: self.mean_time + seconds_between(other, start), ..self }
+    }
+
+    /// Mean and standard deviation.
+    pub fn deviation(&self) -> Option<(f64, f64)> {
+        (self.count > 0).then(|| (self.mean, libm::sqrt((self.squares / self.count as f64).max(0.0))))
+    }
+
+    /// `None` below two instants.
+    pub fn trend(&self, first: Timestamp, last: Timestamp) -> Option<Trend> {
+        let slope = (self.time_squares > 0.0).then(|| self.products / self.time_squares)?;
+        Some(Trend::new(first, last, self.mean_time, self.mean, slope))
+    }
+}
+
 /// The value below which this share of the samples lies, interpolated between the two nearest.
 pub(super) fn quantile(samples: impl Iterator<Item = Sample>, share: f64) -> Option<f64> {
     let mut values: Vec<f64> = samples.map(|sample| sample.value).collect();
@@ -102,9 +187,14 @@ pub(super) fn quantile(samples: impl Iterator<Item = Sample>, share: f64) -> Opt
 
 /// As [`quantile`], of values in order.
 pub(super) fn quantile_of(values: &[f64], share: f64) -> Option<f64> {
-    let place = share * (values.len().checked_sub(1)? as f64);
-    let below = values.get(place as usize)?;
-    let above = values.get(place as usize + 1).unwrap_or(below);
+    quantile_by(values.len(), share, |place| values.get(place).copied())
+}
+
+/// As [`quantile`], of so many values by their place in order.
+pub(super) fn quantile_by(count: usize, share: f64, at: impl Fn(usize) -> Option<f64>) -> Option<f64> {
+    let place = share * (count.checked_sub(1)? as f64);
+    let below = at(place as usize)?;
+    let above = at(place as usize + 1).unwrap_or(below);
     Some(below + (above - below) * place.fract())
 }
 

@@ -15,9 +15,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::effect::Effect;
+use super::explain::Explanation;
 use super::input::{Gap, Input, OperatorCommand, Storage};
 use super::message::{AskId, ToDetect, ToJudge};
-use crate::model::{DeploymentId, Timestamp};
+use crate::model::{AlertKey, DeploymentId, Timestamp};
 use crate::policy::Policy;
 use alerts::Alerts;
 use dispatch::Dispatch;
@@ -59,6 +60,13 @@ impl Judge {
 
     pub fn dispatch(&self) -> &Dispatch {
         &self.dispatch
+    }
+
+    /// What follows, and has followed, from what a rule says of one scope.
+    pub(in crate::engine) fn explain(&self, key: &AlertKey, explained: &mut Explanation) {
+        self.alerts.explain(key, explained);
+        self.held.explain(&self.alerts, key, explained);
+        self.remedy.explain(&self.policy, &self.alerts, key, explained);
     }
 
     pub fn next_deadline(&self) -> Option<Timestamp> {

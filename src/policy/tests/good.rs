@@ -25,7 +25,7 @@ deployments:
   - id: checkout
     adapter: local
     labels: { <<: *web, version: 1.10 }
-    depends_on: [db]
+    depends_on: [db, { id: cache, when: ['alertname="CacheDown"'] }]
     healthy_when: 50%
     target:
       command: [run, "{{ port }}", 8080]
@@ -83,7 +83,7 @@ guards:
 settings: { cpu_percent: { warning: 70 }, window: "5m", old: 6h, budget: 2GiB, odd: 1500ms, on: true }
 "#;
 
-const DEPLOYMENTS: &str = "deployments:\n  - { id: db, labels: { tier: db } }\n";
+const DEPLOYMENTS: &str = "deployments:\n  - { id: db, labels: { tier: db } }\n  - { id: cache }\n";
 
 const RULES: &str = r#"settings:
   cpu_percent: { warning: 80, critical: 95 }
@@ -200,12 +200,14 @@ fn the_configuration_is_read_whole() {
 #[test]
 fn a_deployment_is_read_whole() {
     let policy = good(&full());
-    assert_eq!(policy.deployments.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["checkout", "db"]);
+    assert_eq!(policy.deployments.keys().map(|id| id.as_str()).collect::<Vec<_>>(), ["cache", "checkout", "db"]);
     let checkout = &policy.deployments["checkout"];
     assert_eq!(checkout.labels.get("region"), Some("no"), "text keeps its spelling");
     assert_eq!(checkout.labels.get("version"), Some("1.10"));
     assert_eq!(checkout.labels.get("tier"), Some("web"));
     assert_eq!(checkout.healthy_when, HealthyWhen::Ratio(0.5));
+    let needs: Vec<_> = checkout.depends_on.iter().map(|needs| (needs.on.as_str(), needs.when.is_some())).collect();
+    assert_eq!(needs, [("db", false), ("cache", true)]);
     assert_eq!(
         json!(checkout.target),
         json!({

@@ -3,11 +3,11 @@
 use super::{Diagnostic, mistakes, places};
 
 /// What a table expects and what came, for one line of it.
-type Line<'t> = (&'t str, String, Vec<Diagnostic>);
+pub(super) type Line<'t> = (&'t str, String, Vec<Diagnostic>);
 
 /// Shows every line of a table that is wrong, not only the first.
 #[track_caller]
-fn assert_lines(lines: Vec<Line<'_>>) {
+pub(super) fn assert_lines(lines: Vec<Line<'_>>) {
     let wrong: Vec<String> = lines
         .into_iter()
         .filter(|(_, expected, found)| places(found) != [expected.clone()])
@@ -17,16 +17,16 @@ fn assert_lines(lines: Vec<Line<'_>>) {
 }
 
 /// `code 3:4` in a file as `code file:3:4`.
-fn in_file(file: &str, expected: &str) -> String {
+pub(super) fn in_file(file: &str, expected: &str) -> String {
     let (code, place) = expected.split_once(' ').expect("a code and a place");
     format!("{code} {file}:{place}")
 }
 
-const ADAPTERS: &str = "adapters: { local: { type: full }, tiny: { type: small } }\n";
+pub(super) const ADAPTERS: &str = "adapters: { local: { type: full }, tiny: { type: small } }\n";
 
 /// One configuration below `format: 1` and a receiver.
 #[track_caller]
-fn configuration(cases: &[(&'static str, &str)]) {
+pub(super) fn configuration(cases: &[(&'static str, &str)]) {
     let line = |(text, expected): &(&'static str, &str)| {
         let whole = format!("format: 1\nreceivers: [{{ name: a }}]\n{text}");
         (*text, in_file("selfheal.yaml", expected), mistakes(&[("selfheal.yaml", &whole)]))
@@ -38,7 +38,6 @@ fn configuration(cases: &[(&'static str, &str)]) {
 fn of_the_configuration() {
     configuration(&[
         ("recievers: []\n", "unknown-key 3:1"),
-        ("schedules: []\n", "not-built-yet 3:1"),
         ("data_dir: a\ndata_dir: b\n", "duplicate-key 4:1"),
         ("data_dir:\n", "empty-value 3:1"),
         ("data_dir: [a]\n", "wrong-type 3:11"),
@@ -52,22 +51,6 @@ fn of_the_configuration() {
         ("adapters: { a: { type: full, broken: true } }\n", "adapter 3:13"),
         ("adapters: { a: { type: full, allow: { verbs: [fly] } } }\n", "unknown-verb 3:46"),
         ("settings: { a: null }\n", "empty-value 3:16"),
-    ]);
-}
-
-#[test]
-fn of_guards() {
-    configuration(&[
-        ("guards: { mode: approve }\n", "not-built-yet 3:17"),
-        ("guards: { flap: {} }\n", "not-built-yet 3:11"),
-        ("guards: { grace: 5 }\n", "wrong-type 3:18"),
-        ("guards: { grace: 100000d }\n", "out-of-range 3:18"),
-        ("guards: { max_running: 0 }\n", "wrong-type 3:24"),
-        ("guards: { max_running: \"5\" }\n", "wrong-type 3:24"),
-        ("guards: { per_deployment: { rate: 3 } }\n", "wrong-type 3:35"),
-        ("guards: { per_deployment: { rate: 0/1h } }\n", "wrong-type 3:35"),
-        ("guards: { blast_radius: { min_healthy: most } }\n", "wrong-type 3:40"),
-        ("guards: { blast_radius: { min_healthy: 150% } }\n", "wrong-type 3:40"),
     ]);
 }
 
@@ -126,8 +109,8 @@ fn of_receivers_and_routes() {
         ("route: { receiver: a, routes: [{ matchers: [x] }] }\n", "matcher 3:45"),
         ("route: { receiver: a, routes: [{ recever: a }] }\n", "unknown-key 3:34"),
         ("route: { receiver: a, mute_time_intervals: [] }\n", "conflict 3:23"),
-        ("route: { receiver: a, routes: [{ mute_time_intervals: [nights] }] }\n", "unknown-interval 3:57"),
-        ("route: { receiver: a, routes: [{ active_time_intervals: [nights] }] }\n", "unknown-interval 3:59"),
+        ("route: { receiver: a, routes: [{ mute_time_intervals: [nights] }] }\n", "unknown-interval 3:56"),
+        ("route: { receiver: a, routes: [{ active_time_intervals: [nights] }] }\n", "unknown-interval 3:58"),
         ("inhibit_rules: [{ equal: [a] }]\n", "missing-key 3:17"),
         ("inhibit_rules: [{ source_match: { a: b } }]\n", "not-built-yet 3:19"),
         ("inhibit_rules: [{ source_matchers: [x] }]\n", "matcher 3:37"),
@@ -170,7 +153,12 @@ fn of_deployments() {
         ("{ id: a, adapter: local, target: { command: [x], ports: 9-1 } }", "wrong-type 4:61"),
         ("{ id: a, depends_on: [b] }", "unknown-deployment 4:27"),
         ("{ id: a, depends_on: [a] }", "cycle 4:27"),
-        ("{ id: a, depends_on: [{ id: a, when: [] }] }", "not-built-yet 4:29"),
+        ("{ id: a, depends_on: [{ id: b, when: ['alertname=\"Down\"'] }] }", "unknown-deployment 4:33"),
+        ("{ id: a, depends_on: [{ id: a }] }", "cycle 4:33"),
+        ("{ id: a, depends_on: [{ when: [x=y] }] }", "missing-key 4:29"),
+        ("{ id: a, depends_on: [{ id: z, wen: [x=y] }], healthy_when: all }, { id: z }", "unknown-key 4:36"),
+        ("{ id: a, depends_on: [{ id: z, when: [] }] }, { id: z }", "empty-value 4:42"),
+        ("{ id: a, depends_on: [{ id: z, when: [x] }] }, { id: z }", "matcher 4:43"),
         ("{ id: a, hooks: {} }", "not-built-yet 4:14"),
         ("{ id: a, labels: { a-b: c } }", "wrong-value 4:24"),
         ("{ id: a, labels: { severity: c } }", "reserved-name 4:24"),
@@ -190,7 +178,8 @@ fn of_deployments() {
         ("{ id: a, auth: { command: [x], deliver: { file: x, format: xml } } }", "wrong-value 4:64"),
         ("{ id: a, auth: { http: { url: http://x }, deliver: { file: x }, then: wait } }", "wrong-value 4:75"),
     ] {
-        let text = format!("format: 1\n{ADAPTERS}deployments:\n  - {deployment}\nreceivers: [{{ name: a }}]\n");
+        let list = deployment.replace("}, { id: z", "}\n  - { id: z");
+        let text = format!("format: 1\n{ADAPTERS}deployments:\n  - {list}\nreceivers: [{{ name: a }}]\n");
         lines.push((deployment, in_file("selfheal.yaml", expected), mistakes(&[("selfheal.yaml", &text)])));
     }
     assert_lines(lines);
@@ -203,16 +192,20 @@ fn of_deployments() {
 }
 
 /// A whole policy with one more rule, at `rules/a.yaml:2`.
-fn with_rule(rule: &str) -> Vec<Diagnostic> {
+pub(super) fn with_rule(rule: &str) -> Vec<Diagnostic> {
     let configuration = format!(
         "format: 1\n{ADAPTERS}receivers: [{{ name: a }}]\ndeployments:\n  \
          - {{ id: web, adapter: local, labels: {{ tier: web }}, target: {{ command: [x] }} }}\n  \
          - {{ id: db, adapter: tiny, labels: {{ tier: db }} }}\n"
     );
-    let rules = format!("rules:\n  - {rule}\nladders: {{ both: [restart], restart-too: [restart] }}\n");
+    let rules = format!("rules:\n  - {rule}\n{OTHER_RULES}ladders: {{ both: [restart], restart-too: [restart] }}\n");
     mistakes(&[("playbooks/p.yaml", PLAYBOOKS), ("rules/a.yaml", &rules), ("selfheal.yaml", &configuration)])
 }
 
+const OTHER_RULES: &str = "  - { alert: Other, select: { tier: web }, when: 'last(\"x\") > 1' }
+  - { alert: Fleet, per: [], when: 'last(\"x\") > 1' }
+  - { alert: Off, enabled: false, when: 'last(\"x\") > 1' }
+";
 const PLAYBOOKS: &str = "playbook: restart
 inputs: { grace: { type: duration, default: 1s }, how: { type: string, enum: [soft, hard], default: soft } }
 steps: [{ action: restart, with: { grace: \"{{ inputs.grace }}\" } }]
@@ -259,8 +252,6 @@ fn of_ladders() {
         ("[off]", "unknown-playbook 2:75"),
         ("both", "ambiguous-name 2:74"),
         ("[]", "empty-value 2:74"),
-        ("[{ playbook: restart, approval: required }]", "not-built-yet 2:96"),
-        ("[{ playbook: restart, batch: 2 }]", "not-built-yet 2:96"),
         ("[{ playbook: restart, with: { grce: 1s } }]", "unknown-input 2:104"),
         ("[{ playbook: restart, with: { grace: soon } }]", "wrong-type 2:111"),
         ("[{ playbook: restart, with: { how: gently } }]", "wrong-value 2:109"),
@@ -291,7 +282,7 @@ fn of_playbooks() {
         ("{ playbook: p }", "missing-key 1:3"),
         ("{ steps: [{ wait: 1s }] }", "missing-key 1:3"),
         ("{ playbook: p, steps: [] }", "empty-value 1:23"),
-        ("{ playbook: p, steps: [{ wait: 1s }], mode: approve }", "not-built-yet 1:45"),
+        ("{ playbook: p, steps: [{ wait: 1s }], mode: aprove }", "wrong-value 1:45"),
         ("{ playbook: p, steps: [{ action: restrat }] }", "unknown-verb 1:34"),
         ("{ playbook: p, steps: [{ action: restart, with: { grce: 1s } }] }", "unknown-key 1:51"),
         ("{ playbook: p, steps: [{ action: restart, with: { grace: 5 } }] }", "wrong-type 1:58"),
@@ -300,8 +291,6 @@ fn of_playbooks() {
         ("{ playbook: p, steps: [{ action: scale, deployment: db, with: { replicas: 1 } }] }", "unknown-verb 1:53"),
         ("{ playbook: p, steps: [{ action: restart, wait: 1s }] }", "conflict 1:24"),
         ("{ playbook: p, steps: [{ timeout: 1s }] }", "missing-key 1:24"),
-        ("{ playbook: p, steps: [{ approve: {} }] }", "not-built-yet 1:26"),
-        ("{ playbook: p, steps: [{ playbook: q }] }", "not-built-yet 1:26"),
         ("{ playbook: p, steps: [{ wait: 1s, retry: { attempts: 2 } }] }", "conflict 1:36"),
         ("{ playbook: p, steps: [{ action: restart, retry: { backoff: 9s..1s } }] }", "wrong-type 1:61"),
         ("{ playbook: p, steps: [{ id: a, wait: 1s }, { id: a, wait: 1s }] }", "duplicate-name 1:51"),

@@ -240,13 +240,14 @@ impl<'a> Recorder<'a> {
 
     /// What an attempt wrote, in full; of several attempts of a step the last one's stays.
     pub fn output(&self, step: &StepAttemptId, log: Option<&str>, output: Option<&Value>) -> rusqlite::Result<()> {
-        let Some((run, step, _)) = step.parts() else { return Ok(()) };
+        let whole = step.whole_run();
+        let Some((_, step, _)) = step.parts() else { return Ok(()) };
         self.file
             .prepare_cached(
                 "INSERT OR REPLACE INTO outputs (run, step, log, output) \
                  SELECT max(row), ?2, ?3, ?4 FROM runs WHERE id = ?1 HAVING max(row) IS NOT NULL",
             )?
-            .execute(params![run, step, log, output.map(Value::to_string)])?;
+            .execute(params![whole, step, log, output.map(Value::to_string)])?;
         Ok(())
     }
 

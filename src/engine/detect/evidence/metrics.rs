@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
     /// The samples of a window of one series; notes what was read and when the first of them leaves.
     pub(super) fn samples(&self, series: &'a Series, window: Duration) -> impl Iterator<Item = Sample> + use<'a> {
         let edge = self.edge(window);
-        if let (Some(oldest), Some(newest)) = (series.after(edge).next(), series.newest()) {
+        if let (Some(oldest), Some(newest)) = (series.first_to_leave(edge), series.newest()) {
             self.changes_at(oldest.at + window);
             self.note(newest.at);
         }

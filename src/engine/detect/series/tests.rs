@@ -1,3 +1,5 @@
+mod older;
+
 use super::*;
 
 fn at(seconds: i64) -> Timestamp {
@@ -67,13 +69,13 @@ fn close(one: f64, other: f64, slack: f64) -> bool {
 
 /// What the windows' running figures say, against exact arithmetic and against their samples looked at anew.
 fn agree(series: &Series, when: &str) {
-    for window in &series.windows {
+    for window in series.windows.iter() {
         let (count, sum, squares) = exact(series, window.edge);
         let when = format!("{when}, {:?}", window.length);
         assert_eq!(i128::from(window.total.count), count, "{when}");
         let (told, exactly) = (window.total.sum(), sum as f64 / SCALE);
         assert!(close(told, exactly, 1e-12 * exactly.abs()), "{when}: the sum {told} is not {exactly}");
-        assert_eq!(window.first, series.samples.len() - usize::try_from(count).expect("few"), "{when}");
+        assert_eq!(window.first as usize, series.samples.len() - usize::try_from(count).expect("few"), "{when}");
         if count > 0 {
             // n² times the variance is whole, too
             let spread = count * squares - sum * sum;
@@ -84,7 +86,7 @@ fn agree(series: &Series, when: &str) {
         // what is small beside an outlier of its window is not known to more digits than that leaves
         let largest = series.after(window.edge).map(|own| own.value.abs()).fold(0.0, f64::max);
         let mut bare = series.clone();
-        bare.windows.clear();
+        bare.windows = Few::None;
         for (func, share) in RUNNING {
             let amount = share.map(Amount::new);
             let told = series.figure(func, amount, window.edge);

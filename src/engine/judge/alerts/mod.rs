@@ -11,6 +11,7 @@ mod builtin;
 mod ended;
 mod entries;
 mod entry;
+mod explain;
 mod reload;
 mod texts;
 

@@ -100,6 +100,7 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
+        schedules: BTreeMap::new(),
         warnings: Vec::new(),
     })
 }

@@ -18,6 +18,7 @@ use smol_str::SmolStr;
 
 use super::alerts::{Alert, Alerts};
 use super::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use crate::engine::explain::Explanation;
 use crate::engine::view::HeldView;
 use crate::model::{AlertKey, Labels, Timestamp};
 use crate::playbook::guard::HeldBy;
@@ -106,6 +107,18 @@ impl Held {
         }
         let silenced_by = standing.silences.iter().cloned().collect();
         Some(HeldView { silenced_by, inhibited: standing.inhibited, acknowledged })
+    }
+
+    /// Says what holds a firing alert back.
+    pub(in crate::engine) fn explain(&self, alerts: &Alerts, key: &AlertKey, explained: &mut Explanation) {
+        if !self.standing.contains_key(key) {
+            return;
+        }
+        let because = &mut explained.because;
+        because
+            .extend(self.is_muted(alerts, key, explained.at).map(|held| format!("people are not told of it: {held}")));
+        because.extend(self.acks.get(key).map(|ack| format!("it is not repeated: {} knows of it", ack.by)));
+        because.extend(self.held_by(alerts, key, explained.at).map(|held| format!("nothing repairs it: {held}")));
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {

@@ -38,6 +38,8 @@ impl Remedy {
             return self.part_ended(turn, alerts, id, verdict);
         }
         let Some(run) = self.runs.get_mut(id) else { return };
+        let eased = run.eased_until.is_some_and(|until| turn.now < until);
+        let verdict = if verdict == Verdict::Cured && eased { Verdict::Eased } else { verdict };
         run.doing = Doing::Ended(verdict);
         run.ended_at = Some(turn.now);
         run.refusal = match (verdict, run.observed) {
@@ -82,7 +84,7 @@ impl Remedy {
                 run: id.clone(),
                 ladder: ladder.clone(),
                 ended_at: turn.now,
-                cured: matches!(verdict, Verdict::Cured | Verdict::Done),
+                cured: matches!(verdict, Verdict::Cured | Verdict::Eased | Verdict::Done),
             });
         }
     }
@@ -102,9 +104,9 @@ impl Remedy {
         let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
         let guards = &turn.policy.guards;
         match verdict {
-            Verdict::Cured | Verdict::Done => {
+            Verdict::Cured | Verdict::Eased | Verdict::Done => {
                 let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
-                if let Some(key) = run.alert().filter(|_| verdict == Verdict::Cured) {
+                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done) {
                     let within = limits_of(&turn.policy, &deployment).recurrence.within;
                     self.memory.cured(key, &name, turn.now, within);
                 }

@@ -25,7 +25,10 @@ impl Run {
             steps: above
                 .iter()
                 .chain(&self.steps)
-                .map(|step| (step.id.clone(), Value::Object(picture(step))))
+                .map(|step| {
+                    let name = step.id.strip_prefix(&self.prefix).unwrap_or(&step.id);
+                    (name.to_owned(), Value::Object(picture(step)))
+                })
                 .collect(),
             failed: self.failed.as_ref().filter(|_| in_rescue).map(|failed| {
                 Map::from_iter([

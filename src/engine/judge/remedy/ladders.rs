@@ -458,7 +458,7 @@ impl Remedy {
 
 fn run_end(verdict: Verdict, may_pass: bool) -> RunEnd {
     match verdict {
-        Verdict::Cured => RunEnd::Cured,
+        Verdict::Cured | Verdict::Eased => RunEnd::Cured,
         Verdict::Done => RunEnd::Done,
         Verdict::WentAway => RunEnd::WentAway,
         Verdict::NotCured => RunEnd::NotCured,

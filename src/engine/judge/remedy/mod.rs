@@ -13,6 +13,7 @@ mod asks;
 mod conclude;
 mod context;
 mod exec;
+mod explain;
 mod fan;
 mod guards;
 mod inputs;

@@ -14,7 +14,6 @@ use super::steps::StepOver;
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
-use crate::engine::view::StepView;
 use crate::model::{FailureClass, PlaybookName, RunId, StepId, Timestamp};
 use crate::playbook::run::{At, Course, Interrupt, Section, Shape, StepResult, Verdict};
 use crate::playbook::{Playbook, Step, StepKind};
@@ -144,7 +143,8 @@ impl Remedy {
         let whole = run.playbook.clone();
         let parts: Vec<(StepId, Part)> = if section == Section::Undo {
             let done = |branch: &Step| {
-                run.steps.iter().any(|record| record.id == branch.id.as_str() && record.outcome == "done")
+                let name = format!("{}{}", run.prefix, branch.id);
+                run.steps.iter().any(|record| record.id == name && record.outcome == "done")
             };
             let undone = branches.iter().enumerate().filter(|(_, branch)| branch.undo.is_some() && done(branch));
             let branches = undone.map(|(place, _)| place).collect();
@@ -180,6 +180,7 @@ impl Remedy {
         let run = Run {
             id: id.clone(),
             parent: Some(above.clone()),
+            prefix: if part == Part::Whole { format!("{}{name}.", parent.prefix) } else { parent.prefix.clone() },
             part,
             deployment: parent.deployment.clone(),
             cause: parent.cause.clone(),
@@ -225,9 +226,8 @@ impl Remedy {
         let Some(part) = self.runs.remove(id) else { return };
         let Some(above) = part.parent.clone() else { return };
         let end = PartEnd { verdict, in_doubt: part.course.in_doubt(), why: part.why.join("; ") };
-        let records = part.records();
         let Some(run) = self.runs.get_mut(&above) else { return };
-        run.steps.extend(records);
+        run.steps.extend(part.steps);
         run.why.extend(part.why.into_iter().filter(|_| part.observed.is_some()));
         let Doing::Together(together) = &mut run.doing else { return };
         together.live.remove(id);
@@ -266,19 +266,6 @@ impl Remedy {
     }
 }
 
-impl Run {
-    /// Its steps as the run above it shows them: those of another playbook behind the name of the step that runs it.
-    pub(super) fn records(&self) -> Vec<StepView> {
-        let within = (self.part == Part::Whole && self.parent.is_some())
-            .then(|| self.id.as_str().rsplit('/').next().unwrap_or_default());
-        let named = |step: &StepView| match within {
-            Some(name) => StepView { id: format!("{name}.{}", step.id), ..step.clone() },
-            None => step.clone(),
-        };
-        self.steps.iter().map(named).collect()
-    }
-}
-
 /// How a step ended whose parts ended so: the worst of them decides.
 fn together_over(ended: &[PartEnd], best_effort: bool) -> StepOver {
     let why = |wanted: fn(&PartEnd) -> bool| {
@@ -287,7 +274,8 @@ fn together_over(ended: &[PartEnd], best_effort: bool) -> StepOver {
     };
     let unsure = |end: &PartEnd| end.in_doubt || end.verdict == Verdict::Inconclusive;
     let failed = |end: &PartEnd| end.verdict == Verdict::NotCured;
-    let left = |end: &PartEnd| !matches!(end.verdict, Verdict::Cured | Verdict::Done | Verdict::NotCured);
+    let left =
+        |end: &PartEnd| !matches!(end.verdict, Verdict::Cured | Verdict::Eased | Verdict::Done | Verdict::NotCured);
     if ended.iter().any(unsure) {
         let message = Some(why(unsure));
         return StepOver { result: StepResult::Unsettled, outcome: "unknown", class: None, message };

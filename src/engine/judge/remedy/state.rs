@@ -25,6 +25,8 @@ pub(super) struct Run {
     /// The run it is part of.
     pub parent: Option<RunId>,
     pub part: Part,
+    /// What its steps' names begin with in the whole: `heal.` below the step `heal` that runs another playbook.
+    pub prefix: String,
     #[serde(with = "crate::playbook::by_name")]
     pub playbook: Arc<Playbook>,
     /// The playbooks that its steps run, as they were when it began.
@@ -54,6 +56,8 @@ pub(super) struct Run {
     /// Where it took capacity away.
     pub disrupted: BTreeSet<DeploymentId>,
     pub last_act_ended: Option<Timestamp>,
+    /// Until when a check has other figures because of it.
+    pub eased_until: Option<Timestamp>,
     pub observed: Option<Observed>,
     /// The open question whether it may begin or go on.
     pub approval: Option<ApprovalId>,
@@ -241,6 +245,7 @@ impl Run {
             id,
             parent: None,
             part: Part::Whole,
+            prefix: String::new(),
             playbook,
             subs: BTreeMap::new(),
             deployment,
@@ -260,6 +265,7 @@ impl Run {
             acted_on: BTreeSet::new(),
             disrupted: BTreeSet::new(),
             last_act_ended: None,
+            eased_until: None,
             observed: None,
             approval: None,
             approvals: 0,

@@ -63,9 +63,10 @@ fn action_word(kind: &StepKind) -> String {
 
 /// The name a step goes by in ids and views; an undo has that of the step it undoes.
 fn step_name(run: &Run, section: Section, index: usize, step: &Step) -> StepId {
+    let prefix = &run.prefix;
     match (section, run.playbook.steps.get(index)) {
-        (Section::Undo, Some(undone)) => StepId::new(format!("{}-undo", undone.id)),
-        _ => step.id.clone(),
+        (Section::Undo, Some(undone)) => StepId::new(format!("{prefix}{}-undo", undone.id)),
+        _ => StepId::new(format!("{prefix}{}", step.id)),
     }
 }
 
@@ -367,7 +368,26 @@ impl Remedy {
             }
             StepKind::Parallel(_) => self.begin_parallel(turn, alerts, id, &step),
             StepKind::Approve(approve) => self.begin_approve(turn, id, name, &approve),
-            StepKind::SetCheck(_) | StepKind::Silence(_) => {
+            StepKind::SetCheck(set) => {
+                let deployment = self.runs.get(id).map(|run| run.deployment.clone());
+                let known = deployment
+                    .as_ref()
+                    .and_then(|id| turn.policy.deployments.get(id))
+                    .is_some_and(|deployment| deployment.checks.iter().any(|check| check.name == set.check));
+                let (Some(deployment), true) = (deployment, known) else {
+                    let why = format!("there is no check {} here", set.check);
+                    let over = StepOver::failed(best_effort, FailureClass::Unsupported, why);
+                    return self.step_over(turn, alerts, id, over);
+                };
+                for id in self.lineage(id) {
+                    if let Some(run) = self.runs.get_mut(&id) {
+                        run.eased_until = run.eased_until.max(Some(turn.now + set.for_));
+                    }
+                }
+                turn.to_detect.push(ToDetect::SetCheck { deployment, set });
+                self.step_over(turn, alerts, id, StepOver::done());
+            }
+            StepKind::Silence(_) => {
                 let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
                 self.step_over(turn, alerts, id, over);
             }

@@ -156,7 +156,7 @@ impl Remedy {
             return;
         }
         let (kind, reason) = match verdict {
-            Verdict::Cured => (NewsKind::Cured, FlushReason::Changed),
+            Verdict::Cured | Verdict::Eased => (NewsKind::Cured, FlushReason::Changed),
             Verdict::NotCured => (NewsKind::NotCured, FlushReason::Changed),
             // the policy has changed under a run that had not begun: nobody has to go on with anything
             Verdict::Cancelled if run.begun_at.is_none() && self.has_no_rung(turn, run) => return,

@@ -31,7 +31,7 @@ fn refusal_view(refusal: &Refusal) -> RefusalView {
     RefusalView { guard: refusal.guard().into(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
 }
 
-fn guard_view(answer: &Answer) -> GuardView {
+pub(super) fn guard_view(answer: &Answer) -> GuardView {
     GuardView {
         guard: answer.guard.clone(),
         of: answer.of.clone(),
@@ -144,8 +144,8 @@ impl Remedy {
     /// A run with the steps of its parts under way.
     pub(super) fn view(&self, run: &Run) -> RunView {
         let parts = self.parts_of(&run.id);
-        let records = parts.iter().filter_map(|part| self.runs.get(part)).flat_map(Run::records);
-        run_view(run, run.steps.iter().cloned().chain(records).collect())
+        let below = parts.iter().filter_map(|part| self.runs.get(part)).flat_map(|part| &part.steps);
+        run_view(run, run.steps.iter().chain(below).cloned().collect())
     }
 
     pub(super) fn show_engine(&self, turn: &mut Turn<'_>) {

@@ -134,6 +134,7 @@ impl Bench {
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -363,6 +364,7 @@ impl Policy {
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             warnings: vec![],
         }
     }

@@ -45,7 +45,7 @@ fn who_heard_it_fire_hears_its_end_though_it_is_muted_and_no_repeat() {
     assert_eq!(bench.newly_sent(), ["10s oncall New [FIRING:1] HighCpu shop (warning)"]);
     bench.news(NewsKind::Cured, FlushReason::Changed, about("HighCpu", "shop")).at(secs(4_900));
     bench.resolves("HighCpu", "shop").at(secs(10_000));
-    assert_eq!(bench.newly_sent(), ["4900s oncall Changed [RESOLVED] HighCpu shop: repaired"]);
+    assert_eq!(bench.newly_sent(), ["5110s oncall Changed [RESOLVED] HighCpu shop: repaired"]);
 }
 
 #[test]

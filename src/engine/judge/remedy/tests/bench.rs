@@ -14,14 +14,14 @@ use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Said, Turn, Word}
 use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, ToDetect, WatchId};
 use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
 use crate::model::{
-    AdapterDef, AlertKey, Allow, ApprovalId, Deployment, DeploymentId, Effectfulness, Event, Facts, FailureClass,
-    Health, HealthyWhen, Labels, Map, Outcome, RunId, Selector, Severity, SourceRef, StepId, Timestamp, Value,
-    VerbSpec,
+    AdapterDef, AlertKey, Allow, ApprovalId, Check, CheckKind, Confidence, Deployment, DeploymentId, Effectfulness,
+    Event, Facts, FailureClass, Health, HealthyWhen, Labels, Map, Outcome, Reach, RunId, Selector, Severity, SourceRef,
+    StepId, Timestamp, Value, VerbSpec,
 };
 use crate::playbook::guard::Guards;
 use crate::playbook::guard::Mode;
 use crate::playbook::ladder::{Ladder, Rung};
-use crate::playbook::{OnFailure, Playbook, Retry, Step, StepKind, Verify};
+use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, Step, StepKind, Verify};
 use crate::policy::{Policy, Server, UnknownDeployments};
 use crate::script::{Condition, Expect, Names, Param, ScriptHost, Truth};
 
@@ -75,6 +75,22 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
         finally: Vec::new(),
         verify: Verify { until: None, hold: secs(30), within: secs(300) },
         hash: 0,
+    }
+}
+
+pub fn check(name: &str) -> Check {
+    Check {
+        name: name.into(),
+        kind: CheckKind::Tcp { address: "127.0.0.1:80".to_owned(), reach: Reach::default() },
+        every: secs(10),
+        timeout: secs(2),
+        connect_timeout: None,
+        retries: 0,
+        retry_delay: secs(0),
+        failure_threshold: 3,
+        success_threshold: 2,
+        start_period: secs(0),
+        min_confidence: Confidence::NONE,
     }
 }
 
@@ -156,6 +172,7 @@ pub fn policy() -> Policy {
             (("Slow".into(), Severity::Warning), ladder(&["restart"])),
         ]),
         playbooks: playbooks.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect(),
+        schedules: BTreeMap::new(),
         warnings: Vec::new(),
     }
 }
@@ -185,6 +202,7 @@ pub struct Bench {
     pub audit: Vec<String>,
     pub approvals: BTreeMap<ApprovalId, ApprovalView>,
     pub said: Vec<Said>,
+    pub set: Vec<SetCheck>,
     pub answers: Vec<Result<OperatorAnswer, String>>,
 }
 
@@ -216,6 +234,7 @@ impl Bench {
             audit: Vec::new(),
             approvals: BTreeMap::new(),
             said: Vec::new(),
+            set: Vec::new(),
             answers: Vec::new(),
         }
     }
@@ -252,6 +271,7 @@ impl Bench {
                     self.watches.remove(&id);
                 }
                 ToDetect::Emit(event) => self.emitted.push(event),
+                ToDetect::SetCheck { set, .. } => self.set.push(set),
                 ToDetect::Firing { .. } => {}
             }
             let (words, more) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.to_detect));

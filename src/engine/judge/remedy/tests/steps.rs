@@ -6,7 +6,7 @@ use super::bench::{Bench, action, condition, playbook, policy, secs, step};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::input::OperatorCommand;
 use crate::model::{AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Value};
-use crate::playbook::{OnFailure, Playbook, Retry, StepKind};
+use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, StepKind};
 use crate::script::Truth;
 
 /// `Down` on checkout runs this playbook; act_after is over.
@@ -355,4 +355,33 @@ fn a_wait_for_a_condition_ends_with_it_or_fails_in_time() {
     late.pass(secs(40));
     assert_eq!(late.verdict("checkout-1"), Some("not_cured"));
     assert!(late.watches.is_empty());
+}
+
+#[test]
+fn a_cure_under_a_relaxed_check_is_called_so() {
+    let set = SetCheck {
+        check: "http".into(),
+        every: None,
+        timeout: Some(secs(120)),
+        failure_threshold: None,
+        success_threshold: None,
+        for_: secs(3600),
+    };
+    let book = playbook("restart", vec![step("ease", StepKind::SetCheck(set.clone())), action("restart")]);
+    let mut with = policy();
+    with.playbooks.insert("restart".into(), Arc::new(book));
+    let mut checkout = (*with.deployments["checkout"]).clone();
+    checkout.checks = vec![super::bench::check("http")];
+    with.deployments.insert("checkout".into(), Arc::new(checkout));
+    let mut bench = Bench::with(with);
+    bench.down("checkout");
+    bench.pass(secs(5));
+    assert_eq!(bench.set, [set]);
+    bench.ends_done();
+    bench.watch_says(Truth::True);
+    bench.pass(secs(30));
+    assert_eq!(bench.verdict("checkout-1"), Some("cured(eased)"));
+    bench.down("cart");
+    bench.pass(secs(125));
+    assert_eq!(bench.run("cart-1").steps[0].outcome, "failed", "cart has no such check");
 }

@@ -1,0 +1,126 @@
+//! Why something happened, and why it did not: for one rule and one scope, all that was looked at, as it is now.
+//!
+//! Invariant: nothing is changed by asking, and what is shown is what decides: the same conditions, guards and state.
+
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use super::Engine;
+use super::view::{AlertView, GuardView, RunView};
+use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Severity, Timestamp};
+
+/// One rule for one scope.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    pub rule: RuleName,
+    pub scope: Labels,
+    pub at: Timestamp,
+    /// Where the rule stands: `rules/web.yaml:3`.
+    pub source: Option<String>,
+    /// The story in sentences, what matters most first.
+    pub because: Vec<String>,
+    pub levels: Vec<LevelExplained>,
+    /// What its conditions read, with what that comes to.
+    pub reads: Vec<Part>,
+    pub value: Option<f64>,
+    pub alert: Option<AlertView>,
+    pub timers: Vec<TimerExplained>,
+    pub ladder: Option<LadderExplained>,
+}
+
+/// One level of a rule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LevelExplained {
+    pub severity: Severity,
+    pub when: Part,
+    /// The parts of `when` that `&&` and `||` join, where there are several.
+    pub parts: Vec<Part>,
+    pub clear_when: Option<Part>,
+    /// `for`, in seconds.
+    pub for_seconds: f64,
+    pub keep_firing_for_seconds: f64,
+}
+
+/// A piece of a script and what it comes to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub text: String,
+    /// `true`, `false`, a number, a text, `no data`, or why it fails.
+    pub comes_to: String,
+}
+
+/// Something that will happen by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TimerExplained {
+    pub what: String,
+    pub at: Timestamp,
+}
+
+/// The repair of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LadderExplained {
+    /// `waiting working resting exhausted stopped idle`
+    pub state: SmolStr,
+    pub rungs: Vec<RungExplained>,
+    /// What every guard says now of the rung that is next or at work, each with its figures.
+    pub guards: Vec<GuardView>,
+}
+
+/// One rung with what was tried.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RungExplained {
+    pub playbook: String,
+    /// The one that is next or at work.
+    pub current: bool,
+    pub runs: Vec<RunView>,
+}
+
+/// What there is to say about the scope itself before anything is evaluated.
+pub(super) enum Scope {
+    Known,
+    /// Why the rule says nothing about it.
+    Unknown(String),
+}
+
+impl Engine {
+    /// The alert with this short id, if it is known.
+    pub fn alert_of(&self, id: &str) -> Option<AlertKey> {
+        self.judge.alerts().key_of(id)
+    }
+
+    /// What the rule says of one deployment: the scope of its own, or the one that its labels are in.
+    pub fn scope_of(&self, rule: &RuleName, deployment: &DeploymentId) -> Option<AlertKey> {
+        let rule = self.policy.rules.get(rule)?;
+        let labels = self.policy.deployments.get(deployment).map(|one| one.labels.clone()).unwrap_or_default();
+        let labels = labels.with_label("deployment", deployment.as_str());
+        let scope = rule.per.iter().filter_map(|name| Some((name.as_str(), labels.get(name)?))).collect();
+        Some(AlertKey { rule: rule.name.clone(), scope })
+    }
+
+    /// All that was looked at for one rule and scope. `None`: there is no such rule, nor an alert of that name.
+    pub fn explain(&self, key: &AlertKey) -> Option<Explanation> {
+        let mut explained = Explanation {
+            rule: key.rule.clone(),
+            scope: key.scope.clone(),
+            at: self.now,
+            source: None,
+            because: Vec::new(),
+            levels: Vec::new(),
+            reads: Vec::new(),
+            value: None,
+            alert: self.judge.alerts().view_of(key),
+            timers: Vec::new(),
+            ladder: None,
+        };
+        let rule = self.policy.rules.get(&key.rule);
+        if rule.is_none() && explained.alert.is_none() {
+            return None;
+        }
+        explained.source = rule.map(|rule| format!("{}:{}", rule.source.file, rule.source.line));
+        if let Scope::Unknown(why) = self.detect.explain(key, &mut explained) {
+            explained.because.push(why);
+        }
+        self.judge.explain(key, &mut explained);
+        Some(explained)
+    }
+}

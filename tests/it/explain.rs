@@ -1,0 +1,105 @@
+//! Why something happened, and why it did not.
+
+use selfheal::engine::OperatorCommand;
+use selfheal::engine::explain::Explanation;
+
+use crate::world::{Behaviour, World, mins, secs};
+
+const POLICY: &str = r#"format: 1
+adapters:
+  sim: { type: sim }
+deployments:
+  - { id: web, adapter: sim, labels: { tier: web } }
+  - { id: db, adapter: sim, labels: { tier: db } }
+receivers:
+  - { name: oncall, webhook: [{ url: "http://127.0.0.1:9/hook" }] }
+route: { receiver: oncall, group_by: [deployment], group_wait: 1s, group_interval: 10s }
+settings: { busy: 80 }
+guards: { start_grace: 0s, act_after: 5s }
+"#;
+
+const RULE: &str = r#"rules:
+  - alert: Busy
+    select: { tier: web }
+    when: 'last("cpu_percent") > settings.busy && (last("queue") > 3 || last("errors") > 0)'
+    for: 30s
+    severity: critical
+    remediate: [restart]
+"#;
+
+const RESTART: &str = "playbook: restart\nsteps:\n  - { id: restart, action: restart, timeout: 30s }\n\
+                       verify: { hold: 20s, within: 2m }\n";
+
+fn world() -> World {
+    World::new(&[("selfheal.yaml", POLICY), ("rules/busy.yaml", RULE), ("playbooks/restart.yaml", RESTART)])
+}
+
+fn parts(explained: &Explanation) -> Vec<(String, String)> {
+    let parts = explained.levels.iter().flat_map(|level| &level.parts);
+    parts.map(|part| (part.text.clone(), part.comes_to.clone())).collect()
+}
+
+fn says(explained: &Explanation, part: &str) -> bool {
+    explained.because.iter().any(|sentence| sentence.contains(part))
+}
+
+#[test]
+fn why_nothing_happened() {
+    let mut world = world();
+    world.gauge("web", "cpu_percent", 95.0);
+    world.gauge("web", "queue", 1.0);
+    world.gauge("web", "errors", 0.0);
+    world.run(mins(2));
+    let quiet = world.explain("Busy", "web");
+    assert_eq!(
+        parts(&quiet),
+        [
+            ("last(\"cpu_percent\") > settings.busy".to_owned(), "true".to_owned()),
+            ("(last(\"queue\") > 3 || last(\"errors\") > 0)".to_owned(), "false".to_owned()),
+        ]
+    );
+    let reads: Vec<_> = quiet.reads.iter().map(|read| (read.text.as_str(), read.comes_to.as_str())).collect();
+    assert_eq!(reads, [("last(\"cpu_percent\")", "95"), ("last(\"queue\")", "1"), ("last(\"errors\")", "0")]);
+    assert!(says(&quiet, "its condition is false"), "{quiet:#?}");
+
+    world.no_gauge("web", "cpu_percent");
+    world.run(mins(10));
+    let blind = world.explain("Busy", "web");
+    assert_eq!(parts(&blind)[0].1, "no data");
+    assert!(says(&world.explain("Busy", "db"), "does not select db"), "{:#?}", world.explain("Busy", "db"));
+}
+
+#[test]
+fn why_it_waits_and_what_every_guard_says() {
+    let mut world = world();
+    world.gauge("web", "cpu_percent", 95.0);
+    world.gauge("web", "errors", 2.0);
+    world.run(secs(20));
+    assert!(says(&world.explain("Busy", "web"), "which is not yet `for`"), "{:#?}", world.explain("Busy", "web"));
+    world.operator(OperatorCommand::Pause { reason: "moving racks".to_owned() }).expect("it is taken");
+    world.run(mins(1));
+    let held = world.explain("Busy", "web");
+    assert!(says(&held, "is refused by pause: paused by"), "{held:#?}");
+    let ladder = held.ladder.as_ref().expect("it has one");
+    assert_eq!((ladder.state.as_str(), ladder.rungs.len(), ladder.rungs[0].current), ("waiting", 1, true));
+    let no: Vec<_> = ladder.guards.iter().filter(|guard| !guard.allows).map(|guard| guard.guard.as_str()).collect();
+    assert_eq!(no, ["pause"]);
+    assert!(
+        ladder.guards.iter().any(|guard| guard.guard == "per_deployment" && guard.figures.contains("0 of at most 3"))
+    );
+    assert!(held.timers.iter().any(|timer| timer.what.contains("asks its guards again")), "{held:#?}");
+}
+
+#[test]
+fn why_it_was_repaired() {
+    let mut world = world();
+    world.gauge("web", "cpu_percent", 95.0);
+    world.gauge("web", "errors", 2.0);
+    world.on("web", "restart", Behaviour::done().set("cpu_percent", 20.0));
+    world.run_until("the cure", mins(5), |world| !world.verdicts().is_empty());
+    let cured = world.explain("Busy", "web");
+    let runs = &cured.ladder.as_ref().expect("it has one").rungs[0].runs;
+    assert_eq!(runs[0].verdict.as_deref(), Some("cured"));
+    assert!(runs[0].guards.iter().all(|guard| guard.allows), "what allowed it is kept: {runs:#?}");
+    assert_eq!(serde_json::to_value(&cured).expect("it is plain")["rule"], "Busy");
+}
