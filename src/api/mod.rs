@@ -15,6 +15,7 @@ mod operate;
 mod problem;
 mod reads;
 mod report;
+mod silences;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -207,6 +208,9 @@ impl Api {
         Router::new()
             .route("/api/v1/alerts", get(reads::alerts))
             .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/alerts/{id}/ack", post(silences::acknowledge).delete(silences::unacknowledge))
+            .route("/api/v1/silences", get(silences::list).post(silences::make))
+            .route("/api/v1/silences/{id}", get(silences::one).delete(silences::expire))
             .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
             .route("/api/v1/runs/{id}", get(reads::run))
             .route("/api/v1/runs/{id}/cancel", post(operate::cancel))

@@ -44,6 +44,10 @@ pub enum Command {
     Status(StatusArgs),
     /// List alerts
     Alerts(ListArgs),
+    /// Keep people from being told of some alerts for a while, or list such silences
+    Silence(SilenceArgs),
+    /// Say that you know of an alert: it is not repeated
+    Ack(AckArgs),
     /// List runs, or show one with its steps
     Runs(RunsArgs),
     /// Why something happened, and why it did not: an alert, or a rule and a deployment
@@ -454,6 +458,91 @@ pub struct TriggerArgs {
     /// Print one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal silence add deployment=checkout --for 2h --comment \"moving the database\"\n  \
+                        selfheal silence add 'region=~\"eu|us\"' --for 30m --comment drill --repair\n  \
+                        selfheal silence list --json\n  selfheal silence expire s-3"
+)]
+pub struct SilenceArgs {
+    #[command(subcommand)]
+    pub command: SilenceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Silence the alerts that match all of these
+    Add(SilenceAddArgs),
+    /// List silences, also those that expired in the last days
+    List(SilenceListArgs),
+    /// End a silence before its time
+    Expire(SilenceExpireArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  selfheal silence add alertname=HighCpu deployment=checkout --for 2h --comment \"known\""
+)]
+pub struct SilenceAddArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// What an alert's labels must be: name=value, name!=value, name=~regex, name!~regex
+    #[arg(required = true, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// How long
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub for_: Duration,
+    /// Why, for the audit and for everyone who looks
+    #[arg(long, required = true)]
+    pub comment: String,
+    /// Repair goes on
+    #[arg(long)]
+    pub repair: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SilenceListArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Only in this state
+    #[arg(long, value_parser = ["pending", "active", "expired"])]
+    pub state: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SilenceExpireArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal ack 1f0c3a5b7d9e2468 --comment \"I am on it\"\n  \
+                        selfheal ack 1f0c3a5b7d9e2468 --take      nothing repairs it either\n  \
+                        selfheal ack 1f0c3a5b7d9e2468 --undo\n\n`selfheal alerts` shows the ids. It holds until the \
+                        alert's episode is over.")]
+pub struct AckArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The alert, by its id
+    pub alert: String,
+    /// Take it over: its ladder stops, too
+    #[arg(long)]
+    pub take: bool,
+    /// For the audit and for everyone who looks
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// Take an acknowledgement back
+    #[arg(long, conflicts_with_all = ["take", "comment"])]
+    pub undo: bool,
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod replay;
 mod report;
 mod run;
 mod send;
+mod silence;
 mod verbs;
 
 use std::process::ExitCode;
@@ -72,6 +73,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Send(args) => send::send(args).await,
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
+        Command::Silence(args) => silence::silence(args).await,
+        Command::Ack(args) => silence::ack(args).await,
         Command::Runs(args) => verbs::runs(args).await,
         Command::Explain(args) => explain::explain(args).await,
         Command::Report(args) => report::report(args).await,

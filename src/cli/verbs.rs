@@ -149,9 +149,11 @@ pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
                 None => String::new(),
             };
             vec![
+                text(&view["id"]),
                 text(&view["alert"]),
                 text(&view["labels"]["deployment"]),
                 tinted(&text(&view["state"])),
+                text(&view["suppressed"]),
                 tinted(&text(&view["severity"])),
                 time(&view["started_at"]),
                 repair,
@@ -159,7 +161,7 @@ pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
             ]
         })
         .collect();
-    output::table(&["alert", "deployment", "state", "severity", "since", "repair", "summary"], rows);
+    output::table(&["id", "alert", "deployment", "state", "held by", "severity", "since", "repair", "summary"], rows);
     Ok(0)
 }
 

@@ -26,10 +26,11 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-pub(super) fn read(reader: &Reader<'_>, node: Option<&Node>) -> TimeIntervals {
+/// Of all lists: Alertmanager's old name of the section is understood, too.
+pub(super) fn read(reader: &Reader<'_>, lists: [Option<&Node>; 2]) -> TimeIntervals {
     let mut names = Defined::default();
     let mut read = TimeIntervals::new();
-    for node in node.map(|node| reader.list(node, "a list of named time intervals")).unwrap_or_default() {
+    for node in lists.into_iter().flatten().flat_map(|node| reader.list(node, "a list of named time intervals")) {
         let Some(one) = named(reader, node) else { continue };
         let span = node.get("name").map_or(node.span, |node| node.span);
         if names.add(reader, "time interval", &one.name, span) {

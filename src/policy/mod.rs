@@ -11,6 +11,7 @@ mod deployments;
 pub mod diagnostic;
 mod fields;
 mod guards;
+mod inhibition;
 mod inputs;
 mod intake;
 mod intervals;
@@ -43,6 +44,7 @@ pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
 pub use storage::{Durability, Keep, StorageRules};
 
+use crate::alert::inhibit::InhibitRule;
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
@@ -76,6 +78,7 @@ pub struct Policy {
     pub receivers: BTreeMap<ReceiverName, Arc<Receiver>>,
     /// The root route; its receiver takes what no child takes.
     pub route: Route,
+    pub inhibit_rules: Vec<InhibitRule>,
     pub guards: Guards,
     pub time_intervals: Arc<TimeIntervals>,
     pub intake: Intake,

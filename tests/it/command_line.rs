@@ -83,6 +83,10 @@ fn a_wrong_command_line_is_64_and_help_shows_examples() {
         "approve",
         "deny",
         "retry",
+        "silence",
+        "ack",
+        "explain",
+        "report",
     ];
     for verb in verbs {
         let help = selfheal(&[verb, "--help"]);

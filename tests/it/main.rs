@@ -21,6 +21,7 @@ mod safety;
 mod scenarios;
 mod secrets;
 mod send;
+mod silences;
 mod sim;
 mod storage;
 mod telemetry;

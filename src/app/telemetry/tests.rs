@@ -135,6 +135,7 @@ fn alert(state: AlertStateWord, severity: Severity) -> Change {
         labels: Labels::default(),
         state,
         suppressed: None,
+        held: None,
         severity,
         value: None,
         summary: String::new(),

@@ -147,7 +147,7 @@ impl Remedy {
                 .iter()
                 .map(|(id, disrupts)| self.target_situation(policy, alerts, run, id, *disrupts, targets, now))
                 .collect(),
-            held: None,
+            held: run.alert().and_then(|key| self.held_back.get(key).cloned()),
             overridden: run.overridden.clone(),
         }
     }

@@ -123,6 +123,9 @@ impl Remedy {
         let mut storm = std::mem::take(&mut self.memory.storm);
         let nobody = RunId::new("");
         let free = |key: &AlertKey| {
+            if self.held_back.contains_key(key) {
+                return false;
+            }
             let waits = |id| self.dependency_out(&turn.policy, alerts, &id, &nobody, &BTreeMap::new()).is_some();
             !key.deployment().is_some_and(waits)
         };

@@ -48,6 +48,7 @@ use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{ApprovalView, PauseView, RunView};
 use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
+use crate::playbook::guard::{HeldBy, Refusal};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
@@ -125,6 +126,8 @@ pub struct Remedy {
     places: Places,
     memory: Memory,
     schedules: Schedules,
+    /// Firing alerts whose ladder something holds back.
+    held_back: BTreeMap<AlertKey, HeldBy>,
     /// The open ones.
     approvals: BTreeMap<ApprovalId, ApprovalView>,
     timers: Timers<Timer>,
@@ -149,6 +152,7 @@ impl Remedy {
             places: Places::new(start),
             memory: Memory::default(),
             schedules: Schedules::default(),
+            held_back: BTreeMap::new(),
             approvals: BTreeMap::new(),
             timers: Timers::default(),
             stirred: false,
@@ -181,12 +185,35 @@ impl Remedy {
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        if !alerts.get(&change.key).is_some_and(|alert| alert.firing) {
+            self.held_back.remove(&change.key);
+        }
         if let Some(deployment) = alerts.get(&change.key).and_then(|alert| alert.deployment.clone()) {
             self.note_sickness(turn, alerts, &deployment);
         }
         self.ladder_hears(turn, alerts, change);
         // one more alert lets nothing go that was held
         self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
+        self.calm(turn, alerts);
+    }
+
+    /// A silence, an inhibition or a person holds the ladder of an alert back, or does no more. A run under way that a person
+    /// has silenced stops after its step.
+    pub fn held_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, held: Option<HeldBy>) {
+        let Some(held) = held else {
+            self.stirred |= self.held_back.remove(key).is_some();
+            return self.calm(turn, alerts);
+        };
+        self.held_back.insert(key.clone(), held.clone());
+        for run in self.runs_of(key) {
+            match self.runs.get(&run) {
+                Some(found) if found.is_waiting() => self.consult(turn, alerts, &run),
+                Some(_) if !matches!(held, HeldBy::Inhibition { .. }) => {
+                    self.may_not_act(turn, alerts, &run, Refusal::Suppressed(held.clone()));
+                }
+                _ => {}
+            }
+        }
         self.calm(turn, alerts);
     }
 

@@ -46,6 +46,10 @@ impl Remedy {
             }
             OperatorCommand::Resume { reason } => self.resume(turn, &who, &reason),
             OperatorCommand::CancelRun { run, reason } => self.cancel(turn, alerts, &who, &run, &reason),
+            OperatorCommand::Silence(_)
+            | OperatorCommand::ExpireSilence { .. }
+            | OperatorCommand::Ack { .. }
+            | OperatorCommand::Unack { .. } => unreachable!("the part before this one answers these"),
         };
         turn.effects.push(Effect::Answer { ticket, answer });
     }

@@ -6,6 +6,7 @@ mod fan;
 mod fleet;
 mod guarded;
 mod hand;
+mod held;
 mod ladder;
 mod parts;
 mod schedules;
