@@ -37,7 +37,7 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 4] = ["remediations", "severities", "heartbeat", "secrets"];
+const NOT_BUILT: [&str; 3] = ["remediations", "severities", "secrets"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -168,6 +168,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let inhibit_rules = inhibition::read(reader, keys.section("inhibit_rules"));
     let guards = guards::read(reader, &time_intervals, keys.section("guards"));
 
+    let heartbeat = keys.get("heartbeat").and_then(|node| config::heartbeat(reader, node, &receiver_names));
+
     let mut rule_files = RuleFiles::default();
     let mut settings = Settings::default();
     for document in &documents.rules {
@@ -213,6 +215,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     .read(schedules);
     documents.configuration.as_ref()?;
     Some(Policy {
+        heartbeat,
         schedules,
         version: version(reader.files),
         server,

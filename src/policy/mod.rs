@@ -37,6 +37,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
@@ -88,6 +89,7 @@ pub struct Policy {
     pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
     pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
+    pub heartbeat: Option<Heartbeat>,
     /// Warnings that did not stop it.
     pub warnings: Vec<Diagnostic>,
 }
@@ -116,6 +118,13 @@ fn merge(under: &mut Map, over: &Map) {
             }
         }
     }
+}
+
+/// A message that goes out all the time, so that its absence is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub receiver: ReceiverName,
+    pub every: Duration,
 }
 
 /// `server:`; changes by restart only.

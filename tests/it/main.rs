@@ -3,6 +3,7 @@
 mod approval;
 mod command_line;
 mod crash;
+mod docs;
 mod examples;
 mod explain;
 mod fleet;

@@ -139,6 +139,7 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
         schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     }
 }

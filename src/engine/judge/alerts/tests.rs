@@ -101,6 +101,7 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
         schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     })
 }

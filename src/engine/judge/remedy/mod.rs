@@ -107,6 +107,8 @@ enum Timer {
     Schedule(SmolStr),
     /// The next of a schedule's deployments is due.
     Scheduled(SmolStr),
+    /// People are to hear that selfheal is there.
+    Heartbeat,
 }
 
 /// Ladders and runs.
@@ -178,6 +180,7 @@ impl Remedy {
             Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
             Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
+            Timer::Heartbeat => self.beat(turn),
             Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
             Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
         }
@@ -291,6 +294,7 @@ impl Remedy {
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
         self.follow_schedules(turn);
+        self.follow_heartbeat(turn);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -309,7 +313,10 @@ impl Remedy {
         let mut moved = Timers::default();
         while let Some((at, timer)) = self.timers.pop_due(Timestamp::MAX) {
             // what only asks again may do so at once
-            let asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_) | Timer::Schedule(_) | Timer::Scheduled(_));
+            let asks = matches!(
+                timer,
+                Timer::Again(_) | Timer::Ladder(_) | Timer::Schedule(_) | Timer::Scheduled(_) | Timer::Heartbeat
+            );
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
         self.timers = moved;
@@ -405,6 +412,23 @@ impl Remedy {
                 }
             }
         }
+    }
+
+    /// A heartbeat that is there already keeps its rhythm unless it is to beat sooner.
+    fn follow_heartbeat(&mut self, turn: &Turn<'_>) {
+        let Some(heartbeat) = &turn.policy.heartbeat else { return self.timers.clear(&Timer::Heartbeat) };
+        let next = turn.now + heartbeat.every;
+        let earlier = self.timers.deadline_of(&Timer::Heartbeat).filter(|at| *at < next);
+        self.timers.set(Timer::Heartbeat, earlier.unwrap_or(next));
+    }
+
+    fn beat(&mut self, turn: &mut Turn<'_>) {
+        let Some(heartbeat) = turn.policy.heartbeat.clone() else { return };
+        self.timers.set(Timer::Heartbeat, turn.now + heartbeat.every);
+        let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
+        let paused = if self.paused.is_some() { "; automatic repair is paused" } else { "" };
+        let text = format!("selfheal is there: {running} runs under way{paused}");
+        Remedy::tell_receiver(turn, heartbeat.receiver, text);
     }
 
     /// What waits asks its guards again.

@@ -189,6 +189,20 @@ impl Remedy {
         self.tell_about_alert(turn, key, NewsKind::Exhausted, FlushReason::Urgent, lines.join("\n"));
     }
 
+    /// A word for one receiver, about nothing in particular.
+    pub(super) fn tell_receiver(turn: &mut Turn<'_>, receiver: ReceiverName, text: String) {
+        let news = News {
+            kind: NewsKind::Started,
+            at: turn.now,
+            alert: None,
+            deployment: None,
+            run: None,
+            approval: None,
+            text,
+        };
+        turn.say(Word::News(NewsFor { about: NewsAbout::Receiver(receiver), news, reason: FlushReason::Playbook }));
+    }
+
     /// Something about selfheal itself, for everyone and at once, routed under this name.
     pub(super) fn tell_all(turn: &mut Turn<'_>, name: &str, text: String) {
         let labels: Labels = [("alertname", name), ("severity", "warning")].into_iter().collect();

@@ -135,6 +135,7 @@ impl Bench {
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
             schedules: BTreeMap::new(),
+            heartbeat: None,
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -365,6 +366,7 @@ impl Policy {
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
             schedules: BTreeMap::new(),
+            heartbeat: None,
             warnings: vec![],
         }
     }

@@ -173,6 +173,7 @@ pub fn policy() -> Policy {
         ]),
         playbooks: playbooks.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect(),
         schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     }
 }
