@@ -125,7 +125,8 @@ pub enum OperatorCommand {
         deployment: DeploymentId,
         with: Map,
         reason: String,
-        /// Guards that do not hold for this run, by name; with a reason.
+        /// Guards that do not hold for this run, by name; with a reason. Former journals have none.
+        #[serde(default)]
         overrides: Vec<String>,
     },
     /// Stops all automatic action until resumed; durable, with owner and reason.

@@ -169,6 +169,7 @@ pub(super) struct SavedSubject {
     told_health: Option<DeploymentHealth>,
     #[serde(default)]
     sight: Sight,
+    #[serde(default)]
     eased: Vec<Eased>,
 }
 
