@@ -44,7 +44,7 @@ pub struct Trigger {
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     #[serde(default)]
-    reason: String,
+    pub(super) reason: String,
 }
 
 pub(super) async fn operate(api: &Api, who: String, command: OperatorCommand) -> Result<OperatorAnswer, Problem> {

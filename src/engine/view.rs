@@ -263,6 +263,9 @@ pub struct EngineView {
     pub rules: usize,
     pub playbooks: usize,
     pub paused: Option<PauseView>,
+    /// Deployments that are not repaired for a while, by a person's word.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceView>,
     pub guard_mode: SmolStr,
 }
 
@@ -271,6 +274,18 @@ pub struct PauseView {
     pub by: String,
     pub reason: String,
     pub since: Timestamp,
+}
+
+/// A time in which some deployments are not repaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct MaintenanceView {
+    pub id: SmolStr,
+    /// All of them must match a deployment's labels.
+    pub matchers: Vec<String>,
+    pub by: String,
+    pub reason: String,
+    pub since: Timestamp,
+    pub until: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]

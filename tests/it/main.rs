@@ -1,9 +1,11 @@
 //! All integration tests in one binary: one link, one place to look.
 
+mod approval;
 mod command_line;
 mod crash;
 mod examples;
 mod explain;
+mod fleet;
 mod golden;
 mod harness;
 mod history;

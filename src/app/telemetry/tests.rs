@@ -40,6 +40,7 @@ fn policy() -> EngineView {
         rules: 3,
         playbooks: 0,
         paused: None,
+        maintenance: Vec::new(),
         guard_mode: "auto".into(),
     }
 }

@@ -201,6 +201,7 @@ impl Judge {
     ) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
         self.held.clock_moved(&mut turn, offset_ms);
+        self.remedy.clock_moved(offset_ms);
         self.dispatch.clock_moved(&turn);
         self.settle(turn, out);
     }

@@ -202,7 +202,7 @@ impl Stage {
         if calls != 3 {
             wrong.push(format!("the bad playbook ran {calls} times"));
         }
-        let told = self.world.told_since(self.begun, "is out of service");
+        let told = self.world.told_since(self.begun, "has failed 3 times on");
         if told != 1 {
             wrong.push(format!("people were told {told} times that the playbook is out of service"));
         }

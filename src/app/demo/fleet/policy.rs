@@ -39,6 +39,7 @@ const RULES: &str = r#"rules:
     when: 'unhealthy("http")'
     clear_when: 'healthy("http")'
     for: 10s
+    keep_firing_for: 1m
     severity: critical
     cooldown: 2m
     summary: "{{ deployment }} does not answer"

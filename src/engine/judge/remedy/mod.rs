@@ -23,6 +23,7 @@ mod memory;
 mod operate;
 mod parts;
 mod saved;
+mod schedules;
 mod start;
 mod state;
 mod steps;
@@ -35,6 +36,8 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
+
+use smol_str::SmolStr;
 
 use super::alerts::Alerts;
 use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
@@ -49,6 +52,7 @@ use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
 use memory::Memory;
+use schedules::Schedules;
 use state::{Doing, LadderState, Places, Run, Stand};
 
 /// `finally` of a run past its deadline may take so much longer.
@@ -98,6 +102,10 @@ enum Timer {
     Again(RunId),
     /// A rung is due, or a rest is looked at.
     Ladder(AlertKey),
+    /// A schedule's time has come.
+    Schedule(SmolStr),
+    /// The next of a schedule's deployments is due.
+    Scheduled(SmolStr),
 }
 
 /// Ladders and runs.
@@ -116,6 +124,7 @@ pub struct Remedy {
     ladders_begun: u64,
     places: Places,
     memory: Memory,
+    schedules: Schedules,
     /// The open ones.
     approvals: BTreeMap<ApprovalId, ApprovalView>,
     timers: Timers<Timer>,
@@ -139,6 +148,7 @@ impl Remedy {
             ladders_begun: 0,
             places: Places::new(start),
             memory: Memory::default(),
+            schedules: Schedules::default(),
             approvals: BTreeMap::new(),
             timers: Timers::default(),
             stirred: false,
@@ -164,6 +174,8 @@ impl Remedy {
             Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
             Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
+            Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
+            Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
         }
         self.calm(turn, alerts);
     }
@@ -181,6 +193,7 @@ impl Remedy {
     pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
         match id {
             AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
+            AskId::Scheduled(run) => self.scheduled_told(turn, alerts, &run, replies),
             AskId::On(key) => self.on_told(turn, alerts, &key, replies),
             AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
             // texts belong to the alerts; a run asked for by hand asks nothing
@@ -250,6 +263,7 @@ impl Remedy {
         self.policy_errors.clear();
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
+        self.follow_schedules(turn);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -268,7 +282,7 @@ impl Remedy {
         let mut moved = Timers::default();
         while let Some((at, timer)) = self.timers.pop_due(Timestamp::MAX) {
             // what only asks again may do so at once
-            let asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_));
+            let asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_) | Timer::Schedule(_) | Timer::Scheduled(_));
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
         self.timers = moved;
@@ -378,7 +392,9 @@ impl Remedy {
     /// Nothing at all may begin now.
     fn is_full(&self, turn: &Turn<'_>) -> bool {
         let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
-        self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
+        let storm = self.memory.storm.until(turn.policy.guards.storm, turn.now).is_some();
+        let full = running >= turn.policy.guards.max_running as usize;
+        self.may_act().is_err() || full || storm || self.memory.sensor_told
     }
 
     /// Waiting runs by severity (what people asked for first), then age.

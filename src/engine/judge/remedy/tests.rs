@@ -8,4 +8,5 @@ mod guarded;
 mod hand;
 mod ladder;
 mod parts;
+mod schedules;
 mod steps;

@@ -188,6 +188,7 @@ fn policy(version: &str, loaded: i64) -> Change {
         rules: 3,
         playbooks: 2,
         paused: None,
+        maintenance: Vec::new(),
         guard_mode: "auto".into(),
     }))
 }
