@@ -126,6 +126,7 @@ impl Remedy {
         let circuit = self.memory.breakers.get(&name).map(|breaker| breaker.circuit(guards.breaker, now));
         Situation {
             now,
+            wall: self.schedules.wall(now),
             paused: match self.may_act() {
                 Err(Refusal::Pause { who }) => Some(who),
                 _ => None,

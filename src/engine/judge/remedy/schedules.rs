@@ -45,7 +45,7 @@ pub(super) struct Schedules {
 }
 
 impl Schedules {
-    fn wall(&self, now: Timestamp) -> Timestamp {
+    pub fn wall(&self, now: Timestamp) -> Timestamp {
         Timestamp::from_millis(now.as_millis().saturating_add(self.offset_ms))
     }
 

@@ -183,7 +183,7 @@ impl Remedy {
         if let Some(who) = self.maintained(&turn.policy, &run.deployment, turn.now) {
             return Some(Refusal::Pause { who: format!("for {}, {who}", run.deployment) });
         }
-        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, turn.now);
+        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, self.schedules.wall(turn.now));
         frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
     }
 
