@@ -4,17 +4,28 @@
 //! everything is asked again, and it holds only for the parameters that were shown; unanswered is denied.
 
 use super::guards::{limits_of, targets};
+use super::parts::subs_of;
 use super::state::{Approved, Doing, Run};
 use super::steps::StepOver;
 use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::view::{ApprovalState, ApprovalView, Change};
+use crate::model::ids::fingerprint;
 use crate::model::units::format_duration;
 use crate::model::{AlertKey, ApprovalId, Map, RunId, StepId, Value};
-use crate::playbook::Approve;
 use crate::playbook::guard::{self, Mode, Refusal};
 use crate::playbook::run::{Interrupt, Verdict};
+use crate::playbook::{Approve, Playbook};
+use crate::policy::Policy;
+
+/// A playbook with those its steps run: a word given for one is none for another.
+fn content_of(policy: &Policy, playbook: &Playbook) -> u64 {
+    let subs = subs_of(policy, playbook);
+    let parts = std::iter::once(playbook).chain(subs.values().map(|sub| &**sub));
+    let parts: Vec<String> = parts.map(|part| format!("{} {:016x}", part.name, part.hash)).collect();
+    fingerprint(parts.iter().map(String::as_str))
+}
 
 impl Remedy {
     /// Whether a person has to allow this run before it begins, and has not.
@@ -27,7 +38,9 @@ impl Remedy {
         let (mode, _) = guard::mode([&limits], run.playbook.mode);
         // one that only says what it would do needs nobody's word
         let wanted = mode != Mode::Observe && (by_rung || mode == Mode::Approve);
-        let given = run.approved.as_ref().is_some_and(|approved| approved.shown == *inputs);
+        let playbook = content_of(&turn.policy, &run.playbook);
+        let same = |approved: &Approved| approved.shown == *inputs && approved.playbook == playbook;
+        let given = run.approved.as_ref().is_some_and(same);
         wanted && run.is_asked_for_by_itself() && !given
     }
 
@@ -36,9 +49,11 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.refusal = None;
         let pending = run.approval.as_ref().and_then(|approval| self.approvals.get(approval));
-        if pending.is_some_and(|pending| pending.shown == inputs) {
+        let playbook = content_of(&turn.policy, &run.playbook);
+        if pending.is_some_and(|pending| pending.shown == inputs) && run.asked_for == playbook {
             return;
         }
+        run.asked_for = playbook;
         self.withdraw(turn, id);
         self.ask_for(turn, id, None, &Approve::default(), inputs);
         self.show(turn, id);
@@ -141,9 +156,8 @@ impl Remedy {
         Remedy::audit(turn, who, format!("approved {approval} ({}){because}", view.what));
         self.note(&view.run, format!("approved by {who}{because}"));
         let root = self.root_of(&view.run);
-        let approved = Approved { by: who.to_owned(), shown: view.shown };
         if let Some(run) = self.runs.get_mut(&root) {
-            run.approved = Some(approved);
+            run.approved = Some(Approved { by: who.to_owned(), shown: view.shown, playbook: run.asked_for });
         }
         match self.runs.get(&view.run).map(|run| &run.doing) {
             Some(Doing::Waiting(_)) => self.consult(turn, alerts, &view.run),
@@ -208,8 +222,16 @@ impl Remedy {
         };
         let situation = self.situation(&turn.policy, alerts, whole, &targets, turn.now, None);
         let answers = guard::ask(&turn.policy.guards, &situation);
-        let own_doing =
-            |refusal: &&Refusal| !matches!(refusal, Refusal::PerDeployment { .. } | Refusal::PerPlaybook { .. });
+        // also where it is itself the run that tries a playbook out of service
+        let own_doing = |refusal: &&Refusal| {
+            !matches!(
+                refusal,
+                Refusal::PerDeployment { .. }
+                    | Refusal::PerPlaybook { .. }
+                    | Refusal::Velocity { .. }
+                    | Refusal::Breaker { probe_at: None, .. }
+            )
+        };
         // a run that acted before it asked is in its budgets already
         let counted = whole.course.acted();
         let refusal = answers.refusals().find(|refusal| !counted || own_doing(refusal)).cloned();

@@ -59,7 +59,7 @@ impl Remedy {
         match key {
             Some(key) => self.run_ended(turn, alerts, &key, id),
             None => {
-                self.scheduled_run_ended(turn, alerts, id, verdict);
+                self.scheduled_run_ended(turn, id, verdict);
                 self.keep_by_hand(id);
             }
         }

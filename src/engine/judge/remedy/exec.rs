@@ -116,7 +116,7 @@ impl Remedy {
     /// waits. Says whether there is anything to go on with.
     fn takes_lease_again(&mut self, turn: &mut Turn<'_>, id: &RunId, target: &DeploymentId) -> bool {
         let root = self.root_of(id);
-        if !self.runs.get(&root).is_some_and(|run| run.gave_leases_back) {
+        if self.needs_symptom(id) || !self.runs.get(&root).is_some_and(|run| run.gave_leases_back) {
             return true;
         }
         if let Some(holder) = self.places.get(target).and_then(|place| place.lease.clone()) {

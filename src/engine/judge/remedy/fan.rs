@@ -105,14 +105,16 @@ impl Remedy {
         let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else { return };
         let at_once = rung.batch.map_or(FAN_AT_ONCE, |batch| batch as usize);
         let within = playbook.verify.within;
+        let mut begun = 0;
         while let Some(fan) = self.fan(key)
             && fan.live.len() < at_once
             && !fan.is_stopped()
             // a batch is begun as a whole, and the next only when it has ended
-            && (rung.batch.is_none() || fan.begun < at_once)
+            && (rung.batch.is_none() || begun.max(fan.begun) < at_once)
             && let Some(target) = fan.waiting.pop_front()
         {
             fan.begun += 1;
+            begun += 1;
             fan.within = within;
             let level = self.ladders.get(key).map(|ladder| ladder.level);
             let id = self.new_run(turn, playbook.clone(), target, Cause::Alert(key.clone()), level);
@@ -181,7 +183,7 @@ impl Remedy {
         } else if failed {
             self.next_rung(turn, alerts, key);
         } else if left > 0 {
-            self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.unwrap_or_default());
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.unwrap_or_default().max(ASK_AGAIN));
         } else {
             ladder.stand = Stand::Judging;
             self.timers.set(Timer::Ladder(key.clone()), turn.now + within);

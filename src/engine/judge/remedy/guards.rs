@@ -140,7 +140,11 @@ impl Remedy {
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
             playbook: PlaybookSituation {
                 counted: self.counted_runs_of(run, now),
-                circuit: circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
+                circuit: match circuit {
+                    // one run tries it, from when it is allowed on
+                    Some(Circuit::ProbeDue { since }) if self.is_another_at(run) => Circuit::Probing { since },
+                    circuit => circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
+                },
                 name,
             },
             running: u32::try_from(running).unwrap_or(u32::MAX),
@@ -151,6 +155,12 @@ impl Remedy {
             held: run.alert().and_then(|key| self.held_back.get(key).cloned()),
             overridden: run.overridden.clone(),
         }
+    }
+
+    /// Whether another run of its playbook is under way.
+    fn is_another_at(&self, run: &Run) -> bool {
+        let same = |other: &Run| other.id != run.id && other.playbook.name == run.playbook.name;
+        self.runs.values().any(|other| other.has_budget_reserved() && same(other))
     }
 
     /// When runs of its playbook counted; those that are allowed to act and have not yet count as of now.

@@ -5,7 +5,6 @@
 //! up at most once, within `catch_up`, and never where it takes capacity away.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -18,6 +17,7 @@ use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Said, Turn, Word};
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
 use crate::model::{DeploymentId, Labels, RunId, Timestamp};
+use crate::playbook::Approve;
 use crate::playbook::run::Verdict;
 use crate::playbook::schedule::Schedule;
 
@@ -80,6 +80,8 @@ impl Remedy {
         let Some(next) = self.schedules.states.get(name).map(|state| state.next) else { return };
         if next < Timestamp::MAX {
             self.timers.set(Timer::Schedule(name.clone()), self.schedules.engine_time(next));
+        } else {
+            self.timers.clear(&Timer::Schedule(name.clone()));
         }
     }
 
@@ -147,33 +149,30 @@ impl Remedy {
                 }
                 Some(_) => {}
             }
-            let occurrence = state.occurrence.unwrap_or(wall);
             let Some((_, deployment)) = state.waiting.pop_front() else { return };
             let id = self.new_run(turn, playbook.clone(), deployment, Cause::Schedule(name.clone()), None);
             if let Some(state) = self.schedules.states.get_mut(name) {
                 state.live.insert(id.clone());
             }
+            // whatever it waits for, a person's word included, it does not wait for ever
+            self.timers.set(Timer::GiveUp(id.clone()), turn.now + schedule.catch_up.max(Approve::default().timeout));
             self.show(turn, &id);
             self.consult(turn, alerts, &id);
-            self.give_up_scheduled(turn, alerts, &schedule, &id, occurrence);
+            self.give_up_scheduled(turn, alerts, &id);
         }
     }
 
     /// A run that was refused waits within `catch_up`, unless it would take capacity away.
-    fn give_up_scheduled(
-        &mut self,
-        turn: &mut Turn<'_>,
-        alerts: &Alerts,
-        schedule: &Arc<Schedule>,
-        id: &RunId,
-        occurrence: Timestamp,
-    ) {
-        let refused = self.runs.get(id).is_some_and(|run| run.is_waiting() && run.refusal.is_some());
-        if !refused {
+    fn give_up_scheduled(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+        let refused = |run: &&Run| run.is_waiting() && run.refusal.is_some();
+        let Some(Cause::Schedule(name)) = self.runs.get(id).filter(refused).map(|run| run.cause.clone()) else {
             return;
-        }
+        };
+        let Some(schedule) = turn.policy.schedules.get(&name).cloned() else { return };
+        let wall = self.schedules.wall(turn.now);
+        let occurrence = self.schedules.states.get(&name).and_then(|state| state.occurrence).unwrap_or(wall);
         let until = self.schedules.engine_time(occurrence + schedule.catch_up);
-        if until <= turn.now || self.would_disrupt(turn, schedule) {
+        if until <= turn.now || self.would_disrupt(turn, &schedule) {
             self.end_waiting(turn, alerts, id, Verdict::Refused);
         } else {
             self.timers.set(Timer::GiveUp(id.clone()), until);
@@ -196,11 +195,16 @@ impl Remedy {
             Some(Reply::Params(params)) => params,
             _ => Err("its parameters were not rendered".to_owned()),
         };
-        self.begin_with(turn, alerts, id, params);
+        // others that were asked about at the same time may have begun meanwhile
+        if self.guards_allow(turn, alerts, id, None) {
+            self.begin_with(turn, alerts, id, params);
+        } else {
+            self.give_up_scheduled(turn, alerts, id);
+        }
     }
 
     /// One of its runs has ended: that is news where it did not do its work, and there is room for the next.
-    pub(super) fn scheduled_run_ended(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, verdict: Verdict) {
+    pub(super) fn scheduled_run_ended(&mut self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let Cause::Schedule(name) = run.cause.clone() else { return };
         let scope: Labels =
@@ -214,7 +218,8 @@ impl Remedy {
                 state.occurrence = None;
             }
         }
-        self.run_scheduled(turn, alerts, &name);
+        // as a timer: one after the other, however many there are
+        self.timers.set(Timer::Scheduled(name), turn.now);
     }
 
     fn tell_skipped(&self, turn: &mut Turn<'_>, schedule: &Schedule, at: Timestamp, why: &str) {

@@ -81,7 +81,13 @@ impl Remedy {
     }
 
     /// Asks every guard about a waiting run. Where one refuses the run goes on waiting, or ends if that will not pass.
-    fn guards_allow(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, evidence: Option<Timestamp>) -> bool {
+    pub(super) fn guards_allow(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        id: &RunId,
+        evidence: Option<Timestamp>,
+    ) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         let targets = match targets(&turn.policy, &run.playbook, &run.deployment) {
             Ok(targets) => targets,

@@ -63,6 +63,8 @@ pub(super) struct Run {
     pub observed: Option<Observed>,
     /// The open question whether it may begin or go on.
     pub approval: Option<ApprovalId>,
+    /// For which playbook it is asked, with those its steps run.
+    pub asked_for: u64,
     /// How often a person's word was asked for.
     pub approvals: u32,
     pub approved: Option<Approved>,
@@ -141,6 +143,8 @@ impl Doing {
 pub(super) struct Approved {
     pub by: String,
     pub shown: Map,
+    /// The playbook it was given for, with those its steps run, as they were then.
+    pub playbook: u64,
 }
 
 /// Which steps of the playbook of the run above a part goes through.
@@ -272,6 +276,7 @@ impl Run {
             eased_until: None,
             observed: None,
             approval: None,
+            asked_for: 0,
             approvals: 0,
             approved: None,
             refusal: None,

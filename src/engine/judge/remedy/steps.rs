@@ -207,8 +207,15 @@ impl Remedy {
     /// A live guard, or missing data, says that this run takes no further acting step.
     pub(super) fn may_not_act(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, refusal: Refusal) {
         self.note(id, format!("no further acting step: {refusal}"));
-        if let Some(run) = self.runs.get_mut(id) {
-            run.refusal = Some(refusal);
+        let root = self.root_of(id);
+        for id in [&root, id] {
+            if let Some(run) = self.runs.get_mut(id) {
+                run.refusal = Some(refusal.clone());
+                // what it waited for is not why it goes no further
+                if matches!(run.doing, Doing::Held | Doing::Regaining) {
+                    run.doing = Doing::Sleeping;
+                }
+            }
         }
         self.interrupt_whole(turn, alerts, id, Interrupt::MayNotAct);
     }

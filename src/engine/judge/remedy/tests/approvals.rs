@@ -151,3 +151,32 @@ fn a_gate_is_left_when_the_symptom_goes() {
     bench.ends_done();
     assert_eq!(bench.verbs(), ["scale", "tidy"]);
 }
+
+#[test]
+fn a_word_given_for_one_playbook_is_none_for_another() {
+    let mut bench = asking();
+    let mut other = policy();
+    other.guards.mode = Mode::Approve;
+    let mut restart = playbook("restart", vec![action("rollback")]);
+    restart.hash = 7;
+    other.playbooks.insert("restart".into(), Arc::new(restart));
+    bench.new_policy(other);
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Withdrawn, "what was shown would not be what is done");
+    assert!(bench.operator(approve("checkout-1.1")).is_err());
+    bench.operator(approve("checkout-1.2")).expect("it is asked anew");
+    assert_eq!(bench.verbs(), ["rollback"]);
+}
+
+#[test]
+fn a_run_that_is_held_and_then_silenced_keeps_its_rung() {
+    let mut bench = Bench::new();
+    bench.down("checkout");
+    bench.pass(secs(4));
+    bench.pauses();
+    bench.pass(secs(10));
+    let held = crate::playbook::guard::HeldBy::Taken { by: "ana".to_owned() };
+    let alert = key("Down", "checkout");
+    bench.turn(|remedy, turn, alerts| remedy.held_changed(turn, alerts, &alert, Some(held)));
+    bench.resumes();
+    assert_eq!((bench.state(&alert).as_str(), bench.refused_by("checkout-1")), ("waiting", Some("suppressed")));
+}

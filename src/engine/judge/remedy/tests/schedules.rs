@@ -56,9 +56,10 @@ fn each_deployment_has_its_run_so_many_at_a_time() {
     bench.pass(secs(1));
     assert_eq!(targets(&bench), ["cart"]);
     assert_eq!(bench.run("cart-1").cause, "schedule:tidy-up");
-    bench.ends_done();
-    bench.ends_done();
-    bench.ends_done();
+    for _ in 0..3 {
+        bench.ends_done();
+        bench.pass(secs(0));
+    }
     assert_eq!(targets(&bench), ["cart", "checkout", "search"]);
     assert_eq!(bench.verdict("search-1"), Some("done"));
     bench.pass(secs(HOUR));
@@ -74,8 +75,10 @@ fn one_that_is_not_over_skips_the_next_and_says_so() {
     // nobody reports the end of the first call for long
     bench.pass(secs(60));
     bench.ends(Outcome::done("ok"));
+    bench.pass(secs(0));
     assert_eq!(bench.calls.len(), 2);
     bench.ends_done();
+    bench.pass(secs(0));
     bench.pauses();
     bench.ends_done();
     bench.pass(secs(HOUR));
@@ -129,4 +132,17 @@ fn a_run_that_fails_is_an_alert_until_one_succeeds() {
     bench.pass(secs(HOUR));
     bench.ends_done();
     assert!(bench.said.iter().any(|said| said.name == "ScheduledRunFailed" && said.summary.is_none()));
+}
+
+#[test]
+fn those_of_one_schedule_count_for_each_other() {
+    let with = hourly("restart", |schedule| schedule.at_once = 10);
+    let wait = wait(&with);
+    let mut with = with;
+    with.guards.blast_radius.max_at_once = 1;
+    let mut bench = begun(with);
+    bench.pass(wait);
+    assert_eq!(targets(&bench), ["cart"], "the others were asked about at the same instant, and refused");
+    assert_eq!(bench.refused_by("checkout-1"), Some("blast_radius"));
+    assert_eq!(bench.verdict("checkout-1"), Some("refused"), "what disrupts is not made up");
 }
