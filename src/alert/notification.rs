@@ -323,9 +323,17 @@ pub struct News {
     pub deployment: Option<DeploymentId>,
     pub run: Option<RunId>,
     /// The question that waits for an answer.
-    pub approval: Option<ApprovalId>,
+    pub approval: Option<Asked>,
     /// A sentence or a story, for people.
     pub text: String,
+}
+
+/// A question that waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Asked {
+    pub id: ApprovalId,
+    /// Unanswered by then is a no.
+    pub expires_at: Timestamp,
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! search unless it says `continue`; where no child takes it, the node itself does. So every alert that the root
 //! takes has at least one route.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::model::{GroupId, Labels, ReceiverName, Selector};
+use crate::model::{GroupId, Labels, ReceiverName, Selector, TimeInterval, Timestamp};
 
 /// One node of the routing tree. What a child leaves out is already filled in from its parent.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +25,29 @@ pub struct Route {
     pub wait_for_repair: Duration,
     pub matchers: Selector,
     pub continue_: bool,
+    pub hours: Hours,
     pub routes: Vec<Route>,
+}
+
+/// Named times at which a route tells, and at which it does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hours {
+    /// It tells nothing while one of these holds.
+    pub mute: Vec<SmolStr>,
+    /// Where there are any, it tells only while one of these holds.
+    pub active: Vec<SmolStr>,
+}
+
+impl Hours {
+    /// While they keep a route from telling: when that may be over, at the earliest. By the wall clock.
+    pub fn closed_until(&self, named: &BTreeMap<SmolStr, Vec<TimeInterval>>, wall: Timestamp) -> Option<Timestamp> {
+        let intervals = |names: &[SmolStr]| names.iter().filter_map(|name| named.get(name)).flatten().collect();
+        let (mute, active): (Vec<&TimeInterval>, Vec<&TimeInterval>) = (intervals(&self.mute), intervals(&self.active));
+        let holds = |interval: &&TimeInterval| interval.contains(wall);
+        let is_closed = mute.iter().any(holds) || (!self.active.is_empty() && !active.iter().any(holds));
+        let boundaries = mute.iter().chain(&active).map(|interval| interval.next_boundary(wall));
+        is_closed.then(|| boundaries.min().unwrap_or(Timestamp::MAX))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +123,7 @@ mod tests {
             wait_for_repair: Duration::ZERO,
             matchers: Selector(matchers),
             continue_,
+            hours: Hours::default(),
             routes,
         }
     }

@@ -3,22 +3,29 @@
 //! Invariant: what is answered 202 is in the engine; a read never waits for a repair; an error is an RFC 9457 problem
 //! document that says what to do.
 
+mod answer;
+mod approvals;
 mod events;
 mod foreign;
 mod history;
+pub mod links;
 mod metrics;
 pub mod model;
 mod operate;
 mod problem;
 mod reads;
 mod report;
+mod silences;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use futures_util::future::BoxFuture;
 use smol_str::SmolStr;
 use tokio::sync::watch;
@@ -31,6 +38,7 @@ use crate::model::{DeploymentId, Labels, RuleName};
 use crate::policy::Diagnostic;
 use events::Pace;
 pub use history::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
+use links::Links;
 use model::ReadModel;
 
 /// A request's head and body must have come, and its answer gone, within this.
@@ -157,11 +165,19 @@ pub struct Api {
     backend: Arc<dyn Backend>,
     model: Arc<ReadModel>,
     pace: Arc<Pace>,
+    /// Without it every link is a forged one.
+    links: Option<Arc<Links>>,
 }
 
 impl Api {
     pub fn new(backend: Arc<dyn Backend>, model: Arc<ReadModel>) -> Self {
-        Api { backend, model, pace: Arc::new(Pace::new()) }
+        Api { backend, model, pace: Arc::new(Pace::new()), links: None }
+    }
+
+    /// Takes answers from whoever holds a link that was made with these.
+    pub fn with_links(mut self, links: Arc<Links>) -> Self {
+        self.links = Some(links);
+        self
     }
 
     /// Answers until `stop` becomes true; requests under way are finished.
@@ -192,9 +208,21 @@ impl Api {
         Router::new()
             .route("/api/v1/alerts", get(reads::alerts))
             .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/alerts/{id}/ack", post(silences::acknowledge).delete(silences::unacknowledge))
+            .route("/api/v1/silences", get(silences::list).post(silences::make))
+            .route("/api/v1/silences/{id}", get(silences::one).delete(silences::expire))
             .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
             .route("/api/v1/runs/{id}", get(reads::run))
             .route("/api/v1/runs/{id}/cancel", post(operate::cancel))
+            .route("/api/v1/alerts/{id}/retry", post(upkeep::retry))
+            .route("/api/v1/approvals", get(approvals::approvals))
+            .route("/api/v1/approvals/{id}", get(approvals::approval))
+            .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
+            .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+            .route("/api/v1/maintenance", post(upkeep::maintain))
+            .route("/api/v1/maintenance/{id}", delete(upkeep::end_maintenance))
+            .route("/api/v1/playbooks/{name}/reset", post(upkeep::reset))
+            .route("/approve/{id}", get(answer::show).post(answer::act))
             .route("/api/v1/deployments", get(reads::deployments))
             .route("/api/v1/deployments/{id}", get(reads::deployment))
             .route("/api/v1/deliveries", get(reads::deliveries))

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 
 use crate::engine::view::{
     AlertStateWord, AlertView, ApprovalState, ApprovalView, AuditEntry, Change, DeliveryView, EngineView, RunView,
+    SilenceView,
 };
 use crate::model::{ApprovalId, DeliveryId, RunId};
 
@@ -28,6 +29,8 @@ pub struct Views {
     pub runs: BTreeMap<RunId, RunView>,
     pub deliveries: BTreeMap<DeliveryId, DeliveryView>,
     pub approvals: BTreeMap<ApprovalId, ApprovalView>,
+    /// As many as the engine keeps.
+    pub silences: BTreeMap<SmolStr, SilenceView>,
     pub audit: VecDeque<AuditEntry>,
     pub engine: Option<EngineView>,
 }
@@ -65,6 +68,14 @@ impl ReadModel {
                     (view.state != ApprovalState::Waiting).then(|| view.answered_at.unwrap_or(view.expires_at))
                 });
                 before.map(|view| Change::Approval(Box::new(view)))
+            }
+            Change::Silence(view) => {
+                let before = views.silences.insert(view.id.clone(), *view);
+                before.map(|view| Change::Silence(Box::new(view)))
+            }
+            Change::SilenceGone(id) => {
+                views.silences.remove(&id);
+                None
             }
             Change::Engine(view) => views.engine.replace(*view).map(|view| Change::Engine(Box::new(view))),
             Change::Audit(entry) => {

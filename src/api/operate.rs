@@ -18,7 +18,7 @@ use crate::model::{DeploymentId, Map, PlaybookName, RunId};
 const OPERATOR_HEADER: &str = "x-selfheal-operator";
 const MAX_NAME: usize = 64;
 
-fn who(headers: &HeaderMap, client: SocketAddr) -> String {
+pub(super) fn who(headers: &HeaderMap, client: SocketAddr) -> String {
     let named = headers.get(OPERATOR_HEADER).and_then(|value| value.to_str().ok()).map(str::trim);
     match named.filter(|name| !name.is_empty()) {
         Some(name) => name.chars().take(MAX_NAME).collect(),
@@ -44,14 +44,14 @@ pub struct Trigger {
 #[serde(deny_unknown_fields)]
 pub struct Reason {
     #[serde(default)]
-    reason: String,
+    pub(super) reason: String,
 }
 
-async fn operate(api: &Api, who: String, command: OperatorCommand) -> Result<OperatorAnswer, Problem> {
+pub(super) async fn operate(api: &Api, who: String, command: OperatorCommand) -> Result<OperatorAnswer, Problem> {
     api.backend.operate(who, command).await.map_err(Problem::refused)
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<T, Problem> {
+pub(super) fn parsed<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<T, Problem> {
     let text: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(text).map_err(|error| {
         Problem::new(StatusCode::BAD_REQUEST, "unreadable body", format!("the body is wrong: {error}"))

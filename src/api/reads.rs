@@ -7,9 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::{Api, Explain};
+use super::{Api, Explain, upkeep};
 use crate::engine::explain::Explanation;
-use crate::engine::view::{AlertStateWord, AlertView, AuditEntry, DeliveryView, DeploymentView, RunView};
+use crate::engine::view::{
+    AlertStateWord, AlertView, ApprovalState, AuditEntry, DeliveryView, DeploymentView, RunView,
+};
 use crate::model::{DeploymentId, RuleName};
 
 /// Rows of one answer when the caller names no limit, and the most it may ask for.
@@ -147,6 +149,7 @@ pub async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
     let firing = views.alerts.values().filter(|view| view.state == AlertStateWord::Firing).count();
     let pending = views.alerts.values().filter(|view| view.state == AlertStateWord::Pending).count();
     let running = views.runs.values().filter(|view| view.ended_at.is_none()).count();
+    let waiting = views.approvals.values().filter(|view| view.state == ApprovalState::Waiting).count();
     let undelivered = views.deliveries.values().filter(|view| view.state == "undelivered").count();
     let policy = views.engine.as_ref().map(|engine| {
         json!({
@@ -162,9 +165,11 @@ pub async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
         "ready": api.backend.is_ready(),
         "policy": policy,
         "paused": views.engine.as_ref().and_then(|engine| engine.paused.clone()),
+        "maintenance": views.engine.as_ref().map(|engine| upkeep::open(&api, &engine.maintenance)).unwrap_or_default(),
         "mode": views.engine.as_ref().map(|engine| engine.guard_mode.clone()),
         "alerts": { "firing": firing, "pending": pending },
         "runs": { "running": running },
+        "approvals": { "waiting": waiting },
         "deliveries": { "undelivered": undelivered },
         "deployments": deployments,
     })))

@@ -16,6 +16,7 @@ use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
 use super::telemetry::{DeliveryOutcome, Kinds, Shows, StepOutcome, Telemetry, Way};
 use crate::adapter::{Adapters, Called};
+use crate::api::links::{Linked, Links};
 use crate::api::model::ReadModel;
 use crate::engine::view::Change;
 use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
@@ -95,6 +96,7 @@ pub struct Edges {
     /// Takes what is too long for the engine.
     pub history: Arc<History>,
     pub telemetry: Arc<Telemetry>,
+    pub links: Arc<Links>,
 }
 
 impl Edges {
@@ -196,17 +198,30 @@ impl Edges {
         });
     }
 
-    fn deliver(&self, delivery: Delivery) {
+    fn deliver(&self, mut delivery: Delivery) {
         let (notifier, inbox, under_way) = (self.notifier.clone(), self.inbox.clone(), self.under_way.clone());
         under_way.deliveries.fetch_add(1, Ordering::SeqCst);
         let (id, attempt) = (delivery.id.clone(), delivery.attempt);
         let (telemetry, began) = (self.telemetry.clone(), Stopwatch::start());
+        // at the last moment: a link acts, so nothing that is kept may hold it
+        let veil = self.links.in_message(&delivery.notification).map(Linked::into_parts).map(|(message, veil)| {
+            delivery.notification = Arc::new(message);
+            veil
+        });
+        let veil = veil.unwrap_or_default();
         let task = tokio::spawn(async move { notifier.deliver(&delivery).await });
         tokio::spawn(async move {
             let result = task.await.unwrap_or_else(|error| DeliveryResult::Transient {
                 why: format!("the notifier failed: {error}"),
                 retry_after: None,
             });
+            let result = match result {
+                DeliveryResult::Delivered => DeliveryResult::Delivered,
+                DeliveryResult::Transient { why, retry_after } => {
+                    DeliveryResult::Transient { why: veil.over(why), retry_after }
+                }
+                DeliveryResult::Permanent { why } => DeliveryResult::Permanent { why: veil.over(why) },
+            };
             match &result {
                 DeliveryResult::Delivered => tracing::info!(delivery = %id, "delivered"),
                 other => tracing::warn!(delivery = %id, attempt, result = ?other, "not delivered"),

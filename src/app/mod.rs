@@ -8,6 +8,7 @@ pub mod driver;
 pub mod effects;
 mod history;
 pub mod inbox;
+mod link_key;
 mod observers;
 pub mod policies;
 pub mod recovery;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::adapter::{Adapters, AdaptersConfig, Catalog};
 use crate::api::Api;
+use crate::api::links::Links;
 use crate::api::model::ReadModel;
 use crate::engine::{Effect, Engine, Input};
 use crate::model::ResolveSecret;
@@ -156,6 +158,11 @@ impl Running {
         let folder = folder.map(|(policy, _, _)| policy);
         let shelf = Arc::new(Mutex::new(shelf));
         let clock = Clock::start();
+        let now: Now = {
+            let clock = clock.clone();
+            Arc::new(move || clock.now())
+        };
+        let links = Arc::new(Links::new(link_key::open(&data_dir)?, now.clone()));
         // what a broken folder says of it is not known; what is kept until the next start is not lost
         let keep = folder.as_ref().map(|policy| policy.storage).unwrap_or_default();
         let history = Arc::new(history::open(&data_dir, keep.history, clock.now(), last_sequence));
@@ -199,7 +206,8 @@ impl Running {
             history.clone(),
         ));
         let (stop_api, stopped) = watch::channel(false);
-        let api = tokio::spawn(Api::new(backend.clone(), model.clone()).serve(listener, stopped));
+        let answering = Api::new(backend.clone(), model.clone()).with_links(links.clone());
+        let api = tokio::spawn(answering.serve(listener, stopped));
         let recovered = match early {
             Some(memory) => memory.recover().await?,
             None => recovered,
@@ -208,10 +216,6 @@ impl Running {
             clock.go_on_after(recovered.at, options.accept_clock)?;
         }
 
-        let now: Now = {
-            let clock = clock.clone();
-            Arc::new(move || clock.now())
-        };
         let adapters = Arc::new(Adapters::new(AdaptersConfig {
             policy_dir: policy_dir.clone(),
             data_dir: data_dir.clone(),
@@ -236,6 +240,7 @@ impl Running {
                 under_way: under_way.clone(),
                 history: history.clone(),
                 telemetry: telemetry.clone(),
+                links,
             }
             .run(effects),
         );

@@ -44,6 +44,10 @@ pub enum Command {
     Status(StatusArgs),
     /// List alerts
     Alerts(ListArgs),
+    /// Keep people from being told of some alerts for a while, or list such silences
+    Silence(SilenceArgs),
+    /// Say that you know of an alert: it is not repeated
+    Ack(AckArgs),
     /// List runs, or show one with its steps
     Runs(RunsArgs),
     /// Why something happened, and why it did not: an alert, or a rule and a deployment
@@ -54,10 +58,18 @@ pub enum Command {
     Report(ReportArgs),
     /// Run a playbook on a deployment by hand, under every guard
     Trigger(TriggerArgs),
-    /// Stop all automatic action; alerting goes on
-    Pause(ReasonArgs),
-    /// Allow automatic action again
-    Resume(ReasonArgs),
+    /// Show what waits for a person's word
+    Approvals(ApprovalsArgs),
+    /// Allow what selfheal asks for
+    Approve(AnswerArgs),
+    /// Refuse what selfheal asks for
+    Deny(AnswerArgs),
+    /// Let the repair of an alert go on where it stopped
+    Retry(RetryArgs),
+    /// Stop all automatic action, or the repair of some deployments for a while; alerting goes on
+    Pause(PauseArgs),
+    /// Allow automatic action again, end a maintenance, or put a playbook back into service
+    Resume(ResumeArgs),
     /// Load the policy folder again
     Reload(ReloadArgs),
     /// What a policy makes of recorded inputs, in virtual time; with two policies, the difference
@@ -206,8 +218,11 @@ pub struct ExplainArgs {
                         Exits 0 only if every fault was cured.")]
 pub struct DemoArgs {
     /// Leave it running at the end, until Ctrl-C
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fleet")]
     pub keep: bool,
+    /// Two hundred simulated deployments under nine kinds of trouble instead, in virtual time
+    #[arg(long)]
+    pub fleet: bool,
     /// Show the engine's log too
     #[arg(long)]
     pub verbose: bool,
@@ -420,7 +435,8 @@ pub struct HistoryArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  selfheal trigger restart checkout --with grace=5s --reason \"stuck since the upgrade\""
+    after_help = "Examples:\n  selfheal trigger restart checkout --with grace=5s --reason \"stuck since the upgrade\"\n  \
+                  selfheal trigger restart checkout --override grace --override per_deployment --reason \"fixed by hand\""
 )]
 pub struct TriggerArgs {
     #[command(flatten)]
@@ -433,6 +449,9 @@ pub struct TriggerArgs {
     /// Why, for the audit
     #[arg(long, default_value = "")]
     pub reason: String,
+    /// A guard that does not hold for this run; may be given several times, and needs --reason
+    #[arg(long = "override", value_name = "GUARD", requires = "reason")]
+    pub overrides: Vec<String>,
     /// Wait until the run has ended; exits 1 unless it ended cured or done
     #[arg(long)]
     pub wait: bool,
@@ -442,13 +461,169 @@ pub struct TriggerArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  selfheal pause --reason \"moving the database\"")]
-pub struct ReasonArgs {
+#[command(
+    after_help = "Examples:\n  selfheal silence add deployment=checkout --for 2h --comment \"moving the database\"\n  \
+                        selfheal silence add 'region=~\"eu|us\"' --for 30m --comment drill --repair\n  \
+                        selfheal silence list --json\n  selfheal silence expire s-3"
+)]
+pub struct SilenceArgs {
+    #[command(subcommand)]
+    pub command: SilenceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SilenceCommand {
+    /// Silence the alerts that match all of these
+    Add(SilenceAddArgs),
+    /// List silences, also those that expired in the last days
+    List(SilenceListArgs),
+    /// End a silence before its time
+    Expire(SilenceExpireArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  selfheal silence add alertname=HighCpu deployment=checkout --for 2h --comment \"known\""
+)]
+pub struct SilenceAddArgs {
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// What an alert's labels must be: name=value, name!=value, name=~regex, name!~regex
+    #[arg(required = true, value_name = "MATCHER")]
+    pub matchers: Vec<String>,
+    /// How long
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub for_: Duration,
+    /// Why, for the audit and for everyone who looks
+    #[arg(long, required = true)]
+    pub comment: String,
+    /// Repair goes on
+    #[arg(long)]
+    pub repair: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SilenceListArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Only in this state
+    #[arg(long, value_parser = ["pending", "active", "expired"])]
+    pub state: Option<String>,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SilenceExpireArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    pub id: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal ack 1f0c3a5b7d9e2468 --comment \"I am on it\"\n  \
+                        selfheal ack 1f0c3a5b7d9e2468 --take      nothing repairs it either\n  \
+                        selfheal ack 1f0c3a5b7d9e2468 --undo\n\n`selfheal alerts` shows the ids. It holds until the \
+                        alert's episode is over.")]
+pub struct AckArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The alert, by its id
+    pub alert: String,
+    /// Take it over: its ladder stops, too
+    #[arg(long)]
+    pub take: bool,
+    /// For the audit and for everyone who looks
+    #[arg(long, default_value = "")]
+    pub comment: String,
+    /// Take an acknowledgement back
+    #[arg(long, conflicts_with_all = ["take", "comment"])]
+    pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal approvals\n  selfheal approvals --all --json")]
+pub struct ApprovalsArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Also those that were answered or have expired
+    #[arg(long)]
+    pub all: bool,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal approve checkout-3.1 --reason \"the window is open\"\n  \
+                        selfheal approve checkout-3      by the run, when it asks one thing\n  \
+                        selfheal deny checkout-3.1")]
+pub struct AnswerArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The approval, or a run that waits for exactly one
+    #[arg(value_name = "APPROVAL|RUN")]
+    pub approval: String,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  selfheal retry 1f0c3a5b7d9e2468 --reason \"the disk was replaced\"")]
+pub struct RetryArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// The alert's id, as `selfheal alerts --json` shows it
+    pub alert: String,
+    /// Why, for the audit
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal pause --reason \"moving the database\"     everything\n  \
+                        selfheal pause --select tier=db --for 2h --reason \"moving the database\"")]
+pub struct PauseArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Only the repair of deployments with these labels: name=value, name!=value, name=~regex, name!~regex
+    #[arg(long, value_name = "MATCHER", requires = "for_")]
+    pub select: Vec<String>,
+    /// How long; it ends by itself
+    #[arg(long = "for", id = "for_", value_name = "DURATION", requires = "select", value_parser = parse_duration)]
+    pub for_: Option<Duration>,
     /// Why, for the audit and for everyone who looks
     #[arg(long, required = true)]
     pub reason: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  selfheal resume --reason \"the database has moved\"\n  \
+                        selfheal resume --maintenance m-1\n  \
+                        selfheal resume --playbook restart --reason \"its script is fixed\"")]
+pub struct ResumeArgs {
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// End this maintenance only
+    #[arg(long, value_name = "ID", conflicts_with = "playbook")]
+    pub maintenance: Option<String>,
+    /// Put this playbook back, which its breaker took out of service
+    #[arg(long, value_name = "NAME")]
+    pub playbook: Option<String>,
+    /// Why, for the audit and for everyone who looks
+    #[arg(long, required_unless_present = "maintenance")]
+    pub reason: Option<String>,
 }
 
 #[derive(Debug, Args)]

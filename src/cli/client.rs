@@ -62,6 +62,10 @@ impl Client {
         self.post_as(path, "application/json", body.into()).await
     }
 
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     pub async fn post_as(&self, path: &str, content_type: &'static str, body: Bytes) -> anyhow::Result<Answer> {
         self.call(Method::POST, path, Some((content_type, body))).await
     }

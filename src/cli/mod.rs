@@ -5,6 +5,7 @@
 mod args;
 mod check;
 mod client;
+mod decide;
 mod explain;
 mod history;
 mod init;
@@ -14,6 +15,7 @@ mod replay;
 mod report;
 mod run;
 mod send;
+mod silence;
 mod verbs;
 
 use std::process::ExitCode;
@@ -71,13 +73,19 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::Send(args) => send::send(args).await,
         Command::Status(args) => verbs::status(args).await,
         Command::Alerts(args) => verbs::alerts(args).await,
+        Command::Silence(args) => silence::silence(args).await,
+        Command::Ack(args) => silence::ack(args).await,
         Command::Runs(args) => verbs::runs(args).await,
         Command::Explain(args) => explain::explain(args).await,
         Command::Report(args) => report::report(args).await,
         Command::History(args) => history::history(args).await,
         Command::Trigger(args) => verbs::trigger(args).await,
-        Command::Pause(args) => verbs::pause(args).await,
-        Command::Resume(args) => verbs::resume(args).await,
+        Command::Approvals(args) => decide::approvals(args).await,
+        Command::Approve(args) => decide::approve(args).await,
+        Command::Deny(args) => decide::deny(args).await,
+        Command::Retry(args) => decide::retry(args).await,
+        Command::Pause(args) => decide::pause(args).await,
+        Command::Resume(args) => decide::resume(args).await,
         Command::Reload(args) => verbs::reload(args).await,
         Command::Repair(args) => repair::repair(&args),
         Command::Replay(args) => replay::replay(&args),

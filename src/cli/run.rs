@@ -78,6 +78,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<u8> {
 
 pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
     start_log(LogFormat::Text, if args.verbose { DEFAULT_LOG } else { "error" });
+    if args.fleet {
+        return Ok(if demo::fleet::run()? { 0 } else { exit::FAILED });
+    }
     let all_cured = demo::run(args.keep).await?;
     Ok(if all_cured { 0 } else { exit::FAILED })
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
-use super::args::{ListArgs, ReasonArgs, ReloadArgs, RunsArgs, StatusArgs, TriggerArgs};
+use super::args::{ListArgs, ReloadArgs, RunsArgs, StatusArgs, TriggerArgs};
 use super::client::{Client, encode};
+use super::decide::{show_guards, show_maintenance};
 use super::exit;
 use super::output::{self, text, time, tinted};
 
@@ -58,6 +59,11 @@ pub async fn status(args: StatusArgs) -> anyhow::Result<u8> {
             time(&paused["since"]),
             text(&paused["reason"])
         );
+    }
+    show_maintenance(&status);
+    let waiting = status["approvals"]["waiting"].as_u64().unwrap_or_default();
+    if waiting > 0 {
+        anstream::println!("{waiting} waiting for an answer; `selfheal approvals` shows what is asked");
     }
     anstream::println!(
         "{} firing, {} pending; {} runs under way; {} notifications undelivered\n",
@@ -143,9 +149,11 @@ pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
                 None => String::new(),
             };
             vec![
+                text(&view["id"]),
                 text(&view["alert"]),
                 text(&view["labels"]["deployment"]),
                 tinted(&text(&view["state"])),
+                text(&view["suppressed"]),
                 tinted(&text(&view["severity"])),
                 time(&view["started_at"]),
                 repair,
@@ -153,7 +161,7 @@ pub async fn alerts(args: ListArgs) -> anyhow::Result<u8> {
             ]
         })
         .collect();
-    output::table(&["alert", "deployment", "state", "severity", "since", "repair", "summary"], rows);
+    output::table(&["id", "alert", "deployment", "state", "held by", "severity", "since", "repair", "summary"], rows);
     Ok(0)
 }
 
@@ -210,6 +218,7 @@ fn show_run(view: &Value) {
     if let Some(refused) = view["refused"].as_object() {
         anstream::println!("refused by {}: {}", text(&refused["guard"]), text(&refused["figures"]));
     }
+    show_guards(view);
     for step in view["steps"].as_array().into_iter().flatten() {
         let seconds = step["seconds"].as_f64().map(|seconds| format!(" in {seconds:.1}s")).unwrap_or_default();
         anstream::println!(
@@ -232,6 +241,7 @@ pub async fn trigger(args: TriggerArgs) -> anyhow::Result<u8> {
         "playbook": args.playbook,
         "deployment": args.deployment,
         "with": pairs(&args.with)?,
+        "override": args.overrides,
         "reason": args.reason,
     });
     let answer = client.post("/api/v1/runs", body.to_string().into_bytes()).await?.ok()?;
@@ -258,20 +268,6 @@ pub async fn trigger(args: TriggerArgs) -> anyhow::Result<u8> {
         let good = matches!(view["verdict"].as_str(), Some("cured" | "done"));
         return Ok(if good { 0 } else { exit::FAILED });
     }
-}
-
-pub async fn pause(args: ReasonArgs) -> anyhow::Result<u8> {
-    let body = json!({ "reason": args.reason }).to_string().into_bytes();
-    Client::new(&args.engine)?.post("/api/v1/pause", body).await?.ok()?;
-    anstream::println!("paused: alerts go on, nothing is repaired until `selfheal resume`");
-    Ok(0)
-}
-
-pub async fn resume(args: ReasonArgs) -> anyhow::Result<u8> {
-    let body = json!({ "reason": args.reason }).to_string().into_bytes();
-    Client::new(&args.engine)?.post("/api/v1/resume", body).await?.ok()?;
-    anstream::println!("resumed: ladders ask their guards again");
-    Ok(0)
 }
 
 pub async fn reload(args: ReloadArgs) -> anyhow::Result<u8> {

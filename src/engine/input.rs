@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::model::{
-    ApprovalId, CheckName, DeliveryId, DeploymentId, Event, Facts, Map, Outcome, PlaybookName, Replica, RunId,
+    ApprovalId, CheckName, DeliveryId, DeploymentId, Event, Facts, Labels, Map, Outcome, PlaybookName, Replica, RunId,
     Selector, StepAttemptId, Timestamp,
 };
 use crate::policy::{Diagnostic, Policy};
@@ -169,4 +169,40 @@ pub enum OperatorCommand {
         run: RunId,
         reason: String,
     },
+    /// Keeps people from being told of the alerts that match, for a while.
+    Silence(SilenceAsked),
+    ExpireSilence {
+        id: SmolStr,
+    },
+    /// Somebody knows of this episode of an alert, by its short id: it is not repeated.
+    Ack {
+        alert: SmolStr,
+        /// Takes it over: its ladder stops, too.
+        take: bool,
+        comment: String,
+    },
+    Unack {
+        alert: SmolStr,
+    },
+}
+
+/// A silence as it was asked for; times are by the wall clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SilenceAsked {
+    /// Changes this one.
+    pub id: Option<SmolStr>,
+    pub matchers: Selector,
+    /// `None`: now, or when it was to start before.
+    pub starts_at: Option<Timestamp>,
+    pub ends: SilenceEnd,
+    pub comment: String,
+    /// `repair: "true"` lets repair go on.
+    pub annotations: Labels,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SilenceEnd {
+    At(Timestamp),
+    /// So long after its start, or after now if it has begun.
+    After(Duration),
 }

@@ -90,6 +90,8 @@ pub enum AskId {
     Step { run: RunId, step: StepId },
     /// For a run about to begin.
     Rung(RunId),
+    /// For a run of a schedule about to begin.
+    Scheduled(RunId),
     /// Which deployment a rung is for.
     On(AlertKey),
     /// For a run asked for by hand.

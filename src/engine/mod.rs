@@ -18,7 +18,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
-pub use input::{DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, StepEnd, Storage, Upgraded};
+pub use input::{
+    DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, SilenceAsked, SilenceEnd, StepEnd, Storage,
+    Upgraded,
+};
 pub use saved::{ENGINE_VERSION, RestoreError};
 
 use crate::model::Timestamp;
@@ -100,7 +103,10 @@ impl Engine {
                 self.judge.resumed(from, to, because, &mut to_detect, effects);
             }
             Input::Tick => {}
-            Input::ClockMoved { offset_ms } => self.detect.clock_moved(now, offset_ms, &mut to_judge),
+            Input::ClockMoved { offset_ms } => {
+                self.detect.clock_moved(now, offset_ms, &mut to_judge);
+                self.judge.clock_moved(now, offset_ms, &mut to_detect, effects);
+            }
             other => self.judge.input(now, other, &mut to_detect, effects),
         }
         self.pump(now, to_detect, to_judge, effects);

@@ -20,6 +20,8 @@ pub enum Change {
     Delivery(Box<DeliveryView>),
     Engine(Box<EngineView>),
     Approval(Box<ApprovalView>),
+    Silence(Box<SilenceView>),
+    SilenceGone(SmolStr),
     /// A line for the audit: who did what.
     Audit(AuditEntry),
 }
@@ -31,8 +33,11 @@ pub struct AlertView {
     pub labels: Labels,
     /// `pending firing resolved cooldown ended`
     pub state: AlertStateWord,
-    /// Why it is held back: `shadow`; `null` when it is not.
+    /// Why it is held back: `shadow silence inhibition acknowledgement`, the first that holds; `null` when it is not.
     pub suppressed: Option<SmolStr>,
+    /// By what it is held back, all of it.
+    #[serde(default)]
+    pub held: Option<Box<HeldView>>,
     pub severity: Severity,
     pub value: Option<f64>,
     pub summary: String,
@@ -46,6 +51,46 @@ pub struct AlertView {
     /// The rule's script fails: how.
     pub error: Option<String>,
     pub remediation: Option<RemediationFacts>,
+}
+
+/// What holds a firing alert back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct HeldView {
+    pub silenced_by: Vec<SmolStr>,
+    /// A firing alert inhibits it.
+    pub inhibited: bool,
+    pub acknowledged: Option<AckView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct AckView {
+    pub by: String,
+    pub at: Timestamp,
+    /// Taken over: its ladder stops.
+    pub take: bool,
+    pub comment: String,
+}
+
+/// A silence; times are by the wall clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct SilenceView {
+    pub id: SmolStr,
+    pub state: SilenceState,
+    pub matchers: Vec<String>,
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+    pub created_by: String,
+    pub comment: String,
+    pub annotations: Labels,
+    pub updated_at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SilenceState {
+    Pending,
+    Active,
+    Expired,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -218,6 +263,9 @@ pub struct EngineView {
     pub rules: usize,
     pub playbooks: usize,
     pub paused: Option<PauseView>,
+    /// Deployments that are not repaired for a while, by a person's word.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceView>,
     pub guard_mode: SmolStr,
 }
 
@@ -226,6 +274,18 @@ pub struct PauseView {
     pub by: String,
     pub reason: String,
     pub since: Timestamp,
+}
+
+/// A time in which some deployments are not repaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct MaintenanceView {
+    pub id: SmolStr,
+    /// All of them must match a deployment's labels.
+    pub matchers: Vec<String>,
+    pub by: String,
+    pub reason: String,
+    pub since: Timestamp,
+    pub until: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]

@@ -5,8 +5,8 @@
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
-use jiff::civil::Time;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
+use jiff::civil::{DateTime, Time};
+use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{ToSpan, Zoned};
 
 use super::time::Timestamp;
@@ -35,6 +35,24 @@ impl Zone {
 
     fn read(&self, at: Timestamp) -> Zoned {
         at.to_jiff().to_zoned(self.0.clone())
+    }
+
+    pub(super) fn wall_clock(&self, at: Timestamp) -> DateTime {
+        self.read(at).datetime()
+    }
+
+    /// When the clock shows this: the first time where it does so twice, and at the change that leaves it out where it
+    /// never does. `None`: beyond all time.
+    pub(super) fn instant(&self, shown: DateTime) -> Option<Timestamp> {
+        let at = match self.0.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(shown),
+            AmbiguousOffset::Fold { before, .. } => before.to_timestamp(shown),
+            // read by the clock of after the change it lies before it
+            AmbiguousOffset::Gap { after, .. } => after
+                .to_timestamp(shown)
+                .map(|before| self.0.following(before).next().map_or(before, |it| it.timestamp())),
+        };
+        at.ok().map(|at| Timestamp::from_millis(at.as_millisecond()))
     }
 
     /// 0 to 23.

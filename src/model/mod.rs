@@ -4,6 +4,7 @@
 
 pub mod adapter;
 pub mod civil;
+pub mod cron;
 pub mod deployment;
 pub mod event;
 pub mod health;
@@ -20,6 +21,7 @@ pub use adapter::{
     AdapterCatalog, AdapterDef, AdapterSpec, Allow, Effectfulness, FieldKind, FieldSpec, VerbSpec, lasting,
 };
 pub use civil::{TimeInterval, Zone};
+pub use cron::{Cron, CronError};
 pub use deployment::{
     AuthDef, AuthFetch, AuthFormat, AuthThen, Check, CheckKind, Dependency, Deployment, DnsRecord, Facts, HealthyWhen,
     Reach, Replica, Trust,

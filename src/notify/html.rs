@@ -25,7 +25,7 @@ pub fn page(story: &Story) -> String {
         body.push_str("<h2 style=\"font-size:15px\">News</h2>\n");
     }
     for news in &story.news {
-        body.push_str(&format!("<p><strong>{}</strong><br>{}</p>\n", escape(&news.head), lines(&news.text)));
+        body.push_str(&format!("<p><strong>{}</strong><br>{}</p>\n", escape(&news.head), news_lines(&news.text)));
     }
     if let Some(link) = &story.link {
         body.push_str(&format!("<p>{}</p>\n", linked(link)));
@@ -95,6 +95,12 @@ fn linked(url: &str) -> String {
 
 fn lines(text: &str) -> String {
     escape(text).replace('\n', "<br>\n")
+}
+
+/// A line that is an address can be followed.
+fn news_lines(text: &str) -> String {
+    let line = |line: &str| if is_link(line) { linked(line) } else { escape(line) };
+    text.split('\n').map(line).collect::<Vec<_>>().join("<br>\n")
 }
 
 /// For element content and for attributes in double quotes.

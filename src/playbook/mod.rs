@@ -6,6 +6,7 @@
 pub mod guard;
 pub mod ladder;
 pub mod run;
+pub mod schedule;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use super::config::{self, Settings};
 use super::deployments::{Adapters, Deployments};
 use super::diagnostic::{Diagnostic, Level};
 use super::guards;
+use super::inhibition;
 use super::intake;
 use super::intervals;
 use super::keys::Keys;
@@ -19,13 +20,14 @@ use super::links::{self, Possible};
 use super::playbooks::{PlaybookFiles, ReadPlaybook};
 use super::reader::{Defined, Lookup, Reader};
 use super::receivers::{self, MailDefaults, NOBODY, Templates};
-use super::routes;
+use super::routes::{self, Named};
 use super::rules::{ReadRule, RuleFiles};
+use super::schedules::Schedules;
 use super::scripts::Scripts;
 use super::steps::Surroundings;
 use super::storage;
 use super::yaml::{Kind, Node, Span, parse};
-use super::{CONFIGURATION, DATA_DIR, Policy, SourceFile, UnknownDeployments};
+use super::{CONFIGURATION, DATA_DIR, Policy, SourceFile, TimeIntervals, UnknownDeployments};
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
@@ -35,8 +37,7 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 7] =
-    ["inhibit_rules", "remediations", "schedules", "severities", "heartbeat", "secrets", "mute_time_intervals"];
+const NOT_BUILT: [&str; 3] = ["remediations", "severities", "secrets"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -150,7 +151,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     }
     let keys = Keys::of(reader, "selfheal.yaml", configuration)?;
     let _ = keys.raw("format");
-    let time_intervals = intervals::read(reader, keys.section("time_intervals"));
+    let named = [keys.section("time_intervals"), keys.section("mute_time_intervals")];
+    let time_intervals = intervals::read(reader, named);
     let intake = intake::read(reader, &keys);
     let scripts = Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units };
     let server = config::server(reader, keys.section("server"));
@@ -162,8 +164,11 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         keys.get("unknown_deployments").and_then(|node| reader.word(node, &words)).unwrap_or_default();
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
-    let (receivers, route, receiver_names) = people(reader, &keys);
+    let (receivers, route, receiver_names) = people(reader, &keys, &time_intervals);
+    let inhibit_rules = inhibition::read(reader, keys.section("inhibit_rules"));
     let guards = guards::read(reader, &time_intervals, keys.section("guards"));
+
+    let heartbeat = keys.get("heartbeat").and_then(|node| config::heartbeat(reader, node, &receiver_names));
 
     let mut rule_files = RuleFiles::default();
     let mut settings = Settings::default();
@@ -176,6 +181,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     if let Some(node) = keys.section("ladders") {
         rule_files.add_ladders(reader, node);
     }
+    let schedules = keys.section("schedules");
     keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
@@ -199,8 +205,18 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
     let ladders = read_ladders(&scripts, &settings, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let schedules = Schedules {
+        scripts: &scripts,
+        playbooks: &playbooks,
+        playbook_files: &playbook_files,
+        around: &around,
+        settings: &settings,
+    }
+    .read(schedules);
     documents.configuration.as_ref()?;
     Some(Policy {
+        heartbeat,
+        schedules,
         version: version(reader.files),
         server,
         data_dir: PathBuf::from(data_dir),
@@ -210,6 +226,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         deployments: deployments.all,
         receivers,
         route,
+        inhibit_rules,
         guards,
         time_intervals: Arc::new(time_intervals.clone()),
         intake: intake.clone(),
@@ -285,7 +302,11 @@ fn verbs(
 }
 
 /// Receivers and the routes to them.
-fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<Receiver>>, Route, Defined) {
+fn people(
+    reader: &Reader<'_>,
+    keys: &Keys<'_>,
+    intervals: &TimeIntervals,
+) -> (BTreeMap<ReceiverName, Arc<Receiver>>, Route, Defined) {
     let smtp = keys.get("smtp");
     if let Some(node) = smtp {
         receivers::smtp(reader, node);
@@ -301,7 +322,7 @@ fn people(reader: &Reader<'_>, keys: &Keys<'_>) -> (BTreeMap<ReceiverName, Arc<R
         _ => 0,
     };
     let route = match keys.section("route") {
-        Some(node) => routes::read(reader, node, &listed),
+        Some(node) => routes::read(reader, node, &Named { receivers: &listed, intervals }),
         None => {
             let mut names = listed.names();
             match (names.next(), names.next()) {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Server;
 use super::fields;
 use super::keys::Keys;
-use super::reader::{Reader, did_you_mean};
+use super::reader::{Defined, Reader, did_you_mean};
 use super::yaml::{Entry, Kind, Node, Span};
-use crate::model::{AdapterCatalog, AdapterDef, AdapterName, Allow, Map, Value, Verb};
+use super::{Heartbeat, Server};
+use crate::model::{AdapterCatalog, AdapterDef, AdapterName, Allow, Map, ReceiverName, Value, Verb};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9494";
 
@@ -123,6 +124,27 @@ fn allow(reader: &Reader<'_>, node: &Node) -> Allow {
     let select = keys.get("select").and_then(|node| reader.selector(node)).unwrap_or_default();
     keys.finish(&[]);
     Allow { verbs: verbs.map(|verbs| verbs.into_iter().map(Verb::from).collect()), select }
+}
+
+/// `heartbeat: { receiver, every }`
+pub(super) fn heartbeat(reader: &Reader<'_>, node: &Node, receivers: &Defined) -> Option<Heartbeat> {
+    /// A receiver takes only so many messages.
+    const AT_LEAST: Duration = Duration::from_secs(10);
+    let keys = Keys::of(reader, "heartbeat", node)?;
+    let receiver = keys.required("receiver").and_then(|node| {
+        let name = reader.text(node)?;
+        if !receivers.has(&name) {
+            reader.unknown(node.span, "unknown-receiver", "receiver", &name, receivers.names());
+            return None;
+        }
+        Some(ReceiverName::from(name))
+    });
+    let every = keys.positive_duration("every", Duration::from_secs(60));
+    if let Some(node) = keys.section("every").filter(|_| every < AT_LEAST) {
+        reader.error(node.span, "out-of-range", "`every` is at least 10s");
+    }
+    keys.finish(&[]);
+    Some(Heartbeat { receiver: receiver?, every })
 }
 
 /// The settings of rules files, merged; selfheal.yaml's stand above them.

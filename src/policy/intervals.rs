@@ -26,10 +26,11 @@ const MONTHS: [&str; 12] = [
     "december",
 ];
 
-pub(super) fn read(reader: &Reader<'_>, node: Option<&Node>) -> TimeIntervals {
+/// Of all lists: Alertmanager's old name of the section is understood, too.
+pub(super) fn read(reader: &Reader<'_>, lists: [Option<&Node>; 2]) -> TimeIntervals {
     let mut names = Defined::default();
     let mut read = TimeIntervals::new();
-    for node in node.map(|node| reader.list(node, "a list of named time intervals")).unwrap_or_default() {
+    for node in lists.into_iter().flatten().flat_map(|node| reader.list(node, "a list of named time intervals")) {
         let Some(one) = named(reader, node) else { continue };
         let span = node.get("name").map_or(node.span, |node| node.span);
         if names.add(reader, "time interval", &one.name, span) {
@@ -78,20 +79,19 @@ fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
         range(reader, node, "a year such as 2026, or 2026:2028", |word| word.parse().ok())
     };
     let years = list(reader, &keys, "years", "a list of years", year);
-    let location = keys.get("location").and_then(|node| {
-        let name = reader.text(node)?;
-        let zone = Zone::named(&name);
-        if zone.is_none() {
-            reader.error(
-                node.span,
-                "wrong-value",
-                format!("there is no time zone `{name}`; write for example Europe/Madrid"),
-            );
-        }
-        zone
-    });
+    let location = keys.get("location").and_then(|node| zone(reader, node));
     keys.finish(&[]);
     Some(TimeInterval { times, weekdays, days_of_month, months, years, location: location.unwrap_or_else(Zone::utc) })
+}
+
+pub(super) fn zone(reader: &Reader<'_>, node: &Node) -> Option<Zone> {
+    let name = reader.text(node)?;
+    let zone = Zone::named(&name);
+    if zone.is_none() {
+        let message = format!("there is no time zone `{name}`; write for example Europe/Madrid");
+        reader.error(node.span, "wrong-value", message);
+    }
+    zone
 }
 
 fn list<T>(

@@ -11,6 +11,7 @@ mod deployments;
 pub mod diagnostic;
 mod fields;
 mod guards;
+mod inhibition;
 mod inputs;
 mod intake;
 mod intervals;
@@ -23,6 +24,7 @@ mod receivers;
 pub mod record;
 mod routes;
 mod rules;
+mod schedules;
 mod scripts;
 mod steps;
 mod storage;
@@ -35,6 +37,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smol_str::SmolStr;
 
@@ -42,6 +45,7 @@ pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
 pub use storage::{Durability, Keep, StorageRules};
 
+use crate::alert::inhibit::InhibitRule;
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
@@ -51,6 +55,7 @@ use crate::model::{
 use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
 use crate::playbook::ladder::Ladder;
+use crate::playbook::schedule::Schedule;
 use crate::rule::Rule;
 
 /// The file every policy has.
@@ -74,6 +79,7 @@ pub struct Policy {
     pub receivers: BTreeMap<ReceiverName, Arc<Receiver>>,
     /// The root route; its receiver takes what no child takes.
     pub route: Route,
+    pub inhibit_rules: Vec<InhibitRule>,
     pub guards: Guards,
     pub time_intervals: Arc<TimeIntervals>,
     pub intake: Intake,
@@ -82,6 +88,8 @@ pub struct Policy {
     pub rules: BTreeMap<RuleName, Arc<Rule>>,
     pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
+    pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
+    pub heartbeat: Option<Heartbeat>,
     /// Warnings that did not stop it.
     pub warnings: Vec<Diagnostic>,
 }
@@ -110,6 +118,13 @@ fn merge(under: &mut Map, over: &Map) {
             }
         }
     }
+}
+
+/// A message that goes out all the time, so that its absence is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    pub receiver: ReceiverName,
+    pub every: Duration,
 }
 
 /// `server:`; changes by restart only.

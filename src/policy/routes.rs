@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
+use super::TimeIntervals;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::receivers::NOBODY;
 use super::yaml::Node;
-use crate::alert::route::{GroupBy, Route};
+use crate::alert::route::{GroupBy, Hours, Route};
 use crate::model::{ReceiverName, Selector};
 
 /// Depth of the tree: it is walked by recursion.
@@ -24,41 +27,42 @@ pub(super) fn root(receiver: &str) -> Route {
         wait_for_repair: Duration::ZERO,
         matchers: Selector::default(),
         continue_: false,
+        hours: Hours::default(),
         routes: Vec::new(),
     }
 }
 
-pub(super) fn read(reader: &Reader<'_>, node: &Node, receivers: &Defined) -> Route {
+/// What a route may name.
+#[derive(Clone, Copy)]
+pub(super) struct Named<'a> {
+    pub receivers: &'a Defined,
+    pub intervals: &'a TimeIntervals,
+}
+
+pub(super) fn read(reader: &Reader<'_>, node: &Node, named: &Named<'_>) -> Route {
     let defaults = root(NOBODY);
     let Some(keys) = Keys::of(reader, "route", node) else { return defaults };
-    for key in ["matchers", "continue"] {
+    for key in ["matchers", "continue", "mute_time_intervals", "active_time_intervals"] {
         if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == key) {
-            let message = format!("the root route takes every alert, so it has no `{key}`");
+            let message = format!("the root route takes every alert at every time, so it has no `{key}`");
             reader.error_with_help(entry.key_span, "conflict", message, "put it into an entry of `routes:`");
         }
     }
     if !keys.has("receiver") {
         keys.missing("receiver");
     }
-    route(reader, &keys, &defaults, "0".to_owned(), receivers, 0)
+    route(reader, &keys, &defaults, "0".to_owned(), named, 0)
 }
 
-fn route(
-    reader: &Reader<'_>,
-    keys: &Keys<'_>,
-    parent: &Route,
-    path: String,
-    receivers: &Defined,
-    depth: usize,
-) -> Route {
+fn route(reader: &Reader<'_>, keys: &Keys<'_>, parent: &Route, path: String, named: &Named<'_>, depth: usize) -> Route {
     let mut own = parent.clone();
     own.routes.clear();
     own.path = path.as_str().into();
     if let Some(node) = keys.get("receiver")
         && let Some(name) = reader.text(node)
     {
-        if !receivers.has(&name) {
-            reader.unknown(node.span, "unknown-receiver", "receiver", &name, receivers.names());
+        if !named.receivers.has(&name) {
+            reader.unknown(node.span, "unknown-receiver", "receiver", &name, named.receivers.names());
         }
         own.receiver = ReceiverName::from(name);
     }
@@ -74,17 +78,37 @@ fn route(
     own.wait_for_repair = keys.duration("wait_for_repair", parent.wait_for_repair);
     own.matchers = keys.section("matchers").and_then(|node| reader.selector(node)).unwrap_or_default();
     own.continue_ = keys.boolean("continue", false);
+    // not the parent's: each route says its own
+    own.hours = Hours {
+        mute: intervals(reader, keys, "mute_time_intervals", named.intervals),
+        active: intervals(reader, keys, "active_time_intervals", named.intervals),
+    };
     let children = keys.section("routes").map(|node| reader.list(node, "a list of routes")).unwrap_or_default();
-    keys.finish(&["mute_time_intervals", "active_time_intervals", "match", "match_re"]);
+    keys.finish(&["match", "match_re"]);
     if depth >= MAX_DEPTH && !children.is_empty() {
         reader.error(keys.span, "too-deep", format!("routes lie at most {MAX_DEPTH} deep"));
         return own;
     }
     for (index, child) in children.iter().enumerate() {
         if let Some(keys) = Keys::of(reader, "route", child) {
-            let child = route(reader, &keys, &own, format!("{path}/{index}"), receivers, depth + 1);
+            let child = route(reader, &keys, &own, format!("{path}/{index}"), named, depth + 1);
             own.routes.push(child);
         }
     }
     own
+}
+
+/// Names of time intervals that are defined.
+fn intervals(reader: &Reader<'_>, keys: &Keys<'_>, key: &'static str, known: &TimeIntervals) -> Vec<SmolStr> {
+    let items = keys.section(key).map(|node| reader.list(node, "a list of names of time intervals"));
+    let mut names = Vec::new();
+    for node in items.unwrap_or_default() {
+        let Some(name) = reader.text(node) else { continue };
+        if !known.contains_key(name.as_str()) {
+            let known = known.keys().map(SmolStr::as_str);
+            reader.unknown(node.span, "unknown-interval", "time interval", &name, known);
+        }
+        names.push(SmolStr::from(name));
+    }
+    names
 }

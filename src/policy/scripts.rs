@@ -115,13 +115,19 @@ impl Scripts<'_> {
         }
     }
 
+    /// The place of some bytes of a scalar's text.
+    pub fn place_in(&self, node: &Node, range: &Range<usize>) -> Span {
+        let Some(source) = node.scalar() else { return node.span };
+        let offsets = aligned(&self.reader.files[node.span.file].text, node, source);
+        in_file(&offsets, node.span, range)
+    }
+
     /// The place of the first `needle` in a scalar's text, or the scalar's.
     pub fn place_of(&self, node: &Node, needle: &str) -> Span {
-        let Some((source, at)) = node.scalar().and_then(|source| Some((source, source.find(needle)?))) else {
-            return node.span;
-        };
-        let offsets = aligned(&self.reader.files[node.span.file].text, node, source);
-        in_file(&offsets, node.span, &(at..at + needle.len()))
+        match node.scalar().and_then(|source| source.find(needle)) {
+            Some(at) => self.place_in(node, &(at..at + needle.len())),
+            None => node.span,
+        }
     }
 }
 

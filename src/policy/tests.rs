@@ -1,11 +1,13 @@
 //! Whole policies: what compiles, and what every mistake is told as and where.
 
 mod checks;
+mod documented;
 mod good;
 mod guards;
 mod mistakes;
 mod records;
 mod rungs;
+mod schedules;
 mod scripts;
 mod steps;
 mod traps;

@@ -53,7 +53,42 @@ pub fn terminate(child: &Child) {
 fn a_wrong_command_line_is_64_and_help_shows_examples() {
     assert_eq!(selfheal(&["frobnicate"]).status.code(), Some(64));
     assert_eq!(selfheal(&["send"]).status.code(), Some(64));
-    for verb in ["run", "demo", "init", "check", "send", "status", "alerts", "runs", "history", "trigger", "pause"] {
+    for wrong in [
+        &["pause", "--reason", "x", "--select", "tier=db"][..],
+        &["pause", "--reason", "x", "--for", "2h"],
+        &["pause", "--select", "tier=db", "--for", "2h"],
+        &["pause", "--reason", "x", "--select", "tier=db", "--for", "soon"],
+        &["resume"],
+        &["resume", "--playbook", "restart"],
+        &["resume", "--maintenance", "m-1", "--playbook", "restart"],
+        &["trigger", "restart", "checkout", "--override", "grace"],
+        &["approve"],
+    ] {
+        assert_eq!(selfheal(wrong).status.code(), Some(64), "{wrong:?}");
+    }
+    let verbs = [
+        "run",
+        "demo",
+        "init",
+        "check",
+        "send",
+        "status",
+        "alerts",
+        "runs",
+        "history",
+        "trigger",
+        "pause",
+        "resume",
+        "approvals",
+        "approve",
+        "deny",
+        "retry",
+        "silence",
+        "ack",
+        "explain",
+        "report",
+    ];
+    for verb in verbs {
         let help = selfheal(&[verb, "--help"]);
         assert_eq!(help.status.code(), Some(0), "{verb}");
         assert!(text(&help.stdout).contains("Example"), "{verb} --help shows no example");

@@ -1,9 +1,12 @@
 //! All integration tests in one binary: one link, one place to look.
 
+mod approval;
 mod command_line;
 mod crash;
+mod docs;
 mod examples;
 mod explain;
+mod fleet;
 mod golden;
 mod harness;
 mod history;
@@ -19,6 +22,7 @@ mod safety;
 mod scenarios;
 mod secrets;
 mod send;
+mod silences;
 mod sim;
 mod storage;
 mod telemetry;

@@ -954,7 +954,8 @@ impl World {
             Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
             Change::Engine(view) => self.paused = view.paused.is_some(),
             Change::Approval(view) => self.say(format!("approval {}: {:?}", view.id, view.state)),
-            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) => {}
+            Change::Silence(view) => self.say(format!("silence {}: {:?}", view.id, view.state)),
+            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) | Change::SilenceGone(_) => {}
         }
     }
 

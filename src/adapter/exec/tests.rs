@@ -198,6 +198,17 @@ async fn a_call_is_one_document_in_and_one_out() {
 }
 
 #[tokio::test]
+async fn safety_no_shell_text() {
+    let world = World::new(r#"echo '{"outcome":"done"}'"#);
+    let texts = json!({ "reason": "$(touch pwned); `touch pwned`; ' && touch pwned #" });
+    let end = world.adapters.call(world.step("restart", texts.clone())).await;
+    assert!(matches!(end.outcome, Outcome::Done { .. }), "{:?}", end.outcome);
+    let request: Value = serde_json::from_str(&world.read("request")).unwrap();
+    assert_eq!(request["params"], texts, "it arrives as it was written");
+    assert!(!world.path("pwned").exists(), "and nothing ever ran it");
+}
+
+#[tokio::test]
 async fn what_the_engine_does_not_take_of_a_long_log_and_answer_is_kept_beside() {
     let world = World::new(
         "for n in $(seq 1 2000); do echo \"line $n of the log\" >&2; done; printf '{\"outcome\":\"done\",\"output\":\"%s\"}' \"$(head -c 9000 /dev/zero | tr '\\0' o)\"",

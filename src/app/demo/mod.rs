@@ -4,6 +4,7 @@
 //! API and from the mails that arrive.
 
 mod faults;
+pub mod fleet;
 mod policy;
 pub mod service;
 mod stage;

@@ -38,7 +38,15 @@ impl Telemetry {
             (Some(Change::Delivery(before)), Change::Delivery(now)) => self.delivery_moved(Some(before), now, shows),
             (_, Change::Delivery(now)) => self.delivery_moved(None, now, shows),
             (_, Change::Engine(view)) => self.engine_shown(view),
-            (_, Change::Deployment(_) | Change::DeploymentGone(_) | Change::Audit(_) | Change::Approval(_)) => {}
+            (
+                _,
+                Change::Deployment(_)
+                | Change::DeploymentGone(_)
+                | Change::Audit(_)
+                | Change::Approval(_)
+                | Change::Silence(_)
+                | Change::SilenceGone(_),
+            ) => {}
         }
     }
 

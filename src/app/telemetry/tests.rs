@@ -40,6 +40,7 @@ fn policy() -> EngineView {
         rules: 3,
         playbooks: 0,
         paused: None,
+        maintenance: Vec::new(),
         guard_mode: "auto".into(),
     }
 }
@@ -134,6 +135,7 @@ fn alert(state: AlertStateWord, severity: Severity) -> Change {
         labels: Labels::default(),
         state,
         suppressed: None,
+        held: None,
         severity,
         value: None,
         summary: String::new(),

@@ -127,8 +127,10 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
             wait_for_repair: Duration::ZERO,
             matchers: Selector::default(),
             continue_: false,
+            hours: Default::default(),
             routes: Vec::new(),
         },
+        inhibit_rules: Vec::new(),
         guards: Guards::default(),
         time_intervals: Arc::default(),
         intake: crate::policy::Intake::default(),
@@ -136,6 +138,8 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
+        schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     }
 }

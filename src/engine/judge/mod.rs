@@ -1,11 +1,12 @@
 //! What follows from what is true: alerts and their episodes, who is told, what is repaired.
 //!
-//! Three parts in one direction: [`alerts`] turns answers into alert changes; [`remedy`] turns alert changes into
-//! runs and news; [`dispatch`] turns alert changes and news into messages. Each reads the ones before it, none
+//! Four parts in one direction: [`alerts`] turns answers into alert changes; [`held`] knows what holds alerts back;
+//! [`remedy`] turns alert changes into runs and news; [`dispatch`] turns alert changes and news into messages. Each reads the ones before it, none
 //! writes another.
 
 pub mod alerts;
 pub mod dispatch;
+pub mod held;
 pub mod remedy;
 pub(in crate::engine) mod saved;
 pub mod turn;
@@ -21,6 +22,7 @@ use crate::model::{AlertKey, DeploymentId, Timestamp};
 use crate::policy::Policy;
 use alerts::Alerts;
 use dispatch::Dispatch;
+use held::Held;
 use remedy::Remedy;
 use turn::{Turn, Word};
 
@@ -28,17 +30,28 @@ use turn::{Turn, Word};
 pub struct Judge {
     policy: Arc<Policy>,
     alerts: Alerts,
+    held: Held,
     remedy: Remedy,
     dispatch: Dispatch,
 }
 
 impl Judge {
     pub fn new(start: Timestamp, policy: Arc<Policy>) -> Self {
-        Judge { policy, alerts: Alerts::new(start), remedy: Remedy::new(start), dispatch: Dispatch::new(start) }
+        Judge {
+            policy,
+            alerts: Alerts::new(start),
+            held: Held::new(start),
+            remedy: Remedy::new(start),
+            dispatch: Dispatch::new(start),
+        }
     }
 
     pub fn alerts(&self) -> &Alerts {
         &self.alerts
+    }
+
+    pub fn held(&self) -> &Held {
+        &self.held
     }
 
     pub fn remedy(&self) -> &Remedy {
@@ -52,25 +65,33 @@ impl Judge {
     /// What follows, and has followed, from what a rule says of one scope.
     pub(in crate::engine) fn explain(&self, key: &AlertKey, explained: &mut Explanation) {
         self.alerts.explain(key, explained);
+        self.held.explain(&self.alerts, key, explained);
         self.remedy.explain(&self.policy, &self.alerts, key, explained);
     }
 
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.alerts.next_deadline(), self.remedy.next_deadline(), self.dispatch.next_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.alerts.next_deadline(),
+            self.held.next_deadline(),
+            self.remedy.next_deadline(),
+            self.dispatch.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
-    /// Fires the part whose timer is first; at the same instant alerts, then remedy, then dispatch.
+    /// Fires the part whose timer is first; at the same instant in the order in which they read each other.
     pub fn fire(&mut self, at: Timestamp, out: &mut VecDeque<ToDetect>, effects: &mut Vec<Effect>) {
         let mut turn = Turn::new(at, self.policy.clone(), effects);
         if self.alerts.next_deadline().is_some_and(|due| due <= at) {
             self.alerts.fire(&mut turn);
+        } else if self.held.next_deadline().is_some_and(|due| due <= at) {
+            self.held.fire(&mut turn);
         } else if self.remedy.next_deadline().is_some_and(|due| due <= at) {
             self.remedy.fire(&mut turn, &self.alerts);
         } else {
-            self.dispatch.fire(&mut turn, &self.alerts, &self.remedy);
+            self.dispatch.fire(&mut turn, &self.alerts, &self.held, &self.remedy);
         }
         self.settle(turn, out);
     }
@@ -107,6 +128,9 @@ impl Judge {
             Input::DeliveryEnded { id, attempt, result } => self.dispatch.ended(&mut turn, &id, attempt, result),
             Input::StepEnded(end) => self.remedy.step_ended(&mut turn, &self.alerts, end),
             Input::Probed { attempt, .. } => self.remedy.probed(&mut turn, &self.alerts, &attempt),
+            Input::Operator(operator) if Held::answers(&operator.command) => {
+                self.held.operator(&mut turn, &self.alerts, operator);
+            }
             Input::Operator(operator) => {
                 let resumes = matches!(operator.command, OperatorCommand::Resume { .. });
                 self.remedy.operator(&mut turn, &self.alerts, operator);
@@ -161,8 +185,24 @@ impl Judge {
         self.policy = policy;
         let mut turn = Turn::new(now, self.policy.clone(), effects);
         self.alerts.replace_policy(&mut turn);
+        self.held.replace_policy(&mut turn, &self.alerts);
         self.remedy.replace_policy(&mut turn, &self.alerts);
-        self.dispatch.replace_policy(&mut turn, &self.alerts, &self.remedy);
+        self.dispatch.replace_policy(&mut turn, &self.alerts, &self.held, &self.remedy);
+        self.settle(turn, out);
+    }
+
+    /// The wall clock is so far ahead of the engine's time now.
+    pub fn clock_moved(
+        &mut self,
+        now: Timestamp,
+        offset_ms: i64,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        self.held.clock_moved(&mut turn, offset_ms);
+        self.remedy.clock_moved(offset_ms);
+        self.dispatch.clock_moved(&turn);
         self.settle(turn, out);
     }
 
@@ -190,18 +230,29 @@ impl Judge {
         while let Some(word) = turn.words.pop_front() {
             match word {
                 Word::Alert(change) => {
+                    self.held.alert_changed(&mut turn, &self.alerts, &change);
                     self.remedy.alert_changed(&mut turn, &self.alerts, &change);
                     // upkeep is nobody's news
                     if !turn.policy.rules.get(&change.key.rule).is_some_and(|rule| rule.routine) {
-                        self.dispatch.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
+                        self.dispatch.alert_changed(&mut turn, &self.alerts, &self.held, &self.remedy, &change);
                     }
                 }
                 Word::Said(said) => self.alerts.said_by_runs(&mut turn, said),
-                Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.remedy, news),
+                Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.held, &self.remedy, news),
                 Word::RemediationMoved(key) => {
                     let facts = self.remedy.remediation_of(&key);
                     self.alerts.show_remediation(&mut turn, &key, facts);
-                    self.dispatch.remediation_moved(&mut turn, &self.alerts, &self.remedy, &key);
+                    self.dispatch.remediation_moved(&mut turn, &self.alerts, &self.held, &self.remedy, &key);
+                }
+                Word::HeldChanged(key) => {
+                    self.alerts.show_held(&mut turn, &key, self.held.view_of(&key));
+                    let held = self.held.held_by(&self.alerts, &key, turn.now);
+                    self.remedy.held_changed(&mut turn, &self.alerts, &key, held);
+                    self.dispatch.held_changed(&mut turn, &self.alerts, &self.held, &self.remedy, &key);
+                }
+                Word::SilenceForRepair { key, span, by } => {
+                    // what came of it is audited
+                    let _ = self.held.silence_for_repair(&mut turn, &key, span, by);
                 }
             }
         }

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use super::Judge;
 use super::alerts::Alerts;
 use super::dispatch::Dispatch;
+use super::held::Held;
 use super::remedy::Remedy;
 use super::turn::Turn;
 use crate::engine::effect::Effect;
@@ -24,6 +25,7 @@ use crate::script::Condition;
 #[derive(Serialize)]
 pub(in crate::engine) struct Saving<'a> {
     alerts: &'a Alerts,
+    held: &'a Held,
     remedy: &'a Remedy,
     dispatch: &'a Dispatch,
 }
@@ -31,13 +33,15 @@ pub(in crate::engine) struct Saving<'a> {
 #[derive(Deserialize)]
 pub(in crate::engine) struct Saved {
     alerts: Alerts,
+    #[serde(default)]
+    held: Held,
     remedy: Remedy,
     dispatch: Dispatch,
 }
 
 impl Judge {
     pub(in crate::engine) fn saving(&self) -> Saving<'_> {
-        Saving { alerts: &self.alerts, remedy: &self.remedy, dispatch: &self.dispatch }
+        Saving { alerts: &self.alerts, held: &self.held, remedy: &self.remedy, dispatch: &self.dispatch }
     }
 
     /// # Errors
@@ -47,10 +51,11 @@ impl Judge {
         live: Arc<Policy>,
         policy_of: &mut PolicyOf<'_>,
     ) -> Result<Self, RestoreError> {
-        let Saved { alerts, mut remedy, mut dispatch } = saved;
+        let Saved { alerts, mut held, mut remedy, mut dispatch } = saved;
+        held.relink(&live);
         remedy.relink(policy_of)?;
         dispatch.relink(&live);
-        Ok(Judge { policy: live, alerts, remedy, dispatch })
+        Ok(Judge { policy: live, alerts, held, remedy, dispatch })
     }
 
     /// Of the policies that runs are pinned to and still need.
@@ -68,6 +73,7 @@ impl Judge {
         let mut effects = Vec::new();
         let mut turn = Turn::new(now, self.policy.clone(), &mut effects);
         self.alerts.show_all(&mut turn);
+        self.held.show_silences(&mut turn);
         self.remedy.show_all(&mut turn);
         self.dispatch.release_again(&mut turn);
         effects

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::alert::notification::{FlushReason, News};
 use crate::engine::effect::Effect;
@@ -42,6 +43,14 @@ pub enum Word {
     Said(Said),
     /// The ladder or a run of this alert moved: its view and held-back messages follow.
     RemediationMoved(AlertKey),
+    /// What holds this alert back may be something else now.
+    HeldChanged(AlertKey),
+    /// A playbook's step does not want people told of its alert for a while.
+    SilenceForRepair {
+        key: AlertKey,
+        span: Duration,
+        by: String,
+    },
 }
 
 /// What the runs say of themselves as a built-in alert.

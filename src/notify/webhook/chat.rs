@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::alert::notification::Notification;
 use crate::model::Value;
-use crate::notify::text::{Story, Tone, clean, plain, story};
+use crate::notify::text::{Story, Tone, clean, is_link, plain, story};
 
 /// Slack shows less of an attachment and refuses more than 40,000.
 const MAX_SLACK: usize = 8_000;
@@ -16,6 +16,7 @@ const MAX_DISCORD_TEXT: usize = 4_000;
 /// Teams refuses a message over 28 KB; a line costs its markup too.
 const MAX_TEAMS_LINES: usize = 80;
 const MAX_TEAMS_LINE: usize = 200;
+const MAX_TEAMS_LINK: usize = 1_000;
 
 /// The story without its first line, which chat services show as a title.
 fn below_the_title(story: &Story) -> String {
@@ -84,6 +85,10 @@ pub fn teams(notification: &Notification) -> Value {
     };
     let run = |text: &str, more: Value| {
         let mut run = json!({ "type": "TextRun", "text": clean(text, MAX_TEAMS_LINE) });
+        // half an address is none
+        if is_link(text) && text.len() <= MAX_TEAMS_LINK {
+            run = json!({ "type": "TextRun", "text": text, "selectAction": { "type": "Action.OpenUrl", "url": text } });
+        }
         if let (Some(run), Value::Object(more)) = (run.as_object_mut(), more) {
             run.extend(more);
         }
@@ -93,7 +98,15 @@ pub fn teams(notification: &Notification) -> Value {
     let text = below_the_title(&story);
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     // leading spaces are dropped by clients; an indented line starts with a middle dot instead
-    let shown = |line: &str| if line.starts_with(' ') { format!("· {}", line.trim()) } else { line.to_owned() };
+    let shown = |line: &str| {
+        if is_link(line.trim()) {
+            line.trim().to_owned()
+        } else if line.starts_with(' ') {
+            format!("· {}", line.trim())
+        } else {
+            line.to_owned()
+        }
+    };
     body.extend(lines.by_ref().take(MAX_TEAMS_LINES).map(|line| run(&shown(line), json!({}))));
     if lines.next().is_some() {
         body.push(run("… more on the page", json!({})));

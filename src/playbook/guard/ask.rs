@@ -105,7 +105,7 @@ fn frozen_targets(guards: &Guards, situation: &Situation, answers: &mut Answers)
     let limits = situation.targets.iter().map(|target| &target.limits);
     // a run that acts on nothing is held by what holds for all
     let own = situation.targets.is_empty().then_some(guards);
-    let refusal = limits.chain(own).find_map(|limits| frozen(&limits.freeze, situation.now));
+    let refusal = limits.chain(own).find_map(|limits| frozen(&limits.freeze, situation.wall));
     answers.hear("freeze", None, refusal, "no freeze");
 }
 

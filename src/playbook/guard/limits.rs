@@ -114,25 +114,47 @@ impl Breaker {
     }
 }
 
-/// How many ladders want to start, and whether that is a storm.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct StormWatch {
-    wanted: VecDeque<Timestamp>,
+/// How many ladders want to start, and whether that is a storm. What wants to start is known by a name.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StormWatch<K> {
+    wanted: VecDeque<(Timestamp, K)>,
     /// Until when as many as the limit wanted to start within its window, the last time.
     over_until: Option<Timestamp>,
 }
 
-impl StormWatch {
-    /// A ladder wants to start. Says whether a storm begins with it.
-    pub fn wants(&mut self, limits: Storm, now: Timestamp) -> bool {
-        let was = self.until(limits, now).is_some();
-        self.wanted.push_back(now);
-        while self.wanted.len() > MAX_KEPT || self.wanted.front().is_some_and(|at| *at + limits.ladders.window <= now) {
+impl<K> Default for StormWatch<K> {
+    fn default() -> Self {
+        StormWatch { wanted: VecDeque::new(), over_until: None }
+    }
+}
+
+impl<K> StormWatch<K> {
+    /// A ladder wants to start.
+    pub fn wants(&mut self, limits: Storm, now: Timestamp, who: K) {
+        self.wanted.push_back((now, who));
+        self.forget(limits, now);
+    }
+
+    fn forget(&mut self, limits: Storm, now: Timestamp) {
+        let old = |(at, _): &(Timestamp, K)| *at + limits.ladders.window <= now;
+        while self.wanted.len() > MAX_KEPT || self.wanted.front().is_some_and(old) {
             self.wanted.pop_front();
         }
-        let limit = limits.ladders.count as usize;
-        if let Some(at) = self.wanted.len().checked_sub(limit.max(1)).and_then(|place| self.wanted.get(place)) {
-            self.over_until = Some(*at + limits.ladders.window);
+    }
+
+    /// Whether so many may want to start that it is worth counting those that nothing else holds back.
+    pub fn may_be_over(&self, limits: Storm) -> bool {
+        self.wanted.len() >= limits.ladders.count.max(1) as usize
+    }
+
+    /// Counts those that want to start and that `counts`. Says whether a storm begins with that.
+    pub fn judge(&mut self, limits: Storm, now: Timestamp, counts: impl Fn(&K) -> bool) -> bool {
+        let was = self.until(limits, now).is_some();
+        self.forget(limits, now);
+        let counted: Vec<Timestamp> = self.wanted.iter().filter(|(_, who)| counts(who)).map(|(at, _)| *at).collect();
+        let limit = limits.ladders.count.max(1) as usize;
+        if let Some(at) = counted.len().checked_sub(limit).and_then(|place| counted.get(place)) {
+            self.over_until = self.over_until.max(Some(*at + limits.ladders.window));
         }
         !was && self.until(limits, now).is_some()
     }
@@ -144,7 +166,7 @@ impl StormWatch {
 
     /// How many wanted to start within the window.
     pub fn count(&self, limits: Storm, now: Timestamp) -> u32 {
-        let inside = self.wanted.iter().filter(|at| now < **at + limits.ladders.window).count();
+        let inside = self.wanted.iter().filter(|(at, _)| now < *at + limits.ladders.window).count();
         u32::try_from(inside).unwrap_or(u32::MAX)
     }
 }
@@ -194,15 +216,29 @@ mod tests {
     fn a_storm_needs_calm_to_end() {
         let limits = Guards::default().storm;
         let mut storm = StormWatch::default();
+        let mut want = |second: u64| {
+            storm.wants(limits, at(second), second);
+            let begins = storm.judge(limits, at(second), |_| true);
+            (begins, storm.until(limits, at(second)))
+        };
         for second in 0..49 {
-            assert!(!storm.wants(limits, at(second)), "{second}");
+            assert_eq!(want(second), (false, None), "{second}");
         }
-        assert!(storm.wants(limits, at(49)));
-        assert!(!storm.wants(limits, at(50)), "it has begun already");
+        assert!(want(49).0);
         // 51 in the minute up to 50: the second of them leaves at 61
-        assert_eq!(storm.until(limits, at(50)), Some(at(61 + 600)));
-        assert!(!storm.wants(limits, at(500)));
+        assert_eq!(want(50), (false, Some(at(61 + 600))), "it has begun already");
+        assert!(!want(500).0);
         assert_eq!(storm.until(limits, at(660)), Some(at(661)), "one ladder alone prolongs nothing");
         assert_eq!(storm.until(limits, at(661)), None);
+    }
+
+    #[test]
+    fn what_something_else_holds_back_is_no_part_of_a_storm() {
+        let limits = Guards::default().storm;
+        let mut storm = StormWatch::default();
+        (0..60).for_each(|who| storm.wants(limits, at(1), who));
+        assert!(storm.may_be_over(limits));
+        assert!(!storm.judge(limits, at(2), |who| who % 2 == 0));
+        assert!(storm.judge(limits, at(3), |who| who % 6 > 0));
     }
 }

@@ -13,6 +13,8 @@ use crate::model::{CheckName, DeploymentId, PlaybookName, RunId, Timestamp};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Situation {
     pub now: Timestamp,
+    /// What the wall clock shows: times of the day are its.
+    pub wall: Timestamp,
     /// Who paused, and why.
     pub paused: Option<String>,
     /// The engine is shutting down.

@@ -41,6 +41,7 @@ fn group() -> Group {
 fn fine() -> Situation {
     Situation {
         now: now(),
+        wall: now(),
         paused: None,
         draining: false,
         unwritable: None,

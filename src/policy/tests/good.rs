@@ -357,3 +357,29 @@ fn storage_has_defaults_and_bounds() {
     assert_eq!(all.journal.age, std::time::Duration::from_secs(86_400));
     assert_eq!(all.history.size, crate::model::Bytes(1 << 30));
 }
+
+#[test]
+fn what_holds_people_back_is_read_as_alertmanager_writes_it() {
+    let text = r#"format: 1
+receivers: [{ name: a }]
+time_intervals: [{ name: nights, time_intervals: [{}] }]
+mute_time_intervals: [{ name: holidays, time_intervals: [{}] }]
+route:
+  receiver: a
+  routes:
+    - matchers: ['tier="web"']
+      mute_time_intervals: [nights, holidays]
+      routes: [{ active_time_intervals: [holidays] }]
+inhibit_rules:
+  - { source_matchers: ['severity="critical"'], target_matchers: ['severity="warning"'], equal: [deployment] }
+  - { target_matchers: ['tier="db"'] }
+"#;
+    let policy = good(&[("selfheal.yaml", text)]);
+    assert_eq!(policy.time_intervals.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["holidays", "nights"]);
+    let web = &policy.route.routes[0];
+    assert_eq!((web.hours.mute.len(), web.hours.active.len()), (2, 0));
+    assert_eq!((web.routes[0].hours.mute.len(), web.routes[0].hours.active.len()), (0, 1), "hours are not inherited");
+    let [first, second] = policy.inhibit_rules.as_slice() else { panic!("two rules") };
+    assert_eq!((first.equal.as_slice(), first.source.0.len()), (["deployment".into()].as_slice(), 1));
+    assert!(second.source.matches(&Default::default()), "no matchers are everything");
+}

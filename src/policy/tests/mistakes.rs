@@ -38,8 +38,6 @@ pub(super) fn configuration(cases: &[(&'static str, &str)]) {
 fn of_the_configuration() {
     configuration(&[
         ("recievers: []\n", "unknown-key 3:1"),
-        ("schedules: []\n", "not-built-yet 3:1"),
-        ("inhibit_rules: []\n", "not-built-yet 3:1"),
         ("data_dir: a\ndata_dir: b\n", "duplicate-key 4:1"),
         ("data_dir:\n", "empty-value 3:1"),
         ("data_dir: [a]\n", "wrong-type 3:11"),
@@ -110,7 +108,13 @@ fn of_receivers_and_routes() {
         ("route: { receiver: a, matchers: [x=y] }\n", "conflict 3:23"),
         ("route: { receiver: a, routes: [{ matchers: [x] }] }\n", "matcher 3:45"),
         ("route: { receiver: a, routes: [{ recever: a }] }\n", "unknown-key 3:34"),
-        ("route: { receiver: a, mute_time_intervals: [] }\n", "not-built-yet 3:23"),
+        ("route: { receiver: a, mute_time_intervals: [] }\n", "conflict 3:23"),
+        ("route: { receiver: a, routes: [{ mute_time_intervals: [nights] }] }\n", "unknown-interval 3:56"),
+        ("route: { receiver: a, routes: [{ active_time_intervals: [nights] }] }\n", "unknown-interval 3:58"),
+        ("inhibit_rules: [{ equal: [a] }]\n", "missing-key 3:17"),
+        ("inhibit_rules: [{ source_match: { a: b } }]\n", "not-built-yet 3:19"),
+        ("inhibit_rules: [{ source_matchers: [x] }]\n", "matcher 3:37"),
+        ("inhibit_rules: [{ target_matchers: [x=y], eqal: [a] }]\n", "unknown-key 3:43"),
         ("from: nobody\n", "wrong-type 3:7"),
         ("smtp: { host: h, tls: maybe }\n", "wrong-value 3:23"),
         ("smtp: { host: h, username: u }\n", "missing-key 3:9"),

@@ -142,7 +142,11 @@ impl History {
         changes.retain(|change| match change {
             Change::Alert(_) | Change::Run(_) | Change::Delivery(_) | Change::Engine(_) => true,
             Change::Audit(_) => !whole,
-            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Approval(_) => false,
+            Change::Deployment(_)
+            | Change::DeploymentGone(_)
+            | Change::Approval(_)
+            | Change::Silence(_)
+            | Change::SilenceGone(_) => false,
         });
         if !changes.is_empty() || whole {
             self.queue.put(Item::Batch { sequence, at, changes, whole });

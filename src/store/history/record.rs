@@ -52,7 +52,11 @@ impl<'a> Recorder<'a> {
             Change::Engine(view) => self.policy(view),
             Change::Audit(entry) => self.audit(entry),
             // what a person answered is in the audit, and on the run
-            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Approval(_) => Ok(()),
+            Change::Deployment(_)
+            | Change::DeploymentGone(_)
+            | Change::Approval(_)
+            | Change::Silence(_)
+            | Change::SilenceGone(_) => Ok(()),
         }
     }
 

@@ -22,6 +22,8 @@ fn with_auth(world: &mut World, script: &str, then: AuthThen) {
 
 #[tokio::test]
 async fn refresh_auth_delivers_and_reloads() {
+    // under nohup SIGHUP is ignored, and what is ignored stays so in every program that is started; what is caught does not
+    let _caught = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
     let mut world = World::shell(READS, json!({ "replicas": 2 }));
     let script =
         "echo x >> count; echo '{\"access_token\": \"token-'$(wc -l < count | tr -d ' ')'\", \"expires_in\": 300}'";

@@ -9,7 +9,7 @@ use crate::alert::lifecycle::{Life, Move, OnNoData, Sight, Stage, Terms, Timing}
 use crate::alert::notification::RemediationFacts;
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::engine::message::RuleAnswer;
-use crate::engine::view::{AlertStateWord, AlertView};
+use crate::engine::view::{AlertStateWord, AlertView, HeldView};
 use crate::model::{AlertKey, Labels, Severity, Timestamp};
 use crate::policy::Policy;
 use crate::rule::{NoData, Rule, RuleMode};
@@ -81,6 +81,9 @@ pub(super) struct Entry {
     pub(super) unsaid: Unsaid,
     pub(super) error: Option<String>,
     pub(super) remediation: Option<RemediationFacts>,
+    /// What holds it back, if it fires.
+    #[serde(default)]
+    pub(super) held: Option<HeldView>,
     /// Up to when time stood still for it, while something its rule reads may go on unseen.
     pub(super) blind_since: Option<Timestamp>,
     /// It fired in this episode.
@@ -136,6 +139,7 @@ impl Entry {
             unsaid: Unsaid::Nothing,
             error: None,
             remediation: None,
+            held: None,
             blind_since: None,
             has_fired: false,
             told: false,
@@ -290,7 +294,8 @@ impl Entry {
             alert: self.alert.key.rule.to_string(),
             labels: self.alert.labels.clone(),
             state,
-            suppressed: (self.kind == Kind::Shadow).then(|| "shadow".into()),
+            suppressed: self.suppressed().map(Into::into),
+            held: self.held_now().cloned().map(Box::new),
             severity: self.alert.severity,
             value: self.alert.value,
             summary: self.alert.summary.clone(),
@@ -303,6 +308,24 @@ impl Entry {
             error: self.error.clone(),
             remediation: self.remediation.clone(),
         }
+    }
+
+    fn held_now(&self) -> Option<&HeldView> {
+        self.held.as_ref().filter(|_| self.alert.firing && self.kind != Kind::Shadow)
+    }
+
+    /// Why people are not told of it, or not told again.
+    fn suppressed(&self) -> Option<&'static str> {
+        if self.kind == Kind::Shadow {
+            return Some("shadow");
+        }
+        let held = self.held_now()?;
+        let reasons = [
+            (!held.silenced_by.is_empty(), "silence"),
+            (held.inhibited, "inhibition"),
+            (held.acknowledged.is_some(), "acknowledgement"),
+        ];
+        reasons.into_iter().find_map(|(holds, word)| holds.then_some(word))
     }
 
     /// The view, if it is to be shown now. Remembers that it was.

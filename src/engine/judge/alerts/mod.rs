@@ -20,7 +20,7 @@ use crate::alert::lifecycle::Move;
 use crate::alert::notification::RemediationFacts;
 use crate::engine::message::{Reply, RuleAnswer, ToDetect};
 use crate::engine::timers::Timers;
-use crate::engine::view::{AlertView, Change};
+use crate::engine::view::{AlertView, Change, HeldView};
 use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Severity, Timestamp};
 use crate::rule::NoData;
 use builtin::Troubles;
@@ -143,11 +143,36 @@ impl Alerts {
         }
     }
 
+    /// Shows the alert with what holds it back.
+    pub fn show_held(&mut self, turn: &mut Turn<'_>, key: &AlertKey, held: Option<HeldView>) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.held = held;
+            if !entry.unsaid.is_waiting() {
+                self.show(turn, key);
+            }
+        } else if let Some(entry) = self.ended.get_mut(key) {
+            // it is over, and nothing of it is shown any more
+            entry.held = None;
+        }
+    }
+
     /// Pending, firing and cooling-down alerts, and for a while those that ended (news of their repair may still come);
     /// shadow ones are not found here.
     pub fn get(&self, key: &AlertKey) -> Option<&Alert> {
         let living = self.entries.get(key).filter(|entry| entry.kind != Kind::Shadow);
         living.or_else(|| self.ended.get(key)).map(|entry| &entry.alert)
+    }
+
+    /// By its short id, as [`Alerts::get`] finds those that have not ended.
+    pub fn find(&self, id: &str) -> Option<&Alert> {
+        let living = self.entries.values().filter(|entry| entry.kind != Kind::Shadow);
+        living.map(|entry| &entry.alert).find(|alert| alert.key.id() == id)
+    }
+
+    /// Those that fire and were said to have fired, in order of key.
+    pub fn told_as_firing(&self) -> impl Iterator<Item = &Alert> {
+        let told = |entry: &&Entry| entry.kind != Kind::Shadow && entry.told && entry.alert.firing;
+        self.entries.values().filter(told).map(|entry| &entry.alert)
     }
 
     /// When the cooldown of the alert's episode ends: it also runs on through a relapse.

@@ -89,8 +89,10 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
             wait_for_repair: Duration::ZERO,
             matchers: Selector::default(),
             continue_: false,
+            hours: Default::default(),
             routes: Vec::new(),
         },
+        inhibit_rules: Vec::new(),
         guards: Guards::default(),
         time_intervals: Arc::default(),
         intake: crate::policy::Intake::default(),
@@ -98,6 +100,8 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         rules: rules.into_iter().map(|rule| (rule.name.clone(), Arc::new(rule))).collect(),
         ladders: BTreeMap::new(),
         playbooks: BTreeMap::new(),
+        schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     })
 }

@@ -85,6 +85,12 @@ pub(super) struct Member {
     pub(super) hold: Option<Hold>,
     /// The receiver heard it fire and end before, in this episode.
     pub(super) known: bool,
+    /// A silence or an inhibition keeps its firing from being told. Its end is told to whoever heard it fire.
+    #[serde(default)]
+    pub(super) muted: bool,
+    /// Somebody knows of it: it is not repeated.
+    #[serde(default)]
+    pub(super) acknowledged: bool,
 }
 
 impl Member {
@@ -106,7 +112,16 @@ impl Member {
 
     /// Something changed that may be said now.
     fn has_word(&self) -> bool {
-        self.hold.is_none() && self.change().is_some_and(|change| change != AlertChangeWord::Same)
+        self.hold.is_none() && !self.is_muted() && self.change().is_some_and(|change| change != AlertChangeWord::Same)
+    }
+
+    fn is_muted(&self) -> bool {
+        self.muted && self.is_firing()
+    }
+
+    /// The receiver knows that it fires, and may be reminded of it.
+    fn stands(&self) -> bool {
+        self.is_firing() && self.told.is_some() && !self.muted
     }
 
     fn is_held(&self) -> bool {
@@ -133,6 +148,15 @@ pub(super) enum Cause {
     Playbook,
 }
 
+/// Whom a message is for.
+#[derive(Clone, Copy)]
+pub(super) struct Audience<'a> {
+    pub(super) wants: &'a BTreeSet<NewsKind>,
+    /// Its route's time intervals let nothing out but what cannot wait.
+    pub(super) closed: bool,
+    pub(super) external_url: &'a str,
+}
+
 /// A group of one receiver.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Group {
@@ -154,6 +178,9 @@ pub(super) struct Group {
     crowded_out: usize,
     /// Not watched, and not told yet.
     unwatched: Option<Unwatched>,
+    /// Its route's time intervals let nothing out until then, as of the last look.
+    #[serde(default)]
+    pub(super) closed_until: Option<Timestamp>,
 }
 
 /// What a flush came to.
@@ -178,6 +205,7 @@ impl Group {
             news: Vec::new(),
             crowded_out: 0,
             unwatched: None,
+            closed_until: None,
         }
     }
 
@@ -218,12 +246,18 @@ impl Group {
     fn may_say(&self) -> bool {
         self.members.values().any(Member::has_word)
             || self.news.iter().any(|news| !self.is_held_back(news))
-            || (self.unwatched.is_some() && self.knows_a_firing_one())
+            || (self.unwatched.is_some() && self.members.values().any(Member::stands))
     }
 
-    /// News of a repair whose alert is held back: both are one message.
+    /// News of a repair whose alert is held back: both are one message, or neither is told.
     fn is_held_back(&self, news: &WaitingNews) -> bool {
-        news.about.as_ref().and_then(|key| self.members.get(key)).is_some_and(Member::is_held)
+        let about = news.about.as_ref().and_then(|key| self.members.get(key));
+        about.is_some_and(|member| member.is_held() || member.is_muted())
+    }
+
+    /// The alert has ended and nobody here ever heard of it: what its repair came to is no news either.
+    pub(super) fn forget_news_of(&mut self, alert: &AlertKey) {
+        self.news.retain(|news| news.about.as_ref() != Some(alert));
     }
 
     /// When it next has something to do. An instant in the past means now.
@@ -236,17 +270,19 @@ impl Group {
         let word = self.may_say().then(|| slot(now));
         let held = self.members.values().filter(|member| member.is_held()).filter_map(|member| member.hold);
         let released = held.map(Hold::until).min().map(slot);
-        let repeat = self.knows_a_firing_one().then(|| self.repeat_at());
+        let repeat = self.repeats().then(|| self.repeat_at());
         let forgotten = self.is_idle().then(|| self.flushed_at.unwrap_or(self.began) + IDLE_KEPT);
-        [word, released, repeat, forgotten].into_iter().flatten().min()
+        let spoken = [word, released, repeat].into_iter().flatten().min();
+        let spoken = spoken.map(|at| self.closed_until.map_or(at, |open| at.max(open)));
+        [spoken, forgotten].into_iter().flatten().min()
     }
 
     fn repeat_at(&self) -> Timestamp {
         self.said_at.unwrap_or(self.began) + self.pace.repeat_interval.max(MIN_REPEAT)
     }
 
-    fn knows_a_firing_one(&self) -> bool {
-        self.members.values().any(|member| member.is_firing() && member.told.is_some())
+    fn repeats(&self) -> bool {
+        self.members.values().any(|member| member.stands() && !member.acknowledged)
     }
 
     /// What its timer, due now, is for.
@@ -258,33 +294,38 @@ impl Group {
         }
         if self.may_say() {
             Some(Cause::Due)
-        } else if self.knows_a_firing_one() && self.repeat_at() <= now {
+        } else if self.repeats() && self.repeat_at() <= now {
             Some(Cause::Repeat)
         } else {
             None
         }
     }
 
-    /// Says what there is to say to a receiver that `wants` these kinds, and remembers that it was said.
+    /// Says what there is to say to a receiver that `wants` these kinds, and remembers that it was said. While its route
+    /// is `closed` that is the news that cannot wait, with the alert it is about, and nothing else.
     pub(super) fn flush(
         &mut self,
         now: Timestamp,
         key: &GroupKey,
         cause: Cause,
-        wants: &BTreeSet<NewsKind>,
-        external_url: &str,
+        Audience { wants, closed, external_url }: Audience<'_>,
     ) -> Flushed {
-        let news = self.take_news(cause);
+        let news = self.take_news(cause, closed);
         let about: BTreeSet<&AlertKey> = news.iter().filter_map(|news| news.about.as_ref()).collect();
         let mut listed = Vec::new();
         let mut has_word = !news.is_empty();
         for (alert, member) in &self.members {
             let subject = about.contains(alert);
+            let passed_over = closed || member.is_muted() || (cause == Cause::Repeat && member.acknowledged);
+            if passed_over && !subject {
+                continue;
+            }
             let Some(change) = listing(member, subject, wants) else { continue };
             has_word |= change != AlertChangeWord::Same;
             listed.push(AlertFacts { change, ..member.facts.clone() });
         }
-        if cause == Cause::Repeat || self.unwatched.is_some() {
+        let unwatched = if closed { None } else { self.unwatched.take() };
+        if cause == Cause::Repeat || unwatched.is_some() {
             has_word |= !listed.is_empty();
         }
         for news in &news {
@@ -293,10 +334,11 @@ impl Group {
                 listed.push(facts.clone());
             }
         }
-        let left = self.remember(&about);
-        self.flushed_at = Some(now);
-        self.said_at = Some(now);
-        let unwatched = self.unwatched.take();
+        let left = self.remember(&about, closed);
+        if !closed {
+            self.flushed_at = Some(now);
+            self.said_at = Some(now);
+        }
         if !has_word {
             return Flushed { notification: None, left };
         }
@@ -325,25 +367,32 @@ impl Group {
     }
 
     /// Takes the news that may go now. What is urgent comes last and takes along what waits about the same alert.
-    fn take_news(&mut self, cause: Cause) -> Vec<WaitingNews> {
-        let all = std::mem::take(&mut self.news);
+    fn take_news(&mut self, cause: Cause, closed: bool) -> Vec<WaitingNews> {
+        let mut all = std::mem::take(&mut self.news);
         let urgent = match cause {
             Cause::Urgent | Cause::Playbook => all.last().and_then(|news| news.about.clone()),
             Cause::Due | Cause::Repeat => None,
         };
-        let (held, free) =
-            all.into_iter().partition(|news| self.is_held_back(news) && (news.about != urgent || urgent.is_none()));
+        let first = if closed { all.pop() } else { None };
+        let (held, mut free): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|news| (closed || self.is_held_back(news)) && (news.about != urgent || urgent.is_none()));
         self.news = held;
+        free.extend(first);
         free
     }
 
     /// Every member that may be spoken of is told by now; those that ended are no more.
-    fn remember(&mut self, about: &BTreeSet<&AlertKey>) -> Vec<AlertKey> {
+    fn remember(&mut self, about: &BTreeSet<&AlertKey>, closed: bool) -> Vec<AlertKey> {
         let mut left = Vec::new();
         for (alert, member) in &mut self.members {
+            let subject = about.contains(alert);
+            if closed && !subject {
+                continue;
+            }
             if !member.is_firing() {
                 left.push(alert.clone());
-            } else if member.hold.is_none() || about.contains(alert) {
+            } else if (member.hold.is_none() && !member.muted) || subject {
                 member.told = Some(member.facts.severity);
                 member.hold = None;
             }

@@ -140,11 +140,14 @@ impl Dispatch {
             None => hold(turn.now, known, alert, &facts, heard, group.pace),
         };
         let was_there = group.members.contains_key(alert);
-        group.members.insert(alert.clone(), Member { facts, told, hold, known: heard.is_some() });
+        let (muted, acknowledged) = (known.is_muted(alert, turn.now), known.is_acknowledged(alert));
+        let member = Member { facts, told, hold, known: heard.is_some(), muted, acknowledged };
+        group.members.insert(alert.clone(), member);
         self.member_of.entry(alert.clone()).or_default().insert(key.clone());
         // a relapse that need not wait for the cooldown is told at once
         let released = !was_there || matches!(before, Some(Hold::Cooldown { .. }));
-        if heard.is_some() && told.is_none() && hold.is_none() && released {
+        let may_be_told = hold.is_none() && !muted && self.closed_until(turn, known, key).is_none();
+        if heard.is_some() && told.is_none() && released && may_be_told {
             self.flush(turn, known, key, Cause::Due);
         } else {
             self.arm(turn.now, key);
@@ -163,6 +166,19 @@ impl Dispatch {
                 let facts = AlertFacts { remediation: known.remediation_of(alert), ..member.facts.clone() };
                 self.join(turn, known, alert, &key, facts, None);
             }
+        }
+    }
+
+    /// What holds the alert back changed: what may be told now is, at its group's time.
+    pub(super) fn reconsider_mute(&mut self, turn: &mut Turn<'_>, known: &dyn Known, alert: &AlertKey) {
+        let (muted, acknowledged) = (known.is_muted(alert, turn.now), known.is_acknowledged(alert));
+        for key in self.member_of.get(alert).cloned().unwrap_or_default() {
+            let Some(member) = self.groups.get_mut(&key).and_then(|group| group.members.get_mut(alert)) else {
+                continue;
+            };
+            member.muted = muted;
+            member.acknowledged = acknowledged;
+            self.arm(turn.now, &key);
         }
     }
 
@@ -185,7 +201,13 @@ impl Dispatch {
                 Some(told) => {
                     self.heard.entry(alert.clone()).or_default().insert(key.receiver.clone(), told);
                 }
-                None => self.leave(alert, &key),
+                None => {
+                    let was_muted = member.muted;
+                    self.leave(alert, &key);
+                    if let Some(group) = self.groups.get_mut(&key).filter(|_| was_muted) {
+                        group.forget_news_of(alert);
+                    }
+                }
             }
             self.arm(turn.now, &key);
         }

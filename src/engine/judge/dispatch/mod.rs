@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::alerts::{Alert, Alerts};
+use super::held::Held;
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
 use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts, Unwatched};
@@ -25,7 +26,7 @@ use crate::engine::timers::Timers;
 use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
 use crate::policy::Policy;
 use gate::Gates;
-use group::{Cause, Group, GroupKey, Pace, WaitingNews};
+use group::{Audience, Cause, Group, GroupKey, Pace, WaitingNews};
 use lane::Lanes;
 
 /// Groups and deliveries.
@@ -49,10 +50,17 @@ trait Known {
     fn cooldown_until(&self, key: &AlertKey) -> Option<Timestamp>;
     fn remediation_of(&self, key: &AlertKey) -> Option<RemediationFacts>;
     fn is_working(&self, key: &AlertKey) -> bool;
+    /// People are not told that it fires.
+    fn is_muted(&self, key: &AlertKey, now: Timestamp) -> bool;
+    fn is_acknowledged(&self, key: &AlertKey) -> bool;
+    /// What the wall clock shows then, and when it shows that.
+    fn wall(&self, at: Timestamp) -> Timestamp;
+    fn at_wall(&self, wall: Timestamp) -> Timestamp;
 }
 
 struct Judged<'a> {
     alerts: &'a Alerts,
+    held: &'a Held,
     remedy: &'a Remedy,
 }
 
@@ -68,6 +76,18 @@ impl Known for Judged<'_> {
     }
     fn is_working(&self, key: &AlertKey) -> bool {
         self.remedy.is_working(key)
+    }
+    fn is_muted(&self, key: &AlertKey, now: Timestamp) -> bool {
+        self.held.is_muted(self.alerts, key, now).is_some()
+    }
+    fn is_acknowledged(&self, key: &AlertKey) -> bool {
+        self.held.is_acknowledged(key)
+    }
+    fn wall(&self, at: Timestamp) -> Timestamp {
+        self.held.wall(at)
+    }
+    fn at_wall(&self, wall: Timestamp) -> Timestamp {
+        self.held.at_wall(wall)
     }
 }
 
@@ -86,29 +106,53 @@ impl Dispatch {
             .min()
     }
 
-    pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy) {
-        self.fire_knowing(turn, &Judged { alerts, remedy });
+    pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy) {
+        self.fire_knowing(turn, &Judged { alerts, held, remedy });
     }
 
-    pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, change: &AlertChange) {
-        self.take_change(turn, &Judged { alerts, remedy }, change);
+    pub fn alert_changed(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        held: &Held,
+        remedy: &Remedy,
+        change: &AlertChange,
+    ) {
+        self.take_change(turn, &Judged { alerts, held, remedy }, change);
     }
 
-    pub fn news(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, news: NewsFor) {
-        self.take_news(turn, &Judged { alerts, remedy }, news);
+    pub fn news(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy, news: NewsFor) {
+        self.take_news(turn, &Judged { alerts, held, remedy }, news);
     }
 
     /// A ladder moved: what `wait_for_repair` held may go.
-    pub fn remediation_moved(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy, key: &AlertKey) {
-        self.reconsider(turn, &Judged { alerts, remedy }, key);
+    pub fn remediation_moved(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        held: &Held,
+        remedy: &Remedy,
+        key: &AlertKey,
+    ) {
+        self.reconsider(turn, &Judged { alerts, held, remedy }, key);
+    }
+
+    /// What holds an alert back changed.
+    pub fn held_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy, key: &AlertKey) {
+        self.reconsider_mute(turn, &Judged { alerts, held, remedy }, key);
+    }
+
+    /// Time intervals are looked at anew.
+    pub fn clock_moved(&mut self, turn: &Turn<'_>) {
+        self.look_again(turn.now);
     }
 
     pub fn ended(&mut self, turn: &mut Turn<'_>, id: &DeliveryId, attempt: u32, result: DeliveryResult) {
         self.lanes.ended(turn, id, attempt, result);
     }
 
-    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, remedy: &Remedy) {
-        self.adopt_policy(turn, &Judged { alerts, remedy });
+    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy) {
+        self.adopt_policy(turn, &Judged { alerts, held, remedy });
     }
 
     /// What piled up while nothing was watched is one message. Each group says once that nobody watched, where that
@@ -173,7 +217,13 @@ impl Dispatch {
     }
 
     fn group_due(&mut self, turn: &mut Turn<'_>, known: &dyn Known, key: &GroupKey) {
+        let closed_until = self.closed_until(turn, known, key);
         let Some(group) = self.groups.get_mut(key) else { return };
+        group.closed_until = closed_until;
+        if closed_until.is_some() && !group.is_idle() {
+            self.arm(turn.now, key);
+            return;
+        }
         match group.cause_at(turn.now) {
             // who has not got the last message yet has no use for the same once more
             Some(Cause::Repeat) if self.lanes.holds(key) || self.gates.holds(&key.receiver, &key.id) => {
@@ -192,12 +242,14 @@ impl Dispatch {
     /// Says what the group has to say and hands it on.
     fn flush(&mut self, turn: &mut Turn<'_>, known: &dyn Known, key: &GroupKey, cause: Cause) {
         let policy = turn.policy.clone();
+        let closed = self.closed_until(turn, known, key).is_some();
         self.refresh(known, key);
         let Some(group) = self.groups.get_mut(key) else { return };
         let receiver = policy.receivers.get(&key.receiver);
         let nothing = BTreeSet::new();
         let wants = receiver.map_or(&nothing, |receiver| &receiver.send);
-        let flushed = group.flush(turn.now, key, cause, wants, &policy.server.external_url);
+        let audience = Audience { wants, closed, external_url: &policy.server.external_url };
+        let flushed = group.flush(turn.now, key, cause, audience);
         for alert in &flushed.left {
             self.forget_membership(alert, key);
         }
@@ -212,6 +264,28 @@ impl Dispatch {
             (_, None) => {}
         }
         self.arm(turn.now, key);
+    }
+
+    /// While the time intervals of the group's route let nothing out: when they may, at the earliest. A playbook's own
+    /// messages have no route.
+    fn closed_until(&self, turn: &Turn<'_>, known: &dyn Known, key: &GroupKey) -> Option<Timestamp> {
+        let route = self.groups.get(key)?.route.as_ref().and_then(|path| turn.policy.route.find(path))?;
+        if route.receiver != key.receiver {
+            return None;
+        }
+        let until = route.hours.closed_until(&turn.policy.time_intervals, known.wall(turn.now))?;
+        Some(known.at_wall(until))
+    }
+
+    /// What is closed may be open now.
+    fn look_again(&mut self, now: Timestamp) {
+        let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
+        for key in keys {
+            if let Some(group) = self.groups.get_mut(&key) {
+                group.closed_until = None;
+            }
+            self.arm(now, &key);
+        }
     }
 
     /// Sets the group's timer to when it next has something to do.
@@ -280,6 +354,7 @@ impl Dispatch {
             FlushReason::New | FlushReason::Changed | FlushReason::Repeat => None,
         };
         let facts = alert.as_ref().and_then(|key| word::context_of(known, key));
+        let untold = alert.as_ref().filter(|key| cause.is_none() && known.is_muted(key, turn.now));
         for route in policy.route.matching(&labels) {
             let wants = policy.receivers.get(&route.receiver).is_some_and(|it| it.send.contains(&news.kind));
             // the kill switch, and a repair that was held too long, concern everyone
@@ -289,6 +364,11 @@ impl Dispatch {
             }
             let group_labels = route.group_labels(&labels);
             let key = GroupKey { id: route.group_id(&group_labels), receiver: route.receiver.clone() };
+            // of an alert that is muted, who is not to hear of its end hears nothing of its repair
+            if untold.is_some_and(|alert| self.groups.get(&key).is_none_or(|group| !group.members.contains_key(alert)))
+            {
+                continue;
+            }
             let group = self
                 .groups
                 .entry(key.clone())
@@ -339,10 +419,7 @@ impl Dispatch {
                 self.place(turn, known, &alert, Some(membership::Inherit));
             }
         }
-        let keys: Vec<GroupKey> = self.groups.keys().cloned().collect();
-        for key in keys {
-            self.arm(turn.now, &key);
-        }
+        self.look_again(turn.now);
         self.lanes.replace_policy(turn);
         for (receiver, notification) in self.gates.replace(turn.now, &policy.receivers) {
             self.lanes.refuse(turn, Some(&receiver), notification);

@@ -1,7 +1,7 @@
 //! The end of a run: leases go back, people and other rules hear of it, its ladder moves.
 
 use super::guards::limits_of;
-use super::state::{Doing, LastRun, Run};
+use super::state::{Cause, Doing, LastRun, Run};
 use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{Said, Turn, Word};
@@ -58,7 +58,10 @@ impl Remedy {
         self.show(turn, id);
         match key {
             Some(key) => self.run_ended(turn, alerts, &key, id),
-            None => self.keep_by_hand(id),
+            None => {
+                self.scheduled_run_ended(turn, alerts, id, verdict);
+                self.keep_by_hand(id);
+            }
         }
         self.stirred = true;
     }
@@ -106,7 +109,7 @@ impl Remedy {
         match verdict {
             Verdict::Cured | Verdict::Eased | Verdict::Done => {
                 let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
-                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done) {
+                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done && !run.judged_by_rung) {
                     let within = limits_of(&turn.policy, &deployment).recurrence.within;
                     self.memory.cured(key, &name, turn.now, within);
                 }
@@ -167,6 +170,8 @@ impl Remedy {
                 Some("its playbook is no longer in the policy")
             } else if !policy.deployments.contains_key(&run.deployment) {
                 Some("its deployment is no longer in the policy")
+            } else if matches!(&run.cause, Cause::Schedule(name) if !policy.schedules.contains_key(name)) {
+                Some("its schedule is no longer in the policy")
             } else {
                 None
             }

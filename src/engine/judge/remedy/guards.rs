@@ -126,6 +126,7 @@ impl Remedy {
         let circuit = self.memory.breakers.get(&name).map(|breaker| breaker.circuit(guards.breaker, now));
         Situation {
             now,
+            wall: self.schedules.wall(now),
             paused: match self.may_act() {
                 Err(Refusal::Pause { who }) => Some(who),
                 _ => None,
@@ -138,7 +139,7 @@ impl Remedy {
             sensor: self.sensor(policy),
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
             playbook: PlaybookSituation {
-                counted: self.memory.counted(&name),
+                counted: self.counted_runs_of(run, now),
                 circuit: circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
                 name,
             },
@@ -147,9 +148,21 @@ impl Remedy {
                 .iter()
                 .map(|(id, disrupts)| self.target_situation(policy, alerts, run, id, *disrupts, targets, now))
                 .collect(),
-            held: None,
+            held: run.alert().and_then(|key| self.held_back.get(key).cloned()),
             overridden: run.overridden.clone(),
         }
+    }
+
+    /// When runs of its playbook counted; those that are allowed to act and have not yet count as of now.
+    fn counted_runs_of(&self, run: &Run, now: Timestamp) -> Vec<Timestamp> {
+        let name = &run.playbook.name;
+        let to_come = self.runs.values().filter(|other| {
+            let acts = other.targets.len() > other.acted_on.len() && other.acted_on.is_empty();
+            other.has_budget_reserved() && other.id != run.id && other.playbook.name == *name && acts
+        });
+        let mut counted = self.memory.counted(name);
+        counted.extend(to_come.map(|_| now));
+        counted
     }
 
     fn ladder_situation(&self, policy: &Policy, run: &Run, evidence: Option<Timestamp>) -> Option<LadderSituation> {
@@ -159,7 +172,8 @@ impl Remedy {
         Some(LadderSituation {
             evidence,
             fired_at: ladder.fired_at,
-            cured: self.memory.cures(key, &run.playbook.name),
+            // what one of several targets came to is no cure of the alert
+            cured: if run.judged_by_rung { Vec::new() } else { self.memory.cures(key, &run.playbook.name) },
             flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
             routine: rule.is_some_and(|rule| rule.routine),
         })
@@ -196,7 +210,7 @@ impl Remedy {
         let foreign = |last: &&LastRun| last.ladder.is_none() || last.ladder != own_ladder;
         let last = place.and_then(|place| place.last.as_ref()).filter(foreign);
         let limits = limits_of(policy, id);
-        let disrupted = disrupts.then(|| self.disruptions(policy, id, &limits)).flatten();
+        let disrupted = disrupts.then(|| self.disruptions(policy, id, &run.id, &limits, now)).flatten();
         TargetSituation {
             deployment: id.clone(),
             maintenance: self.maintained(policy, id, now),
@@ -219,13 +233,28 @@ impl Remedy {
     }
 
     /// When members of its `velocity` group were disrupted.
-    fn disruptions(&self, policy: &Policy, id: &DeploymentId, limits: &Guards) -> Option<(String, Vec<Timestamp>)> {
+    fn disruptions(
+        &self,
+        policy: &Policy,
+        id: &DeploymentId,
+        run: &RunId,
+        limits: &Guards,
+        now: Timestamp,
+    ) -> Option<(String, Vec<Timestamp>)> {
         let group_by = &limits.velocity.group_by;
         let own = group_of(policy.deployments.get(id)?, group_by)?;
-        let members = policy.deployments.values().filter(|one| group_of(one, group_by).as_ref() == Some(&own));
+        let members = policy.deployments.values().filter(|one| is_in_group(one, &own));
         let places = members.filter_map(|member| self.places.get(&member.id));
         let mut instants: Vec<_> = places.flat_map(|place| place.disrupted.iter().copied()).collect();
         instants.sort_unstable();
+        // what is allowed to and has not yet counts as of now
+        let others = self.runs.values().filter(|other| other.has_budget_reserved() && other.id != *run);
+        let to_come = others.flat_map(|other| {
+            let targets =
+                other.targets.iter().filter(|(target, disrupts)| **disrupts && !other.disrupted.contains(*target));
+            targets.filter(|(target, _)| policy.deployments.get(*target).is_some_and(|one| is_in_group(one, &own)))
+        });
+        instants.extend(to_come.map(|_| now));
         Some((group_name(&own), instants))
     }
 
@@ -288,7 +317,7 @@ impl Remedy {
             uncured_other: None,
         };
         let members = policy.deployments.values().filter(|other| other.adapter.is_some() && other.id != *id);
-        for other in members.filter(|other| group_of(other, group_by).as_ref() == Some(&own)) {
+        for other in members.filter(|other| is_in_group(other, &own)) {
             group.members += 1;
             let place = self.places.get(&other.id);
             let in_run = place.and_then(|place| place.lease.as_ref()).is_some_and(|holder| holder != run);
@@ -373,6 +402,9 @@ impl Remedy {
 
 /// The limits that hold for one deployment.
 pub(super) fn limits_of(policy: &Policy, id: &DeploymentId) -> Guards {
+    if policy.guards.overrides.is_empty() {
+        return policy.guards.clone();
+    }
     let labels = policy.deployments.get(id).map(|deployment| labels_of(deployment)).unwrap_or_default();
     policy.guards.for_deployment(&labels)
 }
@@ -385,8 +417,15 @@ pub(super) fn observed(policy: &Policy, run: &Run) -> Option<Observed> {
 
 /// The values of a group's labels, if it carries all of them.
 fn group_of(deployment: &Deployment, group_by: &[SmolStr]) -> Option<Vec<(SmolStr, SmolStr)>> {
-    let labels = labels_of(deployment);
-    group_by.iter().map(|name| Some((name.clone(), labels.get(name)?.into()))).collect()
+    group_by.iter().map(|name| Some((name.clone(), label_of(deployment, name)?.into()))).collect()
+}
+
+fn label_of<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d str> {
+    if name == "deployment" { Some(deployment.id.as_str()) } else { deployment.labels.get(name) }
+}
+
+fn is_in_group(deployment: &Deployment, group: &[(SmolStr, SmolStr)]) -> bool {
+    group.iter().all(|(name, value)| label_of(deployment, name) == Some(value))
 }
 
 pub(super) fn health_of(place: Option<&Place>) -> Health {

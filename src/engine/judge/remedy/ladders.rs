@@ -1,6 +1,6 @@
 //! Ladders: which rung of which alert is due, and what the end of its run means.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Remedy {
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
         if !turn.policy.rules.get(&key.rule).is_some_and(|rule| rule.routine) {
-            self.storm_watch(turn);
+            self.memory.storm.wants(turn.policy.guards.storm, turn.now, key.clone());
         }
         let ladder = LadderState {
             nth: self.ladders_begun,
@@ -113,10 +113,26 @@ impl Remedy {
         self.due(turn, key, turn.policy.guards.act_after);
     }
 
-    /// One more ladder wants to start.
-    fn storm_watch(&mut self, turn: &mut Turn<'_>) {
+    /// Whether the ladders that want to start are a storm. Those that wait for something they depend on are no part of it.
+    pub(super) fn judge_storm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         let limits = turn.policy.guards.storm;
-        if self.memory.storm.wants(limits, turn.now) {
+        let judged = self.memory.storm_judged_at == Some(turn.now);
+        if judged || !self.memory.storm.may_be_over(limits) {
+            return;
+        }
+        let mut storm = std::mem::take(&mut self.memory.storm);
+        let nobody = RunId::new("");
+        let free = |key: &AlertKey| {
+            if self.held_back.contains_key(key) {
+                return false;
+            }
+            let waits = |id| self.dependency_out(&turn.policy, alerts, &id, &nobody, &BTreeMap::new()).is_some();
+            !key.deployment().is_some_and(waits)
+        };
+        let begins = storm.judge(limits, turn.now, free);
+        self.memory.storm = storm;
+        self.memory.storm_judged_at = Some(turn.now);
+        if begins {
             let text = format!(
                 "{} ladders wanted to start within {}: that is a storm. Nothing is repaired by itself until it has been calm \
                  for {}; please look at what they have in common",

@@ -16,7 +16,9 @@ const MAX_CURED_ALERTS: usize = 20_000;
 
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Memory {
-    pub storm: StormWatch,
+    pub storm: StormWatch<AlertKey>,
+    /// When it was last looked at whether there is one: once an instant is enough.
+    pub storm_judged_at: Option<Timestamp>,
     pub breakers: BTreeMap<PlaybookName, Breaker>,
     counted: BTreeMap<PlaybookName, VecDeque<Timestamp>>,
     cures: BTreeMap<AlertKey, VecDeque<(Timestamp, PlaybookName)>>,
@@ -39,6 +41,11 @@ pub(super) struct Maintenance {
 }
 
 impl Memory {
+    /// The maintenances that are not over.
+    pub fn open(&self, now: Timestamp) -> impl Iterator<Item = (&SmolStr, &Maintenance)> {
+        self.maintenance.iter().filter(move |(_, one)| now < one.until)
+    }
+
     /// A run of this playbook counts in its budget.
     pub fn count(&mut self, playbook: &PlaybookName, now: Timestamp) {
         push_bounded(self.counted.entry(playbook.clone()).or_default(), now);

@@ -23,6 +23,7 @@ mod memory;
 mod operate;
 mod parts;
 mod saved;
+mod schedules;
 mod start;
 mod state;
 mod steps;
@@ -36,6 +37,8 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::alerts::Alerts;
 use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::alert::notification::RemediationFacts;
@@ -45,10 +48,12 @@ use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{ApprovalView, PauseView, RunView};
 use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
+use crate::playbook::guard::{HeldBy, Refusal};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
 use memory::Memory;
+use schedules::Schedules;
 use state::{Doing, LadderState, Places, Run, Stand};
 
 /// `finally` of a run past its deadline may take so much longer.
@@ -98,6 +103,12 @@ enum Timer {
     Again(RunId),
     /// A rung is due, or a rest is looked at.
     Ladder(AlertKey),
+    /// A schedule's time has come.
+    Schedule(SmolStr),
+    /// The next of a schedule's deployments is due.
+    Scheduled(SmolStr),
+    /// People are to hear that selfheal is there.
+    Heartbeat,
 }
 
 /// Ladders and runs.
@@ -116,6 +127,9 @@ pub struct Remedy {
     ladders_begun: u64,
     places: Places,
     memory: Memory,
+    schedules: Schedules,
+    /// Firing alerts whose ladder something holds back.
+    held_back: BTreeMap<AlertKey, HeldBy>,
     /// The open ones.
     approvals: BTreeMap<ApprovalId, ApprovalView>,
     timers: Timers<Timer>,
@@ -139,6 +153,8 @@ impl Remedy {
             ladders_begun: 0,
             places: Places::new(start),
             memory: Memory::default(),
+            schedules: Schedules::default(),
+            held_back: BTreeMap::new(),
             approvals: BTreeMap::new(),
             timers: Timers::default(),
             stirred: false,
@@ -164,11 +180,17 @@ impl Remedy {
             Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
             Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
+            Timer::Heartbeat => self.beat(turn),
+            Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
+            Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
         }
         self.calm(turn, alerts);
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        if !alerts.get(&change.key).is_some_and(|alert| alert.firing) {
+            self.held_back.remove(&change.key);
+        }
         if let Some(deployment) = alerts.get(&change.key).and_then(|alert| alert.deployment.clone()) {
             self.note_sickness(turn, alerts, &deployment);
         }
@@ -178,9 +200,30 @@ impl Remedy {
         self.calm(turn, alerts);
     }
 
+    /// A silence, an inhibition or a person holds the ladder of an alert back, or does no more. A run under way that a person
+    /// has silenced stops after its step.
+    pub fn held_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, held: Option<HeldBy>) {
+        let Some(held) = held else {
+            self.stirred |= self.held_back.remove(key).is_some();
+            return self.calm(turn, alerts);
+        };
+        self.held_back.insert(key.clone(), held.clone());
+        for run in self.runs_of(key) {
+            match self.runs.get(&run) {
+                Some(found) if found.is_waiting() => self.consult(turn, alerts, &run),
+                Some(_) if !matches!(held, HeldBy::Inhibition { .. }) => {
+                    self.may_not_act(turn, alerts, &run, Refusal::Suppressed(held.clone()));
+                }
+                _ => {}
+            }
+        }
+        self.calm(turn, alerts);
+    }
+
     pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
         match id {
             AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
+            AskId::Scheduled(run) => self.scheduled_told(turn, alerts, &run, replies),
             AskId::On(key) => self.on_told(turn, alerts, &key, replies),
             AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
             // texts belong to the alerts; a run asked for by hand asks nothing
@@ -250,6 +293,8 @@ impl Remedy {
         self.policy_errors.clear();
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
+        self.follow_schedules(turn);
+        self.follow_heartbeat(turn);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -268,7 +313,10 @@ impl Remedy {
         let mut moved = Timers::default();
         while let Some((at, timer)) = self.timers.pop_due(Timestamp::MAX) {
             // what only asks again may do so at once
-            let asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_));
+            let asks = matches!(
+                timer,
+                Timer::Again(_) | Timer::Ladder(_) | Timer::Schedule(_) | Timer::Scheduled(_) | Timer::Heartbeat
+            );
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
         self.timers = moved;
@@ -366,6 +414,23 @@ impl Remedy {
         }
     }
 
+    /// A heartbeat that is there already keeps its rhythm unless it is to beat sooner.
+    fn follow_heartbeat(&mut self, turn: &Turn<'_>) {
+        let Some(heartbeat) = &turn.policy.heartbeat else { return self.timers.clear(&Timer::Heartbeat) };
+        let next = turn.now + heartbeat.every;
+        let earlier = self.timers.deadline_of(&Timer::Heartbeat).filter(|at| *at < next);
+        self.timers.set(Timer::Heartbeat, earlier.unwrap_or(next));
+    }
+
+    fn beat(&mut self, turn: &mut Turn<'_>) {
+        let Some(heartbeat) = turn.policy.heartbeat.clone() else { return };
+        self.timers.set(Timer::Heartbeat, turn.now + heartbeat.every);
+        let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
+        let paused = if self.paused.is_some() { "; automatic repair is paused" } else { "" };
+        let text = format!("selfheal is there: {running} runs under way{paused}");
+        Remedy::tell_receiver(turn, heartbeat.receiver, text);
+    }
+
     /// What waits asks its guards again.
     fn ask_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         match self.runs.get(id).map(|run| &run.doing) {
@@ -378,7 +443,9 @@ impl Remedy {
     /// Nothing at all may begin now.
     fn is_full(&self, turn: &Turn<'_>) -> bool {
         let running = self.runs.values().filter(|run| run.takes_a_slot()).count();
-        self.may_act().is_err() || running >= turn.policy.guards.max_running as usize
+        let storm = self.memory.storm.until(turn.policy.guards.storm, turn.now).is_some();
+        let full = running >= turn.policy.guards.max_running as usize;
+        self.may_act().is_err() || full || storm || self.memory.sensor_told
     }
 
     /// Waiting runs by severity (what people asked for first), then age.

@@ -46,6 +46,10 @@ impl Remedy {
             }
             OperatorCommand::Resume { reason } => self.resume(turn, &who, &reason),
             OperatorCommand::CancelRun { run, reason } => self.cancel(turn, alerts, &who, &run, &reason),
+            OperatorCommand::Silence(_)
+            | OperatorCommand::ExpireSilence { .. }
+            | OperatorCommand::Ack { .. }
+            | OperatorCommand::Unack { .. } => unreachable!("the part before this one answers these"),
         };
         turn.effects.push(Effect::Answer { ticket, answer });
     }
@@ -76,7 +80,8 @@ impl Remedy {
         let typed = inputs::typed(&found.inputs, &with).map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         // what can never be allowed is said at once instead of being queued
         targets(&policy, &found, deployment).map_err(|refusal| format!("refused by {}: {refusal}", refusal.guard()))?;
-        let by_hand = self.runs.values().filter(|run| run.alert().is_none() && !run.is_ended()).count();
+        let by_hand =
+            self.runs.values().filter(|run| matches!(run.cause, Cause::Operator { .. }) && !run.is_ended()).count();
         if by_hand >= MAX_BY_HAND {
             return Err(format!("{by_hand} runs asked for by hand are waiting or under way; that is the limit"));
         }

@@ -57,9 +57,11 @@ impl Remedy {
         if !self.guards_allow(turn, alerts, id, None) {
             return;
         }
-        match key {
-            Some(key) => self.ask_rung(turn, alerts, &key, id),
-            None => self.begin(turn, alerts, id),
+        match self.runs.get(id).map(|run| run.cause.clone()) {
+            Some(Cause::Alert(key)) => self.ask_rung(turn, alerts, &key, id),
+            Some(Cause::Schedule(name)) => self.ask_scheduled(turn, alerts, &name, id),
+            Some(Cause::Operator { .. }) => self.begin(turn, alerts, id),
+            None => {}
         }
     }
 
@@ -88,6 +90,8 @@ impl Remedy {
                 return false;
             }
         };
+        self.judge_storm(turn, alerts);
+        let Some(run) = self.runs.get(id) else { return false };
         let situation = self.situation(&turn.policy, alerts, run, &targets, turn.now, evidence);
         let answers = guard::ask(&turn.policy.guards, &situation);
         let refusals: Vec<Refusal> = answers.refusals().cloned().collect();
@@ -150,7 +154,7 @@ impl Remedy {
         }
     }
 
-    fn begin_with(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, params: Result<Map, String>) {
+    pub(super) fn begin_with(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, params: Result<Map, String>) {
         let Some(run) = self.runs.get_mut(id) else { return };
         match params.and_then(|given| inputs::typed(&run.playbook.inputs, &given)) {
             Ok(inputs) => {
@@ -212,6 +216,7 @@ impl Remedy {
         let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
         self.take_leases(id, targets.keys());
         let Some(run) = self.runs.get_mut(id) else { return };
+        run.targets = targets;
         let chain = self.places.at(&run.deployment).chain;
         run.depth = match chain {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),

@@ -53,6 +53,8 @@ pub(super) struct Run {
     /// It has waited for a person, and what leases it has now it took since.
     pub gave_leases_back: bool,
     pub acted_on: BTreeSet<DeploymentId>,
+    /// Where it means to act, and whether that takes capacity away; known once it has begun.
+    pub targets: BTreeMap<DeploymentId, bool>,
     /// Where it took capacity away.
     pub disrupted: BTreeSet<DeploymentId>,
     pub last_act_ended: Option<Timestamp>,
@@ -95,6 +97,7 @@ pub(super) struct Failed {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) enum Cause {
     Alert(AlertKey),
+    Schedule(SmolStr),
     Operator { who: String, reason: String },
 }
 
@@ -263,6 +266,7 @@ impl Run {
             leases: BTreeMap::new(),
             gave_leases_back: false,
             acted_on: BTreeSet::new(),
+            targets: BTreeMap::new(),
             disrupted: BTreeSet::new(),
             last_act_ended: None,
             eased_until: None,
@@ -303,6 +307,11 @@ impl Run {
         self.is_under_way() && self.parent.is_none() && !(self.gave_leases_back && self.leases.is_empty())
     }
 
+    /// It has been allowed to act and has not yet: what it will take of a budget is taken already.
+    pub fn has_budget_reserved(&self) -> bool {
+        self.takes_a_slot() && self.observed.is_none()
+    }
+
     pub fn is_under_way(&self) -> bool {
         !self.is_waiting() && !self.is_ended()
     }
@@ -317,7 +326,7 @@ impl Run {
     pub fn alert(&self) -> Option<&AlertKey> {
         match &self.cause {
             Cause::Alert(key) => Some(key),
-            Cause::Operator { .. } => None,
+            Cause::Operator { .. } | Cause::Schedule(_) => None,
         }
     }
 

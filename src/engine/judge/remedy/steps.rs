@@ -7,7 +7,7 @@ use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
 use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
-use crate::engine::judge::turn::Turn;
+use crate::engine::judge::turn::{Turn, Word};
 use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
 use crate::model::units::format_duration;
@@ -183,7 +183,7 @@ impl Remedy {
         if let Some(who) = self.maintained(&turn.policy, &run.deployment, turn.now) {
             return Some(Refusal::Pause { who: format!("for {}, {who}", run.deployment) });
         }
-        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, turn.now);
+        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, self.schedules.wall(turn.now));
         frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
     }
 
@@ -387,8 +387,16 @@ impl Remedy {
                 turn.to_detect.push(ToDetect::SetCheck { deployment, set });
                 self.step_over(turn, alerts, id, StepOver::done());
             }
-            StepKind::Silence(_) => {
-                let over = StepOver::failed(best_effort, FailureClass::Unsupported, "not built");
+            StepKind::Silence(span) => {
+                let run = self.runs.get(id);
+                let asked = run.and_then(|run| Some((run.alert()?.clone(), format!("playbook {}", run.playbook.name))));
+                let over = match asked {
+                    Some((key, by)) => {
+                        turn.say(Word::SilenceForRepair { key, span, by });
+                        StepOver::done()
+                    }
+                    None => StepOver::skipped("there is no alert to silence"),
+                };
                 self.step_over(turn, alerts, id, over);
             }
             StepKind::Signal { name, .. } => {

@@ -3,7 +3,7 @@
 use super::guards::labels_of;
 use super::state::{Cause, Run};
 use super::{MAX_DEPTH, Remedy, views};
-use crate::alert::notification::{FlushReason, News, NewsKind};
+use crate::alert::notification::{Asked, FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Turn, Word};
 use crate::engine::message::ToDetect;
@@ -42,7 +42,7 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let about = match &run.cause {
             Cause::Alert(key) => NewsAbout::Alert(key.clone()),
-            Cause::Operator { .. } => NewsAbout::Labels(hand_labels(turn, run)),
+            Cause::Operator { .. } | Cause::Schedule(_) => NewsAbout::Labels(hand_labels(turn, run)),
         };
         let news = Remedy::news_of(run, turn, kind, text);
         turn.say(Word::News(NewsFor { about, news, reason }));
@@ -65,7 +65,7 @@ impl Remedy {
             id = view.id
         );
         let mut news = Remedy::news_of(run, turn, NewsKind::Approval, text);
-        news.approval = Some(view.id.clone());
+        news.approval = Some(Asked { id: view.id.clone(), expires_at: view.expires_at });
         let about = match (&view.ask, run.alert()) {
             (Some(receiver), _) => NewsAbout::Receiver(receiver.clone()),
             (None, Some(key)) => NewsAbout::Alert(key.clone()),
@@ -96,7 +96,7 @@ impl Remedy {
         let text = format!("{} on {} is refused by {guard}: {refusal}", run.playbook.name, run.deployment);
         let ladder = match &run.cause {
             Cause::Alert(key) => self.ladders.get_mut(key).map(|ladder| &mut ladder.told),
-            Cause::Operator { .. } => Some(&mut run.told),
+            Cause::Operator { .. } | Cause::Schedule(_) => Some(&mut run.told),
         };
         if ladder.is_some_and(|told| told.insert(guard)) {
             self.tell(turn, id, NewsKind::Refused, FlushReason::Changed, text);
@@ -187,6 +187,20 @@ impl Remedy {
             lines.push("nothing: no rung could be tried".to_owned());
         }
         self.tell_about_alert(turn, key, NewsKind::Exhausted, FlushReason::Urgent, lines.join("\n"));
+    }
+
+    /// A word for one receiver, about nothing in particular.
+    pub(super) fn tell_receiver(turn: &mut Turn<'_>, receiver: ReceiverName, text: String) {
+        let news = News {
+            kind: NewsKind::Started,
+            at: turn.now,
+            alert: None,
+            deployment: None,
+            run: None,
+            approval: None,
+            text,
+        };
+        turn.say(Word::News(NewsFor { about: NewsAbout::Receiver(receiver), news, reason: FlushReason::Playbook }));
     }
 
     /// Something about selfheal itself, for everyone and at once, routed under this name.
@@ -295,7 +309,8 @@ fn fields(run: &Run, step: &str, class: Option<FailureClass>, message: &str) -> 
 /// Labels a run asked for by hand is routed by.
 fn hand_labels(turn: &Turn<'_>, run: &Run) -> Labels {
     let own = turn.policy.deployments.get(&run.deployment).map(|deployment| labels_of(deployment)).unwrap_or_default();
-    own.with_label("alertname", "RunByHand")
+    let name = if matches!(run.cause, Cause::Schedule(_)) { "ScheduledRun" } else { "RunByHand" };
+    own.with_label("alertname", name)
         .with_label("deployment", run.deployment.as_str())
         .with_label("playbook", run.playbook.name.as_str())
         .with_label("severity", "warning")

@@ -6,6 +6,8 @@ mod fan;
 mod fleet;
 mod guarded;
 mod hand;
+mod held;
 mod ladder;
 mod parts;
+mod schedules;
 mod steps;

@@ -1,10 +1,13 @@
 //! Pictures of ladders, runs and the engine, for reads and messages.
 
+use smol_str::SmolStr;
+
 use super::Remedy;
+use super::memory::Maintenance;
 use super::state::{Cause, Doing, Run, Stand};
 use crate::alert::notification::{RemediationFacts, RunFacts};
 use crate::engine::judge::turn::Turn;
-use crate::engine::view::{Change, EngineView, GuardView, RefusalView, RunView, StepView};
+use crate::engine::view::{Change, EngineView, GuardView, MaintenanceView, RefusalView, RunView, StepView};
 use crate::model::AlertKey;
 use crate::playbook::guard::{Answer, Refusal};
 
@@ -27,6 +30,17 @@ fn state_word(doing: &Doing) -> &'static str {
     }
 }
 
+fn maintenance_view(id: &SmolStr, one: &Maintenance) -> MaintenanceView {
+    MaintenanceView {
+        id: id.clone(),
+        matchers: one.select.0.iter().map(ToString::to_string).collect(),
+        by: one.by.clone(),
+        reason: one.reason.clone(),
+        since: one.since,
+        until: one.until,
+    }
+}
+
 fn refusal_view(refusal: &Refusal) -> RefusalView {
     RefusalView { guard: refusal.guard().into(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
 }
@@ -44,6 +58,7 @@ pub(super) fn guard_view(answer: &Answer) -> GuardView {
 fn run_view(run: &Run, steps: Vec<StepView>) -> RunView {
     let cause = match &run.cause {
         Cause::Alert(key) => format!("rule:{}", key.rule),
+        Cause::Schedule(name) => format!("schedule:{name}"),
         Cause::Operator { who, .. } => format!("operator:{who}"),
     };
     RunView {
@@ -156,6 +171,7 @@ impl Remedy {
             rules: turn.policy.rules.len(),
             playbooks: turn.policy.playbooks.len(),
             paused: self.paused.clone(),
+            maintenance: self.memory.open(turn.now).map(|(id, one)| maintenance_view(id, one)).collect(),
             guard_mode: turn.policy.guards.mode.as_str().into(),
         };
         turn.show(Change::Engine(Box::new(view)));

@@ -91,6 +91,7 @@ fn alert(rule: &str, deployment: &str, state: AlertStateWord, started: i64) -> A
         labels: [("deployment", deployment)].into_iter().collect(),
         state,
         suppressed: None,
+        held: None,
         severity: Severity::Warning,
         value: Some(91.5),
         summary: "CPU is high".to_owned(),
@@ -187,6 +188,7 @@ fn policy(version: &str, loaded: i64) -> Change {
         rules: 3,
         playbooks: 2,
         paused: None,
+        maintenance: Vec::new(),
         guard_mode: "auto".into(),
     }))
 }

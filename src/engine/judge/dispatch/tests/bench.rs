@@ -1,6 +1,6 @@
 //! A dispatch with a world of alerts and ladders that the story sets, and peers that answer as it says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct World {
     alerts: BTreeMap<AlertKey, Alert>,
     pub cooldowns: BTreeMap<AlertKey, Timestamp>,
     ladders: BTreeMap<AlertKey, (&'static str, bool)>,
+    muted: BTreeSet<AlertKey>,
+    acknowledged: BTreeSet<AlertKey>,
 }
 
 impl Known for World {
@@ -38,6 +40,18 @@ impl Known for World {
     }
     fn is_working(&self, key: &AlertKey) -> bool {
         self.ladders.get(key).is_some_and(|(_, working)| *working)
+    }
+    fn is_muted(&self, key: &AlertKey, _now: Timestamp) -> bool {
+        self.muted.contains(key)
+    }
+    fn is_acknowledged(&self, key: &AlertKey) -> bool {
+        self.acknowledged.contains(key)
+    }
+    fn wall(&self, at: Timestamp) -> Timestamp {
+        at
+    }
+    fn at_wall(&self, wall: Timestamp) -> Timestamp {
+        wall
     }
 }
 
@@ -74,6 +88,7 @@ pub fn route(path: &str, receiver: &str, matchers: &[&str], routes: Vec<Route>) 
         wait_for_repair: Duration::ZERO,
         matchers: Selector(matchers.iter().map(|text| text.parse().expect("a matcher")).collect()),
         continue_: false,
+        hours: Default::default(),
         routes,
     }
 }
@@ -111,6 +126,7 @@ impl Bench {
             deployments: BTreeMap::new(),
             receivers: BTreeMap::new(),
             route: route("0", "oncall", &[], vec![]),
+            inhibit_rules: vec![],
             guards: Guards::default(),
             time_intervals: Arc::default(),
             intake: crate::policy::Intake::default(),
@@ -118,6 +134,8 @@ impl Bench {
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            heartbeat: None,
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -192,6 +210,24 @@ impl Bench {
     pub fn ladder(&mut self, rule: &str, on: &str, state: &'static str, working: bool) -> &mut Self {
         self.world.ladders.insert(key(rule, on), (state, working));
         self.turn(|dispatch, turn, world| dispatch.reconsider(turn, world, &key(rule, on)));
+        self
+    }
+
+    /// A silence or an inhibition begins or ends.
+    pub fn mute(&mut self, rule: &str, on: &str, muted: bool) -> &mut Self {
+        let key = key(rule, on);
+        match muted {
+            true => self.world.muted.insert(key.clone()),
+            false => self.world.muted.remove(&key),
+        };
+        self.turn(|dispatch, turn, world| dispatch.reconsider_mute(turn, world, &key));
+        self
+    }
+
+    pub fn acknowledge(&mut self, rule: &str, on: &str) -> &mut Self {
+        let key = key(rule, on);
+        self.world.acknowledged.insert(key.clone());
+        self.turn(|dispatch, turn, world| dispatch.reconsider_mute(turn, world, &key));
         self
     }
 
@@ -321,13 +357,16 @@ impl Policy {
             deployments: BTreeMap::new(),
             receivers: self.receivers.clone(),
             route: self.route.clone(),
+            inhibit_rules: vec![],
             guards: self.guards.clone(),
-            time_intervals: Arc::default(),
+            time_intervals: self.time_intervals.clone(),
             intake: crate::policy::Intake::default(),
             settings: self.settings.clone(),
             rules: BTreeMap::new(),
             ladders: BTreeMap::new(),
             playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            heartbeat: None,
             warnings: vec![],
         }
     }

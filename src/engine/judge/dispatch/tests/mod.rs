@@ -3,5 +3,6 @@
 mod bench;
 mod deliveries;
 mod grouping;
+mod held;
 mod repairs;
 mod routing;

@@ -158,8 +158,10 @@ pub fn policy() -> Policy {
             wait_for_repair: secs(0),
             matchers: Selector::default(),
             continue_: false,
+            hours: Default::default(),
             routes: Vec::new(),
         },
+        inhibit_rules: Vec::new(),
         guards: Guards { start_grace: secs(0), ..Guards::default() },
         time_intervals: Arc::default(),
         intake: crate::policy::Intake::default(),
@@ -170,6 +172,8 @@ pub fn policy() -> Policy {
             (("Slow".into(), Severity::Warning), ladder(&["restart"])),
         ]),
         playbooks: playbooks.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect(),
+        schedules: BTreeMap::new(),
+        heartbeat: None,
         warnings: Vec::new(),
     }
 }

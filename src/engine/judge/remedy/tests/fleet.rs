@@ -271,3 +271,20 @@ fn safety_stuck_run_alarm() {
     assert_eq!(bench.said.len(), 1, "{:?}", bench.said);
     assert!(bench.said[0].summary.as_ref().is_some_and(|text| text.contains("longer than 5m")));
 }
+
+#[test]
+fn safety_deadman() {
+    let mut with = fleet(1);
+    with.heartbeat = Some(crate::policy::Heartbeat { receiver: "deadman".into(), every: secs(60) });
+    let mut bench = Bench::with(policy());
+    bench.new_policy(with);
+    bench.pass(secs(59));
+    let beats =
+        |bench: &Bench| bench.told(NewsKind::Started).iter().filter(|(_, text)| text.contains("is there")).count();
+    assert_eq!(beats(&bench), 0);
+    bench.pass(secs(181));
+    assert_eq!(beats(&bench), 4, "one a minute, whatever else happens");
+    bench.new_policy(policy());
+    bench.pass(secs(600));
+    assert_eq!(beats(&bench), 4, "it stops with its key");
+}
