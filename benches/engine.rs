@@ -1,6 +1,6 @@
 //! What detecting costs: the engine alone, on one thread, with all series warm and every window full.
 //!
-//! `cargo bench --bench engine`. Three rules are interested in each event; the others read metrics that nobody sends.
+//! `cargo bench --bench engine`; with `-- DEPLOYMENTS RULES ROUNDS` only so much, for a profile. Three rules are interested in each event; the others read metrics that nobody sends.
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::fmt::Write;
@@ -11,6 +11,7 @@ use selfheal::engine::{Engine, Input};
 use selfheal::model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
 use selfheal::policy::{self, SourceFile};
 
+/// As many as the first argument says, or so many.
 const DEPLOYMENTS: usize = 10_000;
 const METRICS: usize = 10;
 /// One sample of each series so often, in milliseconds of event time.
@@ -58,12 +59,12 @@ fn engine(rules: usize) -> (Engine, Duration) {
     (engine, began.elapsed())
 }
 
-fn events(round: usize, batch: usize) -> Vec<Event> {
+fn events(deployments: usize, round: usize, batch: usize) -> Vec<Event> {
     (batch * BATCH..(batch + 1) * BATCH)
         .map(|n| {
             // neighbours in time are of different deployments
-            let (deployment, metric) = (n % DEPLOYMENTS, n / DEPLOYMENTS);
-            let after = round * EVERY_MS + n * EVERY_MS / (DEPLOYMENTS * METRICS);
+            let (deployment, metric) = (n % deployments, n / deployments);
+            let after = round * EVERY_MS + n * EVERY_MS / (deployments * METRICS);
             Event {
                 deployment: format!("web-{deployment}").as_str().into(),
                 time: Timestamp::from_millis(START_MS + i64::try_from(after).expect("it fits")),
@@ -78,43 +79,60 @@ fn events(round: usize, batch: usize) -> Vec<Event> {
         .collect()
 }
 
-fn play(engine: &mut Engine, rounds: std::ops::Range<usize>) -> f64 {
+/// Apart, so that a profile can tell the engine from what makes its events.
+#[inline(never)]
+fn hand_over(engine: &mut Engine, now: Timestamp, events: Vec<Event>) {
+    let mut effects = Vec::new();
+    engine.handle(now, Input::Events(events), &mut effects);
+}
+
+fn play(engine: &mut Engine, deployments: usize, rounds: std::ops::Range<usize>) -> f64 {
     let mut handled = Duration::ZERO;
     let mut count = 0;
     for round in rounds {
-        for batch in 0..DEPLOYMENTS * METRICS / BATCH {
-            let events = events(round, batch);
+        for batch in 0..deployments * METRICS / BATCH {
+            let events = events(deployments, round, batch);
             let now = events.last().map_or(Timestamp::default(), |event| event.time);
             count += events.len();
-            let mut effects = Vec::new();
             let began = Instant::now();
-            engine.handle(now, Input::Events(events), &mut effects);
+            hand_over(engine, now, events);
             handled += began.elapsed();
         }
     }
     count as f64 / handled.as_secs_f64()
 }
 
-/// Resident memory of this process in bytes.
+/// When every window is full.
+#[inline(never)]
+fn play_full(engine: &mut Engine, deployments: usize, rounds: usize) -> f64 {
+    play(engine, deployments, WARM..WARM + rounds)
+}
+
+/// Resident memory of this process in bytes, without the pages of its file: those are not of the series.
 fn resident() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
 }
 
 fn main() {
-    println!("{} series of {DEPLOYMENTS} deployments, a sample each 10 s, windows of 5 min", DEPLOYMENTS * METRICS);
-    for rules in [30, 1_000, 10_000] {
+    // cargo adds a flag of its own
+    let asked: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let deployments = asked.first().copied().unwrap_or(DEPLOYMENTS);
+    let rounds = asked.get(2).copied().unwrap_or(MEASURED);
+    let series = deployments * METRICS;
+    println!("{series} series of {deployments} deployments, a sample each 10 s, windows of 5 min");
+    for rules in asked.get(1).map_or(vec![30, 1_000, 10_000], |rules| vec![*rules]) {
         let before = resident();
         let (mut engine, loaded) = engine(rules);
-        let warm = play(&mut engine, 0..WARM);
+        let warm = play(&mut engine, deployments, 0..WARM);
         let full = resident() - before;
-        let rate = play(&mut engine, WARM..WARM + MEASURED);
+        let rate = play_full(&mut engine, deployments, rounds);
         let firing = engine.judge().alerts().views().len();
         println!(
             "{rules:>6} rules: {rate:>10.0} events/s (while filling {warm:.0}), loaded in {loaded:.1?}, {:.0} bytes a series, \
              {firing} alerts",
-            full / (DEPLOYMENTS * METRICS) as f64
+            full / series as f64
         );
     }
 }

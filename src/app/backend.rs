@@ -24,9 +24,19 @@ use crate::engine::explain::Explanation;
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
 use crate::model::Event;
-use crate::policy::Policy;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
+use crate::policy::{Policy, UnknownDeployments};
 use crate::store::history::History;
+
+/// A body of so many bytes is parsed in less time than another thread takes to wake up for it.
+const SMALL_BODY: usize = 8 * 1024;
+
+/// Whether a body is parsed where it came in. What is still compressed may be large, and so may be the search for what a
+/// deployment that is not listed was meant to be.
+fn is_little_work(body: &[u8], form: &Form, policy: &Policy) -> bool {
+    let is_plain = matches!(form, Form::Events { .. });
+    is_plain && body.len() <= SMALL_BODY && policy.unknown_deployments != UnknownDeployments::Reject
+}
 
 /// The engine as the API sees it.
 pub struct EngineBackend {
@@ -130,6 +140,9 @@ impl EngineBackend {
         self.inbox.takes_events().map_err(busy)?;
         let arrival = clock::wall();
         let policy = self.policy();
+        if is_little_work(&body, &form, &policy) {
+            return bodies::parse(&body, form, arrival, &policy);
+        }
         let parsed = tokio::task::spawn_blocking(move || bodies::parse(&body, form, arrival, &policy));
         parsed.await.map_err(|_| Busy::Draining)?
     }

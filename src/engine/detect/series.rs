@@ -137,6 +137,10 @@ impl Series {
             return Taken::TooLate;
         }
         self.advance(now);
+        // before the new one is in, so that there need be no room for both
+        while self.samples.front().is_some_and(|oldest| oldest.at <= horizon) {
+            self.lose_oldest(false);
+        }
         if self.samples.is_full() {
             self.make_room(now.since(horizon));
         }
@@ -148,16 +152,18 @@ impl Series {
         for window in self.windows.iter_mut() {
             window.take_in(&self.samples, place);
         }
-        let unneeded = |oldest: Sample| oldest.at <= horizon;
-        while self.samples.len() > MAX_SAMPLES || (self.samples.len() > 1 && self.samples.front().is_some_and(unneeded))
-        {
-            let is_beyond = self.samples.len() > MAX_SAMPLES;
-            let Some(oldest) = self.samples.pop_front() else { break };
-            for window in self.windows.iter_mut() {
-                window.lose(oldest, self.samples.front(), is_beyond);
-            }
+        while self.samples.len() > MAX_SAMPLES {
+            self.lose_oldest(true);
         }
         Taken::Known
+    }
+
+    /// The oldest sample is no longer kept; `is_beyond`: because there are too many, not because nobody needs it.
+    fn lose_oldest(&mut self, is_beyond: bool) {
+        let Some(oldest) = self.samples.pop_front() else { return };
+        for window in self.windows.iter_mut() {
+            window.lose(oldest, self.samples.front(), is_beyond);
+        }
     }
 
     /// Room for as many samples as come within `kept` at the rhythm so far: to double it would leave holes behind that
@@ -168,8 +174,8 @@ impl Series {
         let between = span.map_or(0, |span| span.as_millis()) / (held.max(2) as u128 - 1);
         let expected =
             kept.as_millis().checked_div(between).map_or(0, |count| usize::try_from(count).unwrap_or(MAX_SAMPLES));
-        // the first that leaves is there together with the one that comes
-        let more = (expected + 2).saturating_sub(held).clamp(held / 2, held.max(LARGEST_GUESS));
+        // what comes a little early or late may be one more
+        let more = (expected + 1).saturating_sub(held).clamp(held / 2, held.max(LARGEST_GUESS));
         self.samples.reserve_exact(more.max(2));
     }
 

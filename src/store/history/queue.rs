@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{Gap, Shared, Why};
 use crate::engine::view::Change;
@@ -16,6 +17,9 @@ pub(super) const MAX_WAITING: usize = 20_000;
 const OUTPUT_WEIGHT: usize = 100;
 /// Items written in one transaction: enough to spread its cost, few enough that a failed one loses little.
 const MAX_TOGETHER: usize = 256;
+/// What comes is gathered for so long: one transaction writes more of it, and not at the very moment at which what was
+/// decided goes out and needs the processor.
+const GATHERED_FOR: Duration = Duration::from_millis(20);
 
 pub(super) enum Item {
     Batch {
@@ -60,6 +64,14 @@ pub(super) enum Popped {
     Closed,
 }
 
+impl Waiting {
+    /// Whether it is written at once.
+    fn is_enough(&self) -> bool {
+        let is_waited_for = |item: &Item| matches!(item, Item::Flush(_) | Item::Suspect);
+        self.closed || self.items.len() >= MAX_TOGETHER || self.items.iter().any(is_waited_for)
+    }
+}
+
 impl Queue {
     pub fn new(shared: Arc<Shared>) -> Self {
         Queue { waiting: Mutex::default(), moved: Condvar::new(), shared }
@@ -95,7 +107,10 @@ impl Queue {
             waiting.changes += OUTPUT_WEIGHT;
         }
         waiting.items.push_back(item);
-        self.moved.notify_one();
+        // whoever gathers more is not woken by each of it
+        if waiting.items.len() == 1 || waiting.is_enough() {
+            self.moved.notify_one();
+        }
     }
 
     pub fn close(&self) {
@@ -107,11 +122,15 @@ impl Queue {
         self.moved.notify_one();
     }
 
-    /// The oldest items; waits for some if `patiently`. After a close what still waits comes first.
+    /// The oldest items; waits for some, and for what comes soon after the first, if `patiently`. After a close what still waits comes first.
     pub fn pop(&self, patiently: bool) -> Popped {
         let mut waiting = self.lock();
         while patiently && waiting.items.is_empty() && !waiting.closed {
             waiting = self.moved.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        if patiently {
+            let gathered = self.moved.wait_timeout_while(waiting, GATHERED_FOR, |waiting| !waiting.is_enough());
+            waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
         }
         if waiting.items.is_empty() {
             return if waiting.closed { Popped::Closed } else { Popped::Nothing };
