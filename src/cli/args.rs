@@ -220,7 +220,7 @@ pub struct DemoArgs {
     /// Leave it running at the end, until Ctrl-C
     #[arg(long, conflicts_with = "fleet")]
     pub keep: bool,
-    /// Two hundred simulated deployments under nine kinds of trouble instead, in virtual time
+    /// Two hundred simulated deployments under eight kinds of trouble instead, in virtual time
     #[arg(long)]
     pub fleet: bool,
     /// Show the engine's log too

@@ -111,7 +111,7 @@ pub struct RunView {
     /// The short id of the alert it works for.
     pub alert: Option<SmolStr>,
     pub alert_name: Option<String>,
-    /// `operator:NAME` or `rule:NAME`
+    /// `rule:NAME`, `schedule:NAME` or `operator:NAME`
     pub cause: String,
     /// The question that waits for a person.
     pub approval: Option<ApprovalId>,

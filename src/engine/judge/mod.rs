@@ -1,8 +1,8 @@
 //! What follows from what is true: alerts and their episodes, who is told, what is repaired.
 //!
 //! Four parts in one direction: [`alerts`] turns answers into alert changes; [`held`] knows what holds alerts back;
-//! [`remedy`] turns alert changes into runs and news; [`dispatch`] turns alert changes and news into messages. Each reads the ones before it, none
-//! writes another.
+//! [`remedy`] turns alert changes into runs and news; [`dispatch`] turns alert changes and news into messages. Each
+//! reads the ones before it, none writes another.
 
 pub mod alerts;
 pub mod dispatch;

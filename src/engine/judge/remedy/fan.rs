@@ -102,7 +102,15 @@ impl Remedy {
     pub(super) fn fan_out(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
         let Some((rungs, index)) = self.rung_of(&turn.policy, key) else { return self.no_rung(turn, key) };
         let Some(rung) = rungs.rungs.get(index) else { return };
-        let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else { return };
+        let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else {
+            return self.no_rung(turn, key);
+        };
+        if let Some(fan) = self.fan(key)
+            && *fan.playbook.get_or_insert_with(|| rung.playbook.clone()) != rung.playbook
+        {
+            fan.waiting.clear();
+            fan.failed = true;
+        }
         let at_once = rung.batch.map_or(FAN_AT_ONCE, |batch| batch as usize);
         let within = playbook.verify.within;
         let mut begun = 0;

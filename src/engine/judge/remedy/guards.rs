@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::Remedy;
 use super::memory::Maintenance;
 use super::parts::subs_of;
 use super::state::{LastRun, Place, Run};
+use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
@@ -345,6 +345,10 @@ impl Remedy {
 
     /// How many fell sick together whose sickness nothing they depend on explains.
     pub(super) fn sensor(&self, policy: &Policy) -> SensorSituation {
+        self.memory.sensor.unwrap_or_else(|| self.count_sick(policy))
+    }
+
+    fn count_sick(&self, policy: &Policy) -> SensorSituation {
         let acted_on = |id: &DeploymentId| policy.deployments.get(id).is_some_and(|one| one.adapter.is_some());
         let sick: Vec<_> = self.memory.sick.iter().filter(|(id, _)| acted_on(id)).collect();
         let explained = |id: &DeploymentId| {
@@ -399,13 +403,27 @@ impl Remedy {
             }
             _ => return,
         }
+        self.sickness_moved(turn);
+    }
+
+    /// Counted once for all that moves at this instant.
+    pub(super) fn sickness_moved(&mut self, turn: &Turn<'_>) {
+        self.memory.sensor = None;
+        self.timers.set(Timer::Sensor, turn.now);
+    }
+
+    pub(super) fn judge_sensor(&mut self, turn: &mut Turn<'_>) {
         let limits = turn.policy.guards.sensor;
-        let suspect = self.sensor(&turn.policy).is_suspect(limits);
+        let seen = self.count_sick(&turn.policy);
+        self.memory.sensor = Some(seen);
+        let suspect = seen.is_suspect(limits);
         if let Some(seen) = suspect.as_ref().filter(|_| !self.memory.sensor_told) {
             let text =
                 format!("{seen}. Nothing is repaired by itself until fewer of them are; please look at the sensor");
             Remedy::tell_all(turn, "SensorSuspect", text);
         }
+        // nothing waits longer than it has to once it is no more
+        self.stirred |= self.memory.sensor_told && suspect.is_none();
         self.memory.sensor_told = suspect.is_some();
     }
 }

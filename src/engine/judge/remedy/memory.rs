@@ -7,7 +7,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::model::{AlertKey, DeploymentId, PlaybookName, Selector, Timestamp};
-use crate::playbook::guard::{Breaker, StormWatch};
+use crate::playbook::guard::{Breaker, SensorSituation, StormWatch};
 
 /// Instants kept of one playbook or alert: a limit beyond so many is none.
 const MAX_COUNTED: usize = 1_000;
@@ -24,6 +24,8 @@ pub(super) struct Memory {
     cures: BTreeMap<AlertKey, VecDeque<(Timestamp, PlaybookName)>>,
     /// Deployments that look sick, since when.
     pub sick: BTreeMap<DeploymentId, Timestamp>,
+    /// How that looks all together; `None`: to be counted anew.
+    pub sensor: Option<SensorSituation>,
     /// People were told that the sensor is suspect, and it still is.
     pub sensor_told: bool,
     pub maintenance: BTreeMap<SmolStr, Maintenance>,

@@ -101,6 +101,8 @@ enum Timer {
     Approval(ApprovalId),
     /// A waiting run asks again.
     Again(RunId),
+    /// Somebody fell sick, or got well: is the sensor suspect?
+    Sensor,
     /// A rung is due, or a rest is looked at.
     Ladder(AlertKey),
     /// A schedule's time has come.
@@ -180,6 +182,7 @@ impl Remedy {
             Timer::Approval(approval) => self.approval_expired(turn, alerts, &approval),
             Timer::Again(run) => self.ask_again(turn, alerts, &run),
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
+            Timer::Sensor => self.judge_sensor(turn),
             Timer::Heartbeat => self.beat(turn),
             Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
             Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
@@ -293,6 +296,8 @@ impl Remedy {
         self.policy_errors.clear();
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
+        self.memory.sick.retain(|id, _| turn.policy.deployments.contains_key(id));
+        self.sickness_moved(turn);
         self.follow_schedules(turn);
         self.follow_heartbeat(turn);
         self.stirred = true;
@@ -315,7 +320,12 @@ impl Remedy {
             // what only asks again may do so at once
             let asks = matches!(
                 timer,
-                Timer::Again(_) | Timer::Ladder(_) | Timer::Schedule(_) | Timer::Scheduled(_) | Timer::Heartbeat
+                Timer::Again(_)
+                    | Timer::Ladder(_)
+                    | Timer::Schedule(_)
+                    | Timer::Scheduled(_)
+                    | Timer::Heartbeat
+                    | Timer::Sensor
             );
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
@@ -392,12 +402,16 @@ impl Remedy {
     /// or ends a run, or is the last.
     fn calm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         while std::mem::take(&mut self.stirred) {
+            let mut full = self.is_full(turn);
             for run in self.waiting_in_order() {
                 // in a storm many wait for the same few places: those keep their reason until their own next asking
-                if self.is_full(turn) && self.runs.get(&run).is_some_and(|run| run.refusal.is_some()) {
+                if full && self.runs.get(&run).is_some_and(|run| run.refusal.is_some()) {
                     continue;
                 }
                 self.consult(turn, alerts, &run);
+                if self.runs.get(&run).is_some_and(Run::is_under_way) {
+                    full = self.is_full(turn);
+                }
             }
             let regaining = |run: &&Run| matches!(run.doing, Doing::Regaining);
             let regaining: Vec<_> = self.runs.values().filter(regaining).map(|run| run.id.clone()).collect();

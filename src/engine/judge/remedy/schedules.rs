@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use super::guards::{labels_of, targets};
 use super::state::{Cause, Run};
 use super::{Remedy, Timer};
-use crate::alert::notification::{FlushReason, News, NewsKind};
+use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{NewsAbout, NewsFor, Said, Turn, Word};
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
@@ -30,6 +30,8 @@ const PUNCTUAL: Duration = Duration::from_secs(1);
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct ScheduleState {
     next: Timestamp,
+    /// The newest time that came: it does not come again when the wall clock goes back.
+    last: Timestamp,
     /// The occurrence whose runs wait or are under way.
     occurrence: Option<Timestamp>,
     /// Deployments without a run yet, with when it begins, in that order.
@@ -70,7 +72,7 @@ impl Remedy {
             let state = self.schedules.states.entry(name.clone()).or_default();
             // a time that is already past and not yet fired is not forgotten
             if state.next > wall || state.next == Timestamp::default() {
-                state.next = schedule.next_after(wall);
+                state.next = schedule.next_after(wall.max(state.last));
             }
             self.arm_schedule(name);
         }
@@ -98,6 +100,7 @@ impl Remedy {
         let Some(schedule) = turn.policy.schedules.get(name).cloned() else { return };
         let Some(state) = self.schedules.states.get_mut(name) else { return };
         let at = state.next;
+        state.last = at;
         state.next = schedule.next_after(at.max(wall));
         let busy = !state.waiting.is_empty() || !state.live.is_empty();
         self.arm_schedule(name);
@@ -228,15 +231,7 @@ impl Remedy {
                 .into_iter()
                 .collect();
         let text = format!("schedule {} of {at} is skipped: {why}", schedule.name);
-        let news = News {
-            kind: NewsKind::Refused,
-            at: turn.now,
-            alert: None,
-            deployment: None,
-            run: None,
-            approval: None,
-            text: text.clone(),
-        };
+        let news = Remedy::news_at_large(turn, NewsKind::Refused, text.clone());
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Changed }));
         Remedy::audit(turn, "selfheal", text);
     }

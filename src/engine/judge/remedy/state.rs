@@ -389,6 +389,8 @@ pub(super) enum Stand {
 /// A rung for several deployments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Fan {
+    /// What it began with; a save that puts another one here does not reach the targets that are left.
+    pub playbook: Option<PlaybookName>,
     pub waiting: VecDeque<DeploymentId>,
     pub live: BTreeSet<RunId>,
     /// Runs of the present batch.

@@ -11,7 +11,7 @@ use crate::engine::judge::turn::{Turn, Word};
 use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
 use crate::engine::view::StepView;
 use crate::model::units::format_duration;
-use crate::model::{FailureClass, RunId, StepAttemptId, StepId, Value};
+use crate::model::{DeploymentId, FailureClass, RunId, StepAttemptId, StepId, Value};
 use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
 use crate::playbook::{Step, StepKind};
@@ -109,7 +109,11 @@ impl Remedy {
         let Some((_, name, step)) = self.step_at(id) else { return };
         let acting = self.is_acting(turn, id, &step);
         let needs_symptom = self.needs_symptom(id);
-        if acting && !self.gate(turn, alerts, id, needs_symptom) {
+        let other = match &step.kind {
+            StepKind::Action { deployment, .. } => deployment.clone(),
+            _ => None,
+        };
+        if acting && !self.gate(turn, alerts, id, needs_symptom, other) {
             return;
         }
         let Some(run) = self.runs.get_mut(id) else { return };
@@ -152,7 +156,14 @@ impl Remedy {
     }
 
     /// What holds a step that would act: the kill switch always, and for repairs the mode as it is now.
-    fn gate(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, repairs: bool) -> bool {
+    fn gate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        id: &RunId,
+        repairs: bool,
+        other: Option<DeploymentId>,
+    ) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         if run.observed.is_some() {
             return true;
@@ -161,7 +172,7 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
-        if let Some(refusal) = self.held_here(turn, id, repairs) {
+        if let Some(refusal) = self.held_here(turn, id, repairs, other) {
             self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
             self.hold(turn, id, refusal);
             return false;
@@ -175,15 +186,16 @@ impl Remedy {
         true
     }
 
-    /// What holds the next acting step of a run for a while: people who work on its deployment, and for what acts by itself a
-    /// freeze. Cleaning up is held by neither.
-    fn held_here(&self, turn: &Turn<'_>, id: &RunId, repairs: bool) -> Option<Refusal> {
+    /// What holds the next acting step of a run for a while: people who work on the deployment it acts on, and for what acts
+    /// by itself a freeze. Cleaning up is held by neither.
+    fn held_here(&self, turn: &Turn<'_>, id: &RunId, repairs: bool, other: Option<DeploymentId>) -> Option<Refusal> {
         let run = self.runs.get(id).filter(|_| repairs)?;
         let whole = self.runs.get(&self.root_of(id))?;
-        if let Some(who) = self.maintained(&turn.policy, &run.deployment, turn.now) {
-            return Some(Refusal::Pause { who: format!("for {}, {who}", run.deployment) });
+        let target = other.unwrap_or_else(|| run.deployment.clone());
+        if let Some(who) = self.maintained(&turn.policy, &target, turn.now) {
+            return Some(Refusal::Pause { who: format!("for {target}, {who}") });
         }
-        let frozen = guard::frozen(&limits_of(&turn.policy, &run.deployment).freeze, self.schedules.wall(turn.now));
+        let frozen = guard::frozen(&limits_of(&turn.policy, &target).freeze, self.schedules.wall(turn.now));
         frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
     }
 

@@ -38,6 +38,11 @@ impl Remedy {
         }
     }
 
+    /// About no alert, deployment or run.
+    pub(super) fn news_at_large(turn: &Turn<'_>, kind: NewsKind, text: String) -> News {
+        News { kind, at: turn.now, alert: None, deployment: None, run: None, approval: None, text }
+    }
+
     fn tell(&self, turn: &mut Turn<'_>, id: &RunId, kind: NewsKind, reason: FlushReason, text: String) {
         let Some(run) = self.runs.get(id) else { return };
         let about = match &run.cause {
@@ -191,30 +196,14 @@ impl Remedy {
 
     /// A word for one receiver, about nothing in particular.
     pub(super) fn tell_receiver(turn: &mut Turn<'_>, receiver: ReceiverName, text: String) {
-        let news = News {
-            kind: NewsKind::Started,
-            at: turn.now,
-            alert: None,
-            deployment: None,
-            run: None,
-            approval: None,
-            text,
-        };
+        let news = Remedy::news_at_large(turn, NewsKind::Started, text);
         turn.say(Word::News(NewsFor { about: NewsAbout::Receiver(receiver), news, reason: FlushReason::Playbook }));
     }
 
     /// Something about selfheal itself, for everyone and at once, routed under this name.
     pub(super) fn tell_all(turn: &mut Turn<'_>, name: &str, text: String) {
         let labels: Labels = [("alertname", name), ("severity", "warning")].into_iter().collect();
-        let news = News {
-            kind: NewsKind::Refused,
-            at: turn.now,
-            alert: None,
-            deployment: None,
-            run: None,
-            approval: None,
-            text,
-        };
+        let news = Remedy::news_at_large(turn, NewsKind::Refused, text);
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Urgent }));
     }
 

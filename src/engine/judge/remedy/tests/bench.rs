@@ -23,6 +23,7 @@ use crate::playbook::guard::Mode;
 use crate::playbook::ladder::{Ladder, Rung};
 use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, Step, StepKind, Verify};
 use crate::policy::{Policy, Server, UnknownDeployments};
+use crate::rule::{Level, NoData, Rule, RuleMode};
 use crate::script::{Condition, Expect, Names, Param, ScriptHost, Truth};
 
 pub const START: Timestamp = Timestamp::from_millis(1_000_000_000);
@@ -74,6 +75,34 @@ pub fn playbook(name: &str, steps: Vec<Step>) -> Playbook {
         rescue: Vec::new(),
         finally: Vec::new(),
         verify: Verify { until: None, hold: secs(30), within: secs(300) },
+        hash: 0,
+    }
+}
+
+/// One about the whole fleet, critical while [`condition`] holds.
+pub fn rule(name: &str) -> Rule {
+    let level = Level {
+        severity: Severity::Critical,
+        when: condition(),
+        clear_when: None,
+        for_: secs(0),
+        keep_firing_for: secs(0),
+    };
+    Rule {
+        name: name.into(),
+        source: SourceRef { file: "rules/test.yaml".into(), line: 1, column: 1 },
+        description: String::new(),
+        select: Selector::default(),
+        per: Vec::new(),
+        value: None,
+        levels: vec![level],
+        no_data: NoData::Keep,
+        cooldown: secs(0),
+        labels: Labels::default(),
+        summary: None,
+        annotations: Vec::new(),
+        mode: RuleMode::Live,
+        routine: false,
         hash: 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, key, playbook, policy, secs};
+use super::bench::{Bench, action, key, playbook, policy, rule, secs};
 use crate::alert::notification::NewsKind;
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::model::{AlertKey, FailureClass, Labels, Outcome, Selector, Severity};
@@ -16,6 +16,7 @@ fn fleet() -> AlertKey {
 /// `BadRollout` rolls back every web deployment on which `Sick` fires, two at a time; then it restarts `db`.
 fn rollout(change: impl FnOnce(&mut Rung)) -> Policy {
     let mut with = policy();
+    with.rules.insert("BadRollout".into(), Arc::new(rule("BadRollout")));
     let mut rung = Rung::plain("rollback".into(), Vec::new());
     rung.on = Some(On::Firing("Sick".into()));
     rung.batch = Some(2);
@@ -149,4 +150,18 @@ fn a_rung_is_run_again_while_its_alert_fires() {
     bench.resolves(&busy);
     bench.pass(secs(600));
     assert_eq!(bench.calls.len(), 4);
+}
+
+#[test]
+fn a_save_that_changes_the_rung_does_not_reach_the_targets_that_are_left() {
+    let mut bench = begun(rollout(|_| {}));
+    bench.new_policy(rollout(|rung| rung.playbook = "restart".into()));
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    ends(&mut bench, "checkout", Outcome::done("ok"));
+    bench.pass(secs(61));
+    assert_eq!(
+        targets(&bench),
+        ["cart", "checkout", "db"],
+        "search waits for no other playbook; the next rung is tried"
+    );
 }

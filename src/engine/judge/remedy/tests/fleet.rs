@@ -288,3 +288,23 @@ fn safety_deadman() {
     bench.pass(secs(600));
     assert_eq!(beats(&bench), 4, "it stops with its key");
 }
+
+#[test]
+fn maintenance_of_the_deployment_a_step_acts_on_holds_that_step() {
+    let mut with = fleet(4);
+    let mut elsewhere = action("restart");
+    if let StepKind::Action { deployment, .. } = &mut elsewhere.kind {
+        *deployment = Some("web-3".into());
+    }
+    with.playbooks.insert("restart".into(), Arc::new(playbook("restart", vec![action("scale"), elsewhere])));
+    let mut bench = Bench::with(with);
+    bench.down("web-0");
+    bench.pass(secs(5));
+    let select = Selector(vec!["deployment=web-3".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    let maintain = OperatorCommand::Maintain { select, for_: secs(600), reason: "new disks".to_owned() };
+    bench.operator(maintain).expect("it is taken");
+    bench.ends_done();
+    assert_eq!((bench.verbs(), bench.refused_by("web-0-1")), (vec!["scale"], Some("pause")));
+    bench.pass(secs(605));
+    assert_eq!(bench.verbs(), ["scale", "restart"]);
+}

@@ -146,3 +146,22 @@ fn those_of_one_schedule_count_for_each_other() {
     assert_eq!(bench.refused_by("checkout-1"), Some("blast_radius"));
     assert_eq!(bench.verdict("checkout-1"), Some("refused"), "what disrupts is not made up");
 }
+
+#[test]
+fn a_time_does_not_come_again_when_the_wall_clock_goes_back() {
+    let with = hourly("tidy", |_| {});
+    let again = hourly("tidy", |_| {});
+    let wait = wait(&with);
+    let mut bench = begun(with);
+    bench.pass(wait);
+    for _ in 0..3 {
+        bench.ends_done();
+        bench.pass(secs(0));
+    }
+    bench.turn(|remedy, _, _| remedy.clock_moved(-600_000));
+    bench.new_policy(again);
+    bench.pass(secs(HOUR - 1));
+    assert_eq!(bench.calls.len(), 3, "the same hour, a second time");
+    bench.pass(secs(601));
+    assert_eq!(bench.calls.len(), 4);
+}
