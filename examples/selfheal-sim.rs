@@ -3,7 +3,7 @@
 //! acts it needs.
 
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/it/sim.rs"]
+#[path = "../tests/it/sim/mod.rs"]
 mod sim;
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/it/world.rs"]

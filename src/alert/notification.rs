@@ -264,6 +264,9 @@ pub struct AlertFacts {
     pub relapse: u32,
     /// The condition has no data at the moment.
     pub without_data: bool,
+    /// Of one from elsewhere: where whoever raised it shows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generator_url: String,
     pub remediation: Option<RemediationFacts>,
 }
 
@@ -357,6 +360,7 @@ mod tests {
             ended_at: None,
             relapse: 0,
             without_data: false,
+            generator_url: String::new(),
             remediation: None,
         }
     }

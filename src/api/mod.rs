@@ -3,6 +3,7 @@
 //! Invariant: what is answered 202 is in the engine; a read never waits for a repair; an error is an RFC 9457 problem
 //! document that says what to do.
 
+mod alertmanager;
 mod answer;
 mod approvals;
 mod events;
@@ -92,6 +93,8 @@ pub enum Form {
     RemoteWrite { content_type: Option<String> },
     /// OTLP's metrics, protobuf or JSON.
     Otlp { content_type: Option<String> },
+    /// Alerts as they are posted to an Alertmanager.
+    Alerts,
     /// Prometheus' text or OpenMetrics; the labels go on all of it.
     Text { content_type: Option<String>, labels: Labels },
 }
@@ -197,6 +200,7 @@ impl Api {
         let events = Router::new()
             .route("/api/v1/events", post(events::post))
             .route("/api/v1/import/prometheus", post(foreign::text))
+            .route("/api/v2/alerts", post(alertmanager::post).get(alertmanager::list))
             .route("/v1/metrics", post(foreign::otlp))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(RequestDecompressionLayer::new())

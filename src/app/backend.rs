@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::bodies::{self, Read};
+use super::bodies::{self, Read, Taken};
 use super::clock;
 use super::effects::Tickets;
 use super::history::Lookup;
@@ -23,7 +23,6 @@ use crate::api::{
 use crate::engine::explain::Explanation;
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
-use crate::model::Event;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::store::history::History;
@@ -123,11 +122,11 @@ impl EngineBackend {
     async fn ingest(&self, body: bytes::Bytes, form: Form) -> Result<Ingested, NotTaken> {
         let way = Way::of(&form);
         let read = self.read(body, form).await.inspect_err(|why| self.telemetry().refused(Reason::of(why), 1))?;
-        let Read { events, answer, unreadable, unknown_deployment, late } = read;
+        let Read { taken, answer, unreadable, unknown_deployment, late } = read;
         self.telemetry().refused(Reason::Unreadable, unreadable);
         self.telemetry().refused(Reason::UnknownDeployment, unknown_deployment);
-        if !events.is_empty() {
-            self.store(way, events, late).await?;
+        if taken.len() > 0 {
+            self.store(way, taken, late).await?;
         }
         Ok(answer)
     }
@@ -148,10 +147,18 @@ impl EngineBackend {
     }
 
     /// Hands events over, and counts what became of them also where the caller goes away before it is told.
-    async fn store(&self, way: Way, events: Vec<Event>, late: usize) -> Result<(), Busy> {
-        let (kinds, count) = (Kinds::of(&events), events.len());
+    async fn store(&self, way: Way, taken: Taken, late: usize) -> Result<(), Busy> {
+        let kinds = match &taken {
+            Taken::Events(events) => Kinds::of(events),
+            Taken::Alerts(alerts) => Kinds::alerts(alerts.len()),
+        };
+        let count = taken.len();
         let refused = move |telemetry: &Telemetry, why: &Busy| telemetry.refused(Reason::of_busy(why), count);
-        let stored = self.inbox.events(events).map_err(busy).inspect_err(|why| refused(self.telemetry(), why))?;
+        let stored = match taken {
+            Taken::Events(events) => self.inbox.events(events),
+            Taken::Alerts(alerts) => self.inbox.alerts(alerts),
+        };
+        let stored = stored.map_err(busy).inspect_err(|why| refused(self.telemetry(), why))?;
         let exposition = self.exposition.clone();
         let counted = tokio::spawn(async move {
             let stored = match stored.await {

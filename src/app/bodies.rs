@@ -2,15 +2,17 @@
 //! policy has a word in.
 
 use crate::api::{Form, Ingested, NotTaken};
-use crate::model::{DeploymentId, Event, Labels, Origin, Timestamp};
+use crate::model::{DeploymentId, Event, Labels, Origin, PostedAlert, Timestamp};
 use crate::policy::{Policy, UnknownDeployments};
-use crate::source::formats::{Dialect, Foreign, FormatError, OtlpEncoding, parse_otlp, parse_remote_write, parse_text};
+use crate::source::formats::{
+    Alerts, Dialect, Foreign, FormatError, OtlpEncoding, parse_alerts, parse_otlp, parse_remote_write, parse_text,
+};
 use crate::source::ingest::{self, Limits};
 use crate::source::placing::{Placed, Placing, place};
 
 /// What a body came to.
 pub struct Read {
-    pub events: Vec<Event>,
+    pub taken: Taken,
     pub answer: Ingested,
     /// What is no event or no sample.
     pub unreadable: usize,
@@ -18,6 +20,22 @@ pub struct Read {
     pub unknown_deployment: usize,
     /// Of the events, those that are over a day old.
     pub late: usize,
+}
+
+/// What the engine gets of a body.
+#[derive(Debug, PartialEq)]
+pub enum Taken {
+    Events(Vec<Event>),
+    Alerts(Vec<PostedAlert>),
+}
+
+impl Taken {
+    pub fn len(&self) -> usize {
+        match self {
+            Taken::Events(events) => events.len(),
+            Taken::Alerts(alerts) => alerts.len(),
+        }
+    }
 }
 
 /// The events of a body, and what to answer.
@@ -36,6 +54,7 @@ pub fn parse(body: &bytes::Bytes, form: Form, arrival: Timestamp, policy: &Polic
             let encoding = OtlpEncoding::of_content_type(content_type.as_deref()).map_err(not_taken)?;
             Ok(placed(parse_otlp(encoding, body).map_err(not_taken)?, &none, arrival, policy))
         }
+        Form::Alerts => Ok(alerts(parse_alerts(body).map_err(not_taken)?)),
         Form::Text { content_type, labels } => {
             let text = std::str::from_utf8(body).map_err(|_| NotTaken::Unreadable("is no UTF-8".to_owned()))?;
             let foreign = parse_text(text, Dialect::of_content_type(content_type.as_deref()));
@@ -69,7 +88,7 @@ fn own(body: &[u8], content_type: Option<&str>, arrival: Timestamp, policy: &Pol
         rejected: parsed.errors.len() + parsed.more_errors,
         errors: parsed.errors.iter().map(|error| serde_json::json!(error)).collect(),
     };
-    Read { events: parsed.events, answer, unreadable, unknown_deployment, late: parsed.late }
+    Read { taken: Taken::Events(parsed.events), answer, unreadable, unknown_deployment, late: parsed.late }
 }
 
 fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy) -> Read {
@@ -91,7 +110,15 @@ fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy
     let errors = errors.into_iter().map(|why| serde_json::json!({ "why": why })).collect();
     let answer = Ingested { accepted: events.len(), understood: understood.saturating_sub(rejected), rejected, errors };
     let unknown_deployment = placed - events.len();
-    Read { events, answer, unreadable: rejected, unknown_deployment, late }
+    Read { taken: Taken::Events(events), answer, unreadable: rejected, unknown_deployment, late }
+}
+
+fn alerts(read: Alerts) -> Read {
+    let Alerts { alerts, errors, more_errors } = read;
+    let rejected = errors.len() + more_errors;
+    let errors = errors.into_iter().map(|why| serde_json::json!({ "why": why })).collect();
+    let answer = Ingested { accepted: alerts.len(), understood: alerts.len(), rejected, errors };
+    Read { taken: Taken::Alerts(alerts), answer, unreadable: rejected, unknown_deployment: 0, late: 0 }
 }
 
 fn unknown_deployment(policy: &Policy, id: &DeploymentId) -> String {

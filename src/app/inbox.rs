@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, Input};
-use crate::model::{Event, EventKind};
+use crate::model::{Event, EventKind, PostedAlert};
 use crate::store::writer::{NotStored, Stored};
 use shed::Shed;
 
@@ -145,6 +145,27 @@ impl Inbox {
     /// The lane is full or the engine is not there; nothing of it was taken.
     pub(super) fn own(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
         self.push_in_lanes(events, Vec::new(), |_| Ok(()))
+    }
+
+    /// Takes alerts that another system raised, beside health and signals. Resolves as [`Inbox::events`].
+    ///
+    /// # Errors
+    /// The lane is full, the journal takes nothing or the engine is not there; nothing of it was taken.
+    pub fn alerts(&self, alerts: Vec<PostedAlert>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        let (done, wait) = oneshot::channel();
+        self.push(|lanes| {
+            if let Gate::Unwritable(why) = &lanes.gate {
+                return Err(Refused::Unwritable(why.clone()));
+            }
+            if lanes.urgent_events + alerts.len() > MAX_WAITING_EVENTS {
+                lanes.urgent_shed.refuse(URGENT, alerts.len());
+                return Err(Refused::Full);
+            }
+            lanes.urgent_events += alerts.len();
+            lanes.urgent.push_back(Waiting { item: Item::Input(Input::Posted(alerts)), done: Some(done) });
+            Ok(())
+        })?;
+        Ok(wait)
     }
 
     fn push_events(
@@ -327,6 +348,7 @@ impl Lanes {
         }
         let events = |waiting: &Waiting| match &waiting.item {
             Item::Input(Input::Events(events)) => events.len(),
+            Item::Input(Input::Posted(alerts)) => alerts.len(),
             _ => 0,
         };
         if let Some(waiting) = self.urgent.pop_front() {

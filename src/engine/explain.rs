@@ -112,7 +112,7 @@ impl Engine {
             timers: Vec::new(),
             ladder: None,
         };
-        let rule = self.policy.rules.get(&key.rule);
+        let rule = self.policy.rule_of(key);
         if rule.is_none() && explained.alert.is_none() {
             return None;
         }

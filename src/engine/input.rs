@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::model::{
-    ApprovalId, CheckName, DeliveryId, DeploymentId, Event, Facts, Labels, Map, Outcome, PlaybookName, Replica, RunId,
-    Selector, StepAttemptId, Timestamp,
+    ApprovalId, CheckName, DeliveryId, DeploymentId, Event, Facts, Labels, Map, Outcome, PlaybookName, PostedAlert,
+    Replica, RunId, Selector, StepAttemptId, Timestamp,
 };
 use crate::policy::{Diagnostic, Policy};
 
@@ -23,6 +23,8 @@ pub enum Input {
     StepEnded(StepEnd),
     /// The end of one delivery attempt.
     DeliveryEnded { id: DeliveryId, attempt: u32, result: DeliveryResult },
+    /// Alerts that another system raised, each posted again and again while it stands.
+    Posted(Vec<PostedAlert>),
     /// What an adapter saw, asked for by `Effect::Observe` or by its own rhythm.
     Observed { deployment: DeploymentId, observation: Result<Observation, String> },
     /// A probe asked for by `Effect::Probe` has run; its verdicts came as events before this.

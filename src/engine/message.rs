@@ -21,6 +21,8 @@ pub enum ToJudge {
     Facts { deployment: DeploymentId, facts: Facts },
     /// A rule costs too much and is asked on a slow beat from now on, or no longer.
     Slow { rule: RuleName, why: Option<String> },
+    /// What another system says of an alert of its own now.
+    Posted(Box<PostedNow>),
     /// The scope is no longer there (deployment removed, rule gone).
     ScopeGone { key: AlertKey },
 }
@@ -44,6 +46,20 @@ pub struct LevelAnswer {
     pub when: Truth,
     /// `clear_when`, or the contrary of `when` where there is none.
     pub clear: Truth,
+}
+
+/// An alert from elsewhere, as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PostedNow {
+    pub key: AlertKey,
+    pub at: Timestamp,
+    /// No data: it was not posted again in time. False: it is over, or ran out.
+    pub stands: Truth,
+    pub severity: Severity,
+    pub annotations: Labels,
+    pub generator_url: String,
+    /// When it was posted last.
+    pub evidence: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

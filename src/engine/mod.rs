@@ -88,6 +88,7 @@ impl Engine {
         let mut to_detect = VecDeque::new();
         match input {
             Input::Events(events) => self.detect.events(now, events, &mut to_judge, effects),
+            Input::Posted(posted) => self.detect.posted(now, posted, &mut to_judge),
             Input::Observed { deployment, observation } => {
                 self.detect.observed(now, &deployment, observation, &mut to_judge, effects);
                 self.judge.observed(now, &deployment, &mut to_detect, effects);

@@ -50,6 +50,9 @@ pub struct AlertView {
     pub without_data: bool,
     /// The rule's script fails: how.
     pub error: Option<String>,
+    /// Of one from elsewhere: where whoever raised it shows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub generator_url: String,
     pub remediation: Option<RemediationFacts>,
 }
 

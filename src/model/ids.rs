@@ -109,7 +109,11 @@ impl StepAttemptId {
     }
 }
 
-/// What an alert is, whatever its state: its rule and its scope labels. Severity and texts are no part of it.
+/// What an alert is called, among its labels.
+pub const ALERTNAME: &str = "alertname";
+
+/// What an alert is, whatever its state: its rule and its scope labels. Severity and texts are no part of it. An alert from
+/// elsewhere is all its labels, and no rule here answers for it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AlertKey {
     pub rule: RuleName,
@@ -118,6 +122,16 @@ pub struct AlertKey {
 }
 
 impl AlertKey {
+    /// Of an alert that another system raised.
+    pub fn posted(labels: Labels) -> AlertKey {
+        AlertKey { rule: labels.get(ALERTNAME).unwrap_or_default().into(), scope: labels }
+    }
+
+    /// Raised elsewhere: a rule's scope never names its alert.
+    pub fn is_posted(&self) -> bool {
+        self.scope.get(ALERTNAME).is_some()
+    }
+
     /// A short stable id for URLs, the command line and webhooks: 16 hex digits of a hash of rule and scope.
     pub fn id(&self) -> SmolStr {
         format_smolstr!(

@@ -17,11 +17,12 @@ use super::intervals;
 use super::keys::Keys;
 use super::ladders::{self, Known};
 use super::links::{self, Possible};
-use super::playbooks::{PlaybookFiles, ReadPlaybook};
+use super::playbooks::PlaybookFiles;
 use super::reader::{Defined, Lookup, Reader};
 use super::receivers::{self, MailDefaults, NOBODY, Templates};
+use super::remediations;
 use super::routes::{self, Named};
-use super::rules::{ReadRule, RuleFiles};
+use super::rules::RuleFiles;
 use super::schedules::Schedules;
 use super::scripts::Scripts;
 use super::steps::Surroundings;
@@ -37,7 +38,7 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 3] = ["remediations", "severities", "secrets"];
+const NOT_BUILT: [&str; 1] = ["secrets"];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -182,6 +183,8 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         rule_files.add_ladders(reader, node);
     }
     let schedules = keys.section("schedules");
+    let remediations = keys.section("remediations");
+    let severities = remediations::severities(reader, keys.section("severities"));
     keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
@@ -204,7 +207,19 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let settings_hash = fingerprint(all_settings.iter().map(String::as_str));
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
-    let ladders = read_ladders(&scripts, &settings, &rules, &rule_files, &playbook_files, &playbooks, &around);
+    let settings = Arc::new(settings);
+    let known = Known {
+        playbooks: &playbooks,
+        playbook_files: &playbook_files,
+        rules: &rules,
+        rule_files: &rule_files,
+        around: &around,
+        used: RefCell::default(),
+    };
+    let mut possible = Possible::new(reader, &around);
+    let ladders = read_ladders(&scripts, &known, &mut possible);
+    let remediations = remediations::read(&scripts, &known, &settings, remediations, &mut possible);
+    known.read_unused(&scripts, &settings);
     let schedules = Schedules {
         scripts: &scripts,
         playbooks: &playbooks,
@@ -230,7 +245,9 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         guards,
         time_intervals: Arc::new(time_intervals.clone()),
         intake: intake.clone(),
-        settings: Arc::new(settings),
+        settings,
+        remediations,
+        severities,
         rules: rules.into_iter().map(|read| (read.rule.name.clone(), read.rule)).collect(),
         ladders,
         playbooks: playbooks.into_values().map(|read| (read.playbook.name.clone(), read.playbook)).collect(),
@@ -350,25 +367,18 @@ fn people(
 
 fn read_ladders(
     scripts: &Scripts<'_>,
-    settings: &Map,
-    rules: &[ReadRule],
-    rule_files: &RuleFiles,
-    playbook_files: &PlaybookFiles,
-    playbooks: &BTreeMap<String, ReadPlaybook>,
-    around: &Surroundings<'_>,
+    known: &Known<'_>,
+    possible: &mut Possible<'_>,
 ) -> BTreeMap<(RuleName, Severity), Arc<Ladder>> {
-    let known = Known { playbooks, playbook_files, rules, rule_files, around, used: RefCell::default() };
     let mut ladders = BTreeMap::new();
-    let mut possible = Possible::new(scripts.reader, around);
-    for read in rules {
+    for read in known.rules {
         for (severity, node) in &read.ladders {
             let rungs = known.read(scripts, &read.rule, node);
-            rungs.iter().for_each(|rung| possible.rung(&read.rule, rung, rules, playbooks));
+            rungs.iter().for_each(|rung| possible.rung(Some(&read.rule), rung, known.rules, known.playbooks));
             if let Some(ladder) = ladders::ladder(rungs) {
                 ladders.insert((read.rule.name.clone(), *severity), ladder);
             }
         }
     }
-    known.read_unused(scripts, settings);
     ladders
 }

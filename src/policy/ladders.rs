@@ -106,7 +106,32 @@ impl Known<'_> {
         rungs
     }
 
-    /// Ladders that no rule has, for their mistakes.
+    /// The ladder for an alert from elsewhere: each rung is for whom it says, else for whom `on` says.
+    pub fn read_for_posted(
+        &self,
+        scripts: &Scripts<'_>,
+        settings: &Arc<Map>,
+        node: &Node,
+        on: Option<&Node>,
+    ) -> Vec<ReadRung> {
+        let names = Names { settings: Some(settings), ..Names::default() };
+        let shared = Shared { scripts, names, give_up: ladder::GIVE_UP };
+        let given = on.map(|node| self.on(&shared, node));
+        let mut rungs = self.rungs(&shared, node, 0);
+        for read in rungs.iter_mut().filter(|read| read.rung.on.is_none()) {
+            match &given {
+                Some(on) => read.rung.on.clone_from(on),
+                None => {
+                    let message = format!("it is not said what `{}` is to repair", read.rung.playbook);
+                    let help = "write `on: \"{{ labels.deployment }}\"`, or another label that names it";
+                    scripts.reader.error_with_help(read.span, "ladder-without-deployment", message, help);
+                }
+            }
+        }
+        rungs
+    }
+
+    /// Ladders that nobody has, for their mistakes.
     pub fn read_unused(&self, scripts: &Scripts<'_>, settings: &Map) {
         let used = self.used.take();
         for (_, node) in self.rule_files.ladders.iter().filter(|(name, _)| !used.contains(*name)) {

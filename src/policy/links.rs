@@ -79,10 +79,10 @@ impl<'a> Possible<'a> {
         Possible { reader, around, said: BTreeSet::new() }
     }
 
-    /// A rung must be possible on every listed deployment it is for.
+    /// A rung must be possible on every listed deployment it is for. `rule` is whose it is; an alert from elsewhere has none.
     pub fn rung(
         &mut self,
-        rule: &Rule,
+        rule: Option<&Rule>,
         read: &ReadRung,
         rules: &[ReadRule],
         playbooks: &BTreeMap<String, ReadPlaybook>,
@@ -90,7 +90,11 @@ impl<'a> Possible<'a> {
         let Some(playbook) = playbooks.get(read.rung.playbook.as_str()) else { return };
         let narrow = |what: &str| format!("narrow `select` of `{what}`, so that it leaves `{{}}` out");
         match &read.rung.on {
-            None => self.check(read.span, playbook, &rule.select, &narrow(rule.name.as_str())),
+            None => {
+                if let Some(rule) = rule {
+                    self.check(read.span, playbook, &rule.select, &narrow(rule.name.as_str()));
+                }
+            }
             Some(On::Firing(name)) => {
                 let other = rules.iter().find(|other| other.rule.name == *name);
                 if let Some(other) = other {

@@ -22,6 +22,7 @@ mod playbooks;
 mod reader;
 mod receivers;
 pub mod record;
+mod remediations;
 mod routes;
 mod rules;
 mod schedules;
@@ -43,14 +44,15 @@ use smol_str::SmolStr;
 
 pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
+pub use remediations::{Remediation, Remediations, Severities};
 pub use storage::{Durability, Keep, StorageRules};
 
 use crate::alert::inhibit::InhibitRule;
 use crate::alert::receiver::Receiver;
 use crate::alert::route::Route;
 use crate::model::{
-    AdapterCatalog, AdapterDef, AdapterName, Deployment, DeploymentId, Map, PlaybookName, ReceiverName, RuleName,
-    Severity, TimeInterval,
+    AdapterCatalog, AdapterDef, AdapterName, AlertKey, Deployment, DeploymentId, Map, PlaybookName, ReceiverName,
+    RuleName, Severity, TimeInterval,
 };
 use crate::playbook::Playbook;
 use crate::playbook::guard::Guards;
@@ -87,6 +89,9 @@ pub struct Policy {
     pub settings: Arc<Map>,
     pub rules: BTreeMap<RuleName, Arc<Rule>>,
     pub ladders: BTreeMap<(RuleName, Severity), Arc<Ladder>>,
+    /// For alerts from elsewhere.
+    pub remediations: Remediations,
+    pub severities: Severities,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
     pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
     pub heartbeat: Option<Heartbeat>,
@@ -95,6 +100,24 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The rule behind an alert; one from elsewhere and a built-in one have none.
+    pub fn rule_of(&self, key: &AlertKey) -> Option<&Arc<Rule>> {
+        if key.is_posted() { None } else { self.rules.get(&key.rule) }
+    }
+
+    /// What is done, one rung after the other, about an alert at this severity.
+    pub fn ladder_of(&self, key: &AlertKey, severity: Severity) -> Option<&Arc<Ladder>> {
+        match key.is_posted() {
+            true => self.remediations.of(key).map(|remediation| &remediation.ladder),
+            false => self.ladders.get(&(key.rule.clone(), severity)),
+        }
+    }
+
+    /// Somebody here still wants to know of the alert: its rule is there, or its remediation is.
+    pub fn answers_for(&self, key: &AlertKey) -> bool {
+        self.rule_of(key).is_some() || self.remediations.of(key).is_some()
+    }
+
     /// The settings a script about `deployment` sees: the policy's with the deployment's own on top, key by key.
     pub fn settings_for(&self, deployment: Option<&DeploymentId>) -> Arc<Map> {
         let own = deployment.and_then(|id| self.deployments.get(id)).map(|deployment| &deployment.settings);

@@ -11,7 +11,7 @@ use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
 use super::units;
 use super::yaml::{Kind, Node, Span};
-use crate::model::{Labels, Map, RuleName, Severity, fingerprint};
+use crate::model::{ALERTNAME, Labels, Map, RuleName, Severity, fingerprint};
 use crate::rule::{Level, NoData, Rule, RuleMode};
 use crate::script::{Condition, Func, Names, Template};
 use smol_str::SmolStr;
@@ -210,7 +210,13 @@ fn per(reader: &Reader<'_>, keys: &Keys<'_>) -> Vec<SmolStr> {
         if !reader.label_name(&label, item.span) {
             continue;
         }
-        if per.iter().any(|known| *known == label) {
+        if label == ALERTNAME {
+            reader.error(
+                item.span,
+                "reserved-label",
+                format!("`{ALERTNAME}` is the rule's name, and no part of its scope"),
+            );
+        } else if per.iter().any(|known| *known == label) {
             reader.error(item.span, "duplicate-name", format!("`{label}` stands here twice"));
         } else {
             per.push(label.into());

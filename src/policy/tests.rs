@@ -6,6 +6,7 @@ mod good;
 mod guards;
 mod mistakes;
 mod records;
+mod remediations;
 mod rungs;
 mod schedules;
 mod scripts;

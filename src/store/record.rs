@@ -12,7 +12,7 @@ use smol_str::{SmolStr, ToSmolStr};
 use crate::engine::{
     DeliveryResult, ENGINE_VERSION, Effect, Gap, Input, Observation, Operator, StepEnd, Storage, Upgraded,
 };
-use crate::model::{CheckName, DeliveryId, DeploymentId, Event, StepAttemptId, Timestamp};
+use crate::model::{CheckName, DeliveryId, DeploymentId, Event, PostedAlert, StepAttemptId, Timestamp};
 use crate::policy::{Diagnostic, Policy};
 
 /// The form of a row; a row of a later form is refused by name.
@@ -75,6 +75,7 @@ enum Written<'a> {
     Diverged(&'a str),
     Upgraded(&'a Upgraded),
     Draining,
+    Posted(&'a [PostedAlert]),
 }
 
 /// An input as it is read back.
@@ -96,6 +97,7 @@ pub enum StoredInput {
     Diverged(String),
     Upgraded(Upgraded),
     Draining,
+    Posted(Vec<PostedAlert>),
 }
 
 /// A batch as it is read back.
@@ -166,6 +168,7 @@ impl Batch {
             Input::Diverged { why } => Written::Diverged(why),
             Input::Upgraded(upgraded) => Written::Upgraded(upgraded),
             Input::Draining => Written::Draining,
+            Input::Posted(posted) => Written::Posted(posted),
         };
         (now, written)
             .serialize(&mut Serializer::new(&mut self.inputs))
@@ -272,6 +275,7 @@ impl StoredInput {
             StoredInput::Diverged(why) => Input::Diverged { why },
             StoredInput::Upgraded(upgraded) => Input::Upgraded(upgraded),
             StoredInput::Draining => Input::Draining,
+            StoredInput::Posted(posted) => Input::Posted(posted),
         })
     }
 }
@@ -379,6 +383,13 @@ mod tests {
             Input::Diverged { why: "x".into() },
             Input::Upgraded(Upgraded { from: 0, batches: 3, unknown_steps: vec!["web-1/act/1".into()] }),
             Input::Draining,
+            Input::Posted(vec![PostedAlert {
+                labels: [("alertname", "PodDown"), ("deployment", "web")].into_iter().collect(),
+                annotations: Labels::default(),
+                starts_at: Some(Timestamp::from_millis(1)),
+                ends_at: None,
+                generator_url: "http://prometheus/graph".to_owned(),
+            }]),
         ]
     }
 

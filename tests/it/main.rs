@@ -15,6 +15,7 @@ mod journal_reader;
 mod layers;
 mod loop_closes;
 mod peers;
+mod posted;
 mod postfix;
 mod reload;
 mod replay;

@@ -1,5 +1,5 @@
-//! What people already run sends to selfheal and is asked by it: a real Prometheus with remote write, real exporters, a
-//! real OpenTelemetry SDK.
+//! What people already run sends to selfheal and is asked by it: a real Prometheus with remote write and with its alerts,
+//! real exporters, a real OpenTelemetry SDK, `amtool`.
 //!
 //! Without those programs these tests say that they were skipped; where `CI` is set they fail instead, so that nobody
 //! takes the skipping for passing.
@@ -234,5 +234,82 @@ async fn a_real_opentelemetry_sdk_exports_to_it() {
     for name in ["Orders", "Depth", "Slow"] {
         wait_for_alert_of(&bench, name, "checkout").await;
     }
+    bench.stop().await;
+}
+
+/// What is repaired for others' alerts is a file that says so.
+const OURS: &str = r#"#!/bin/sh
+read -r request
+case "$request" in
+  *'"verb":"describe"'*)
+    echo '{"verbs":[{"verb":"restart","effect":"disrupt","idempotent":true,"params":[]}]}' ;;
+  *'"verb":"observe"'*) echo '{"outcome":"done"}' ;;
+  *'"verb":"restart"'*) echo "$request" > restarted; echo '{"outcome":"done"}' ;;
+esac
+"#;
+
+const ELSEWHERE: &str = r#"format: 1
+adapters: { ours: { type: exec, command: [/bin/sh, ours.sh] } }
+deployments: [{ id: machine, adapter: ours }]
+receivers: [{ name: oncall, webhook: [{ url: "@WEBHOOK_URL@" }] }]
+route: { receiver: oncall, group_wait: 100ms, group_interval: 300ms }
+guards: { start_grace: 0s, act_after: 100ms, grace: 1s }
+severities: { page: critical }
+remediations:
+  - { name: down, matchers: ['alertname="Down"'], on: "{{ labels.job }}", remediate: [restart] }
+"#;
+
+const RESTART: &str =
+    "playbook: restart\nsteps: [{ id: restart, action: restart }]\nverify: { hold: 1s, within: 35s }\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_of_a_real_prometheus_are_repaired_and_its_end_of_them_is_the_cure() {
+    let programs = [("prometheus", "--version"), ("prometheus-node-exporter", "--version"), ("amtool", "--version")];
+    if !programs.iter().all(|(program, arg)| there(program, &[arg])) {
+        return;
+    }
+    let files = [("selfheal.yaml", ELSEWHERE), ("playbooks/p.yaml", RESTART), ("ours.sh", OURS)];
+    let bench = harness::start(&files).await;
+    let dir = TempDir::new().expect("a folder");
+    let exporter = format!("127.0.0.1:{}", free_port());
+    let alerting = "groups:\n  - name: all\n    rules:\n      - alert: Down\n        expr: up == 0\n        \
+                    labels: { severity: page }\n        annotations: { summary: \"{{ $labels.job }} is down\" }\n";
+    std::fs::write(dir.path().join("rules.yml"), alerting).expect("written");
+    let config = format!(
+        "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [rules.yml]\n\
+         scrape_configs:\n  - job_name: machine\n    static_configs: [{{ targets: ['{exporter}'] }}]\n\
+         alerting:\n  alertmanagers:\n    - static_configs: [{{ targets: ['{}'] }}]\n",
+        bench.running.address
+    );
+    std::fs::write(dir.path().join("prometheus.yml"), config).expect("written");
+    let args = [
+        format!("--config.file={}", dir.path().join("prometheus.yml").display()),
+        format!("--storage.tsdb.path={}", dir.path().join("data").display()),
+        format!("--web.listen-address=127.0.0.1:{}", free_port()),
+        "--rules.alert.resend-delay=1s".to_owned(),
+    ];
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let _prometheus = Peer::start("prometheus", &args, &dir.path().join("prometheus.log"));
+
+    let alert = bench.wait_for_alert("Down", "firing").await;
+    assert_eq!((&alert["severity"], &alert["labels"]["severity"]), (&"critical".into(), &"page".into()), "{alert:#}");
+    assert_eq!(alert["summary"], "machine is down");
+    assert!(alert["generator_url"].as_str().is_some_and(|url| url.contains("/graph?")), "{alert:#}");
+    let url = format!("--alertmanager.url=http://{}", bench.running.address);
+    let asked = Command::new("amtool").args([&url, "alert", "query", "Down"]).output().expect("amtool runs");
+    let told = format!("{}{}", String::from_utf8_lossy(&asked.stdout), String::from_utf8_lossy(&asked.stderr));
+    assert!(asked.status.success() && told.contains("machine is down"), "{told}");
+
+    harness::until("the restart", || bench.dir.path().join("restarted").exists()).await;
+    let web = format!("--web.listen-address={exporter}");
+    let _exporter = Peer::start("prometheus-node-exporter", &[&web], &dir.path().join("exporter.log"));
+    let run = bench.wait_for_end_of("restart").await;
+    assert_eq!((&run["verdict"], &run["deployment"]), (&"cured".into(), &"machine".into()), "{run:#}");
+    bench.wait_for_alert("Down", "resolved").await;
+
+    let added =
+        Command::new("amtool").args([&url, "alert", "add", "Other", "severity=page"]).output().expect("it runs");
+    assert!(added.status.success(), "{}", String::from_utf8_lossy(&added.stderr));
+    bench.wait_for_alert("Other", "firing").await;
     bench.stop().await;
 }

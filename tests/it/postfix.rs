@@ -205,6 +205,7 @@ fn delivery(def: EmailDef) -> Delivery {
         ended_at: None,
         relapse: 0,
         without_data: false,
+        generator_url: String::new(),
         remediation: None,
     };
     let notification = Notification {

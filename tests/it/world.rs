@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selfheal::alert::notification::Notification;
-use selfheal::engine::view::{AlertView, Change, RunView};
+use selfheal::engine::view::{AlertView, ApprovalView, Change, RunView, SilenceView};
 use selfheal::engine::{
     Delivery, DeliveryResult, DesiredDeployment, ENGINE_VERSION, Effect, Engine, Gap, Input, Observation, Operator,
     OperatorAnswer, OperatorCommand, StepCall, StepEnd, Upgraded,
@@ -258,10 +258,12 @@ pub struct World {
     behaviours: BTreeMap<(String, String), VecDeque<Behaviour>>,
     receivers: BTreeMap<String, VecDeque<DeliveryResult>>,
     adapters: BTreeSet<DeploymentId>,
-    acting: BTreeMap<String, StepAttemptId>,
+    acting: BTreeMap<String, Vec<StepAttemptId>>,
     fences: BTreeMap<String, u64>,
     alerts: BTreeMap<String, AlertView>,
     runs: BTreeMap<String, RunView>,
+    approvals: BTreeMap<String, ApprovalView>,
+    silences: BTreeMap<String, SilenceView>,
     next_sample: Timestamp,
     next_observe: Timestamp,
     /// What writes every input down; see [`World::keep_journal`].
@@ -319,6 +321,8 @@ impl World {
             fences: BTreeMap::new(),
             alerts: BTreeMap::new(),
             runs: BTreeMap::new(),
+            approvals: BTreeMap::new(),
+            silences: BTreeMap::new(),
             next_sample: START + SAMPLE_EVERY,
             next_observe: START + OBSERVE_EVERY,
             writer: None,
@@ -578,6 +582,9 @@ impl World {
         (journal.known, journal.blind_looks) = (journal.kept.last_sequence(), 0);
         self.writer = Some(Writer::new(journal, self.now));
         self.forget_views();
+        // a pause that was never written down is gone
+        let engine = |effect| if let Effect::Show(Change::Engine(view)) = effect { Some(view) } else { None };
+        self.paused = self.engine.outstanding().into_iter().find_map(engine).is_some_and(|view| view.paused.is_some());
         let from = self.now.min(self.engine.now());
         self.now = self.now + away;
         self.next_sample = self.now + SAMPLE_EVERY;
@@ -602,6 +609,8 @@ impl World {
         use selfheal::engine::view::AlertStateWord::Resolved;
         self.alerts.retain(|_, view| view.state == Resolved);
         self.runs.retain(|_, view| view.ended_at.is_some());
+        self.approvals.clear();
+        self.silences.clear();
     }
 
     /// Every event that somebody was told is stored is in the journal.
@@ -793,7 +802,7 @@ impl World {
             }
             Due::Step { call, behaviour } => {
                 let deployment = call.deployment.id.as_str().to_owned();
-                self.acting.retain(|_, id| *id != call.id);
+                self.acting.values_mut().for_each(|calls| calls.retain(|id| *id != call.id));
                 self.take_effect(&deployment, behaviour.clone());
                 self.input(Input::StepEnded(StepEnd {
                     id: call.id.clone(),
@@ -889,8 +898,10 @@ impl World {
         let effect = call.adapter.verb(&verb).map(|spec| spec.effect);
         if effect != Some(Effectfulness::Read) {
             assert!(!self.paused, "{} acts although all is paused", call.id);
-            let other = self.acting.insert(deployment.clone(), call.id.clone());
-            assert!(other.is_none(), "two acting calls at once on {deployment}: {other:?} and {}", call.id);
+            let acting = self.acting.entry(deployment.clone()).or_default();
+            let other = acting.iter().find(|other| other.whole_run() != call.id.whole_run());
+            assert!(other.is_none(), "two runs act at once on {deployment}: {other:?} and {}", call.id);
+            acting.push(call.id.clone());
             let fence = self.fences.entry(deployment.clone()).or_default();
             assert!(call.fence >= *fence, "the fence of {deployment} went back from {fence} to {}", call.fence);
             *fence = call.fence;
@@ -953,9 +964,16 @@ impl World {
             }
             Change::Audit(entry) => self.say(format!("audit {}: {}", entry.who, entry.what)),
             Change::Engine(view) => self.paused = view.paused.is_some(),
-            Change::Approval(view) => self.say(format!("approval {}: {:?}", view.id, view.state)),
-            Change::Silence(view) => self.say(format!("silence {}: {:?}", view.id, view.state)),
-            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) | Change::SilenceGone(_) => {}
+            Change::Approval(view) => {
+                self.say(format!("approval {}: {:?}", view.id, view.state));
+                self.approvals.insert(view.id.to_string(), *view);
+            }
+            Change::Silence(view) => {
+                self.say(format!("silence {}: {:?}", view.id, view.state));
+                self.silences.insert(view.id.to_string(), *view);
+            }
+            Change::SilenceGone(id) => drop(self.silences.remove(id.as_str())),
+            Change::Deployment(_) | Change::DeploymentGone(_) | Change::Delivery(_) => {}
         }
     }
 
@@ -982,6 +1000,14 @@ impl World {
 
     pub fn alerts(&self) -> impl Iterator<Item = &AlertView> {
         self.alerts.values()
+    }
+
+    pub fn approvals(&self) -> impl Iterator<Item = &ApprovalView> {
+        self.approvals.values()
+    }
+
+    pub fn silences(&self) -> impl Iterator<Item = &SilenceView> {
+        self.silences.values()
     }
 
     pub fn is_firing(&self, name: &str) -> bool {

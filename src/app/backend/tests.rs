@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::api::model::ReadModel;
 use crate::app::effects::UnderWay;
 use crate::app::inbox::Item;
-use crate::model::{EventKind, Labels, MetricName, Origin, Timestamp};
+use crate::model::{Event, EventKind, Labels, MetricName, Origin, Timestamp};
 use crate::source::asking::Sources;
 use crate::store::secrets::PolicySecrets;
 

@@ -54,6 +54,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
                     }
                 }
                 StoredInput::Events(_)
+                | StoredInput::Posted(_)
                 | StoredInput::Observed(..)
                 | StoredInput::Operator(_)
                 | StoredInput::ClockMoved(_) => {

@@ -209,6 +209,7 @@ impl Telemetry {
             (Reason::TooLate, before.too_late, now.too_late),
             (Reason::TooManyChecks, before.too_many_checks, now.too_many_checks),
             (Reason::TooManySignals, before.too_many_signals, now.too_many_signals),
+            (Reason::TooManyPosted, before.too_many_posted, now.too_many_posted),
         ];
         for (reason, before, now) in counts {
             let more = now.saturating_sub(before);

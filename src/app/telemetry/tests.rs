@@ -146,6 +146,7 @@ fn alert(state: AlertStateWord, severity: Severity) -> Change {
         relapse: 0,
         without_data: false,
         error: None,
+        generator_url: String::new(),
         remediation: None,
     }))
 }

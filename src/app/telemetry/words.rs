@@ -17,6 +17,8 @@ pub enum Way {
     RemoteWrite,
     Otlp,
     Text,
+    /// Posted as to an Alertmanager.
+    Alerts,
     /// What selfheal's own sources and checks saw, and what it says of itself.
     Watched,
 }
@@ -28,12 +30,13 @@ impl Way {
             Form::RemoteWrite { .. } => Way::RemoteWrite,
             Form::Otlp { .. } => Way::Otlp,
             Form::Text { .. } => Way::Text,
+            Form::Alerts => Way::Alerts,
         }
     }
 }
 
 impl Words for Way {
-    const ALL: &'static [Way] = &[Way::Events, Way::RemoteWrite, Way::Otlp, Way::Text, Way::Watched];
+    const ALL: &'static [Way] = &[Way::Events, Way::RemoteWrite, Way::Otlp, Way::Text, Way::Alerts, Way::Watched];
 
     fn word(self) -> &'static str {
         match self {
@@ -41,6 +44,7 @@ impl Words for Way {
             Way::RemoteWrite => "remote_write",
             Way::Otlp => "otlp",
             Way::Text => "text",
+            Way::Alerts => "alerts",
             Way::Watched => "watched",
         }
     }
@@ -52,16 +56,19 @@ pub enum Kind {
     Metric,
     Health,
     Signal,
+    /// One that another system raised.
+    Alert,
 }
 
 impl Words for Kind {
-    const ALL: &'static [Kind] = &[Kind::Metric, Kind::Health, Kind::Signal];
+    const ALL: &'static [Kind] = &[Kind::Metric, Kind::Health, Kind::Signal, Kind::Alert];
 
     fn word(self) -> &'static str {
         match self {
             Kind::Metric => "metric",
             Kind::Health => "health",
             Kind::Signal => "signal",
+            Kind::Alert => "alert",
         }
     }
 }
@@ -81,6 +88,12 @@ impl Kinds {
             };
             kinds.0[kind as usize] += 1;
         }
+        kinds
+    }
+
+    pub fn alerts(count: usize) -> Kinds {
+        let mut kinds = Kinds::default();
+        kinds.0[Kind::Alert as usize] = count as u64;
         kinds
     }
 
@@ -109,6 +122,8 @@ pub enum Reason {
     TooManySeries,
     TooManyChecks,
     TooManySignals,
+    /// Alerts that another system raised.
+    TooManyPosted,
     /// From before every window that is open.
     TooLate,
 }
@@ -153,6 +168,7 @@ impl Words for Reason {
         Reason::TooManySeries,
         Reason::TooManyChecks,
         Reason::TooManySignals,
+        Reason::TooManyPosted,
         Reason::TooLate,
     ];
 
@@ -170,6 +186,7 @@ impl Words for Reason {
             Reason::TooManySeries => "too_many_series",
             Reason::TooManyChecks => "too_many_checks",
             Reason::TooManySignals => "too_many_signals",
+            Reason::TooManyPosted => "too_many_posted",
             Reason::TooLate => "too_late",
         }
     }

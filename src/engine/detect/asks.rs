@@ -24,12 +24,19 @@ impl Watching {
 }
 
 /// What a condition or level came to.
-struct Found {
-    truth: Truth,
-    evidence: Timestamp,
-    next: Option<Timestamp>,
+pub(super) struct Found {
+    pub truth: Truth,
+    pub evidence: Timestamp,
+    pub next: Option<Timestamp>,
     /// Something that was read may have gone on unseen.
-    blind: bool,
+    pub blind: bool,
+}
+
+impl Found {
+    /// No data at all.
+    pub fn nothing(now: Timestamp) -> Self {
+        Found { truth: Truth::NoData, evidence: now, next: None, blind: false }
+    }
 }
 
 impl Detect {
@@ -42,11 +49,13 @@ impl Detect {
 
     fn reply(&self, now: Timestamp, context: &Context, question: &Question) -> Reply {
         let told = |found: Found| Reply::Truth { truth: found.truth, evidence: found.evidence };
+        let posted = context.alert.as_ref().filter(|key| key.is_posted());
         match question {
             Question::Condition(condition) => told(self.find(now, context, condition)),
-            Question::Level { rule, severity } => {
-                told(self.find_level(now, context, rule, *severity, |level| level.when.clone()))
-            }
+            Question::Level { rule, severity } => told(match posted {
+                Some(key) => self.find_posted(now, key),
+                None => self.find_level(now, context, rule, *severity, |level| level.when.clone()),
+            }),
             Question::Text(template) => {
                 Reply::Text(self.with_reader(now, context, |vars, reader| template.render(vars, reader)))
             }
@@ -71,11 +80,13 @@ impl Detect {
         let due = Due::Watch(id.clone());
         let Some(watching) = self.watches.get(id) else { return self.timers.clear(&due) };
         let context = &watching.watch.context;
+        let posted = context.alert.as_ref().filter(|key| key.is_posted());
         let found = match &watching.watch.what {
             Watched::Condition(condition) => self.find(now, context, condition),
-            Watched::Clear { rule, severity } => {
-                self.find_level(now, context, rule, *severity, |level| level.clear.clone())
-            }
+            Watched::Clear { rule, severity } => match posted {
+                Some(key) => self.find_posted_over(now, key, context.cut),
+                None => self.find_level(now, context, rule, *severity, |level| level.clear.clone()),
+            },
         };
         match found.next {
             Some(next) => self.timers.set(due, next),
@@ -135,7 +146,8 @@ impl Detect {
         then: impl FnOnce(&Vars, &Reader<'_>) -> T,
     ) -> T {
         let one = context.deployment.as_ref();
-        let state = context.alert.as_ref().and_then(|key| self.rules.get(&key.rule));
+        let own = context.alert.as_ref().filter(|key| !key.is_posted());
+        let state = own.and_then(|key| self.rules.get(&key.rule));
         let of_alert = || {
             let key = context.alert.as_ref()?;
             Some(state?.scope(&key.scope, &self.subjects)?.members)
@@ -145,9 +157,10 @@ impl Detect {
             None => of_alert().unwrap_or_default(),
         };
         let scope = match (&context.alert, one) {
-            (Some(key), _) => key.scope.clone(),
-            (None, Some(id)) => [("deployment", id.as_str())].into_iter().collect(),
-            (None, None) => Labels::default(),
+            // all labels of one from elsewhere are its name, and narrow nothing here
+            (Some(key), _) if !key.is_posted() => key.scope.clone(),
+            (_, Some(id)) => [("deployment", id.as_str())].into_iter().collect(),
+            (_, None) => Labels::default(),
         };
         let labels = match members.as_slice() {
             [one] if context.labels.is_empty() => one.labels.clone(),

@@ -65,7 +65,7 @@ impl World {
     }
 
     /// What the wall clock shows.
-    fn wall(&self, at: Timestamp) -> Timestamp {
+    pub fn wall(&self, at: Timestamp) -> Timestamp {
         Timestamp::from_millis(at.as_millis().saturating_add(self.offset_ms))
     }
 

@@ -43,6 +43,10 @@ fn operands(source: &str) -> Vec<&str> {
 
 impl Detect {
     pub(in crate::engine) fn explain(&self, key: &AlertKey, explained: &mut Explanation) -> Scope {
+        if key.is_posted() {
+            explained.because.push(self.posted_sentence(key));
+            return Scope::Known;
+        }
         let Some(state) = self.rules.get(&key.rule) else {
             return Scope::Unknown(format!("there is no rule {} in the policy", key.rule));
         };

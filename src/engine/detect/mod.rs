@@ -13,6 +13,7 @@ mod explain;
 mod few;
 mod intake;
 mod plan;
+mod posted;
 mod query;
 mod quick;
 mod reload;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use self::asks::Watching;
 use self::evidence::World;
 use self::plan::Topic;
+use self::posted::Posted;
 use self::scopes::{Moved, RuleState};
 use self::store::{MetricPlace, NO_PLACE};
 use self::subject::{Eased, FORGET_AFTER};
@@ -64,6 +66,7 @@ pub struct Detect {
     subjects: Subjects,
     rules: BTreeMap<RuleName, RuleState>,
     watches: BTreeMap<WatchId, Watching>,
+    posted: Posted,
     timers: Timers<Due>,
     /// Metrics that quick rules read, by deployment and place: when passing time changes what is read of them.
     wheel: Wheel<(SubjectIx, MetricPlace)>,
@@ -92,6 +95,8 @@ enum Due {
     Eased(DeploymentId),
     /// The slow beat of a rule that costs too much ends.
     Beat(RuleName),
+    /// An alert from elsewhere is no longer fresh, runs out, or is forgotten.
+    Posted(AlertKey),
 }
 
 /// Why rules are asked again.
@@ -139,6 +144,7 @@ impl Detect {
             subjects: Subjects::default(),
             rules: BTreeMap::new(),
             watches: BTreeMap::new(),
+            posted: Posted::default(),
             timers: Timers::default(),
             wheel: Wheel::default(),
             desired: None,
@@ -177,6 +183,7 @@ impl Detect {
                 }
                 Due::Eased(id) => self.unease(at, &id, effects),
                 Due::Beat(rule) => self.beat_ended(at, &rule, out),
+                Due::Posted(key) => self.posted_due(at, &key, out),
             }
         }
         while let Some((due, (number, place))) = self.next_of_wheel(at) {
@@ -272,6 +279,7 @@ impl Detect {
     ) {
         self.now = self.now.max(now);
         let mut dirty = self.follow(now, policy, out, effects);
+        self.posted_anew(now, out);
         self.send_desired(effects);
         self.settle(now, &mut dirty, Because::News, out);
     }
@@ -280,6 +288,7 @@ impl Detect {
     pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
         self.world.gap(from, to);
+        self.posted_unwatched(from, to);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {
             // quick rules read no ages: what left their windows meanwhile is found below

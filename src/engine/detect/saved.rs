@@ -12,6 +12,7 @@ use super::asks::Watching;
 use super::budget::Budget;
 use super::evidence::World;
 use super::plan::Plan;
+use super::posted::Posted;
 use super::scopes::{Kept, RuleState, SavedScopes, Scope};
 use super::subject::{SavedSubject, SavingSubject, Subject};
 use super::{Detect, Due, Refused};
@@ -34,6 +35,7 @@ pub(in crate::engine) struct Saving<'a> {
     subjects: Vec<(&'a DeploymentId, SavingSubject<'a>)>,
     rules: Vec<(&'a RuleName, SavingRule<'a>)>,
     watches: Vec<(&'a WatchId, SavingWatch<'a>)>,
+    posted: &'a Posted,
     timers: &'a Timers<Due>,
     refused: Refused,
 }
@@ -48,6 +50,8 @@ pub(in crate::engine) struct Saved {
     subjects: Vec<(DeploymentId, SavedSubject)>,
     rules: Vec<(RuleName, SavedRule)>,
     watches: Vec<(WatchId, SavedWatch)>,
+    #[serde(default)]
+    posted: Posted,
     timers: Timers<Due>,
     refused: Refused,
 }
@@ -92,6 +96,7 @@ impl Detect {
             subjects: self.subjects.values().map(|subject| (&subject.id, subject.saving())).collect(),
             rules: self.rules.iter().map(|(rule, state)| (rule, saving_rule(state))).collect(),
             watches: self.watches.iter().map(|(id, watching)| (id, saving_watch(watching))).collect(),
+            posted: &self.posted,
             timers: &self.timers,
             refused: self.refused,
         }
@@ -141,6 +146,7 @@ impl Detect {
             };
             detect.watches.insert(id.clone(), Watching { watch: Watch { id, context, what }, said });
         }
+        detect.posted = saved.posted;
         detect.timers = saved.timers;
         detect.refused = saved.refused;
         // as it was sent last: it is sent again only when it is something else

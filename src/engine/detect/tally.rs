@@ -18,6 +18,8 @@ pub struct Tally {
     pub too_many_checks: u64,
     /// Signals of new names of a deployment that has too many.
     pub too_many_signals: u64,
+    /// Alerts from elsewhere, when there are too many.
+    pub too_many_posted: u64,
 }
 
 /// How much is known, and what was let go.

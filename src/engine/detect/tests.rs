@@ -140,6 +140,8 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         playbooks: BTreeMap::new(),
         schedules: BTreeMap::new(),
         heartbeat: None,
+        remediations: Default::default(),
+        severities: Default::default(),
         warnings: Vec::new(),
     }
 }
@@ -211,6 +213,7 @@ impl Bench {
                     format!("{seconds} {} {}/{}{value}", answer.key, levels.join(","), clear.join(","))
                 }
                 ToJudge::Watched { truth, .. } => format!("{seconds} watched {}", word(&truth)),
+                ToJudge::Posted(posted) => format!("{seconds} posted {} {}", posted.key.rule, word(&posted.stands)),
                 ToJudge::ScopeGone { key } => format!("{seconds} gone {key}"),
                 ToJudge::Health(health) => format!("{seconds} {} is {}", health.deployment, health.health),
                 ToJudge::Facts { .. } => continue,

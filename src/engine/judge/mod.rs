@@ -106,6 +106,7 @@ impl Judge {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
         match message {
             ToJudge::Answer(answer) => self.alerts.answer(&mut turn, answer),
+            ToJudge::Posted(posted) => self.alerts.posted(&mut turn, *posted),
             ToJudge::ScopeGone { key } => self.alerts.scope_gone(&mut turn, &key),
             ToJudge::Told { id: AskId::AlertTexts(key), replies } => self.alerts.texts(&mut turn, &key, replies),
             ToJudge::Told { id, replies } => self.remedy.told(&mut turn, &self.alerts, id, replies),
@@ -154,6 +155,7 @@ impl Judge {
             }
             Input::Draining => self.remedy.draining(&mut turn),
             Input::Events(_)
+            | Input::Posted(_)
             | Input::Observed { .. }
             | Input::PolicyReplaced(_)
             | Input::Resumed { .. }
@@ -233,7 +235,7 @@ impl Judge {
                     self.held.alert_changed(&mut turn, &self.alerts, &change);
                     self.remedy.alert_changed(&mut turn, &self.alerts, &change);
                     // upkeep is nobody's news
-                    if !turn.policy.rules.get(&change.key.rule).is_some_and(|rule| rule.routine) {
+                    if !turn.policy.rule_of(&change.key).is_some_and(|rule| rule.routine) {
                         self.dispatch.alert_changed(&mut turn, &self.alerts, &self.held, &self.remedy, &change);
                     }
                 }

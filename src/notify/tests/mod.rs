@@ -70,6 +70,7 @@ fn alert(name: &str, status: AlertStatus) -> AlertFacts {
         ended_at: ended,
         relapse: 0,
         without_data: false,
+        generator_url: String::new(),
         remediation: Some(RemediationFacts {
             state: "resting".into(),
             rung: 0,

@@ -73,7 +73,7 @@ fn alert_value(notification: &Notification, alert: &AlertFacts, detail: Detail) 
         "annotations": annotations(alert),
         "startsAt": alert.started_at,
         "endsAt": alert.ended_at.map_or_else(|| NEVER.to_owned(), |ended| ended.to_string()),
-        "generatorURL": notification.external_url,
+        "generatorURL": if alert.generator_url.is_empty() { &notification.external_url } else { &alert.generator_url },
         "fingerprint": alert.id,
     });
     if let (Detail::Remediation, Some(value)) = (detail, value.as_object_mut()) {

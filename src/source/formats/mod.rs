@@ -1,9 +1,11 @@
-//! Metrics as other systems write them: Prometheus' and OpenMetrics' text, Prometheus' remote write, and OTLP.
+//! What other systems write: metrics in Prometheus' and OpenMetrics' text, Prometheus' remote write and OTLP, and alerts as
+//! they are posted to an Alertmanager.
 //!
 //! Invariant: pure, and total: any bytes give samples and errors, never a panic; what a body may take in memory is
 //! bounded by the limits here, before it is taken; a bad line, series or point is named with its reason and takes no
 //! good one with it. Which deployment a series belongs to, and whether its names are welcome, is not settled here.
 
+mod alerts;
 mod exposition;
 mod otlp;
 mod remote_write;
@@ -17,6 +19,7 @@ use smol_str::SmolStr;
 
 use crate::model::Timestamp;
 
+pub use alerts::{Alerts, parse_alerts};
 pub use exposition::{Dialect, parse_text};
 pub use otlp::{OtlpEncoding, parse_otlp};
 pub use remote_write::parse_remote_write;

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Shadow,
     /// Raised by the engine itself; has no rule in the policy.
     BuiltIn,
+    /// Raised by another system, which posts it here.
+    Posted,
 }
 
 impl Kind {
@@ -127,6 +129,7 @@ impl Entry {
             relapse: 0,
             without_data: false,
             evidence: at,
+            generator_url: String::new(),
             key,
         };
         Entry {
@@ -230,7 +233,11 @@ impl Entry {
         changes
     }
 
+    /// One from elsewhere keeps its own words.
     pub(super) fn labels(&self) -> Labels {
+        if self.kind == Kind::Posted {
+            return self.base.clone();
+        }
         self.base.with_label("severity", self.alert.severity.as_str())
     }
 
@@ -306,6 +313,7 @@ impl Entry {
             relapse: self.alert.relapse,
             without_data: self.alert.without_data,
             error: self.error.clone(),
+            generator_url: self.alert.generator_url.clone(),
             remediation: self.remediation.clone(),
         }
     }

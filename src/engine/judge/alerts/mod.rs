@@ -12,6 +12,7 @@ mod ended;
 mod entries;
 mod entry;
 mod explain;
+mod posted;
 mod reload;
 mod texts;
 
@@ -69,6 +70,9 @@ pub struct Alert {
     pub without_data: bool,
     /// Newest evidence its last answer read.
     pub evidence: Timestamp,
+    /// Of one from elsewhere: where whoever raised it shows it.
+    #[serde(default)]
+    pub generator_url: String,
 }
 
 impl Alerts {
@@ -95,7 +99,7 @@ impl Alerts {
     }
 
     pub fn answer(&mut self, turn: &mut Turn<'_>, answer: RuleAnswer) {
-        let Some(rule) = turn.policy.rules.get(&answer.key.rule).cloned() else { return };
+        let Some(rule) = turn.policy.rule_of(&answer.key).cloned() else { return };
         let known = self.entries.remove(&answer.key);
         let back = if known.is_none() { self.ended.take_back(&answer.key, turn.now) } else { None };
         let is_back = back.is_some();
@@ -122,7 +126,7 @@ impl Alerts {
     pub fn texts(&mut self, turn: &mut Turn<'_>, key: &AlertKey, replies: Vec<Reply>) {
         // one that ended meanwhile was told of without
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.unsaid.is_waiting()) else { return };
-        if let Some(rule) = turn.policy.rules.get(&key.rule) {
+        if let Some(rule) = turn.policy.rule_of(key) {
             texts::take(&mut entry.alert, rule, replies);
         }
         let unsaid = std::mem::take(&mut entry.unsaid);
@@ -207,7 +211,7 @@ impl Alerts {
         }
         let source = entry.alert.clone();
         let tells_no_data = entry.kind == Kind::Live
-            && turn.policy.rules.get(&source.key.rule).is_some_and(|rule| rule.no_data == NoData::Alert);
+            && turn.policy.rule_of(&source.key).is_some_and(|rule| rule.no_data == NoData::Alert);
         self.keep(turn, entry, changes, wants_texts);
         if tells_no_data {
             self.judge_no_data(turn, &source);
@@ -229,7 +233,7 @@ impl Alerts {
             self.entries.insert(key, entry);
             return;
         }
-        let ask = match turn.policy.rules.get(&key.rule) {
+        let ask = match turn.policy.rule_of(&key) {
             Some(rule) if wants_texts || entry.wants_new_figures(turn.now) => texts::ask(&entry, rule),
             _ => None,
         };

@@ -17,12 +17,16 @@ impl Alerts {
         for key in keys {
             // one that ended with another of these is already gone
             let Some(mut entry) = self.entries.remove(&key) else { continue };
+            if entry.kind == Kind::Posted {
+                self.adopt_posted(turn, entry);
+                continue;
+            }
             if entry.kind == Kind::BuiltIn {
                 entry.base = entry::base_labels(&turn.policy, &key, None);
                 self.relabel(turn, entry, Vec::new());
                 continue;
             }
-            match turn.policy.rules.get(&key.rule).cloned() {
+            match turn.policy.rule_of(&key).cloned() {
                 Some(rule) => self.adopt(turn, entry, &rule),
                 None => self.end(turn, entry),
             }

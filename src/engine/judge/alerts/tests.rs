@@ -102,6 +102,8 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         playbooks: BTreeMap::new(),
         schedules: BTreeMap::new(),
         heartbeat: None,
+        remediations: Default::default(),
+        severities: Default::default(),
         warnings: Vec::new(),
     })
 }

@@ -9,10 +9,18 @@ use crate::rule::Rule;
 /// A text that failed says so in at most so many characters of the reason.
 const MAX_REASON_CHARS: usize = 200;
 
+/// The labels of an alert from elsewhere that say where it is, the best first.
+const PLACES: [&str; 5] = ["deployment", "instance", "pod", "service", "job"];
+
 /// `HighCpu on checkout`
 pub(super) fn built_in(key: &AlertKey) -> String {
     if key.scope.is_empty() {
         return key.rule.to_string();
+    }
+    if key.is_posted() {
+        // all its labels would be no sentence
+        let place = PLACES.into_iter().find_map(|name| key.scope.get(name));
+        return place.map_or_else(|| key.rule.to_string(), |place| format!("{} on {place}", key.rule));
     }
     let places: Vec<_> = key.scope.iter().map(|(_, value)| value).collect();
     format!("{} on {}", key.rule, places.join(", "))

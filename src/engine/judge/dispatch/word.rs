@@ -23,6 +23,7 @@ pub(super) fn facts_of(alert: &Alert, status: AlertStatus, remediation: Option<R
         ended_at: alert.ended_at,
         relapse: alert.relapse,
         without_data: alert.without_data,
+        generator_url: alert.generator_url.clone(),
         remediation,
     }
 }

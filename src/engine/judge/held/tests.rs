@@ -154,6 +154,7 @@ impl Bench {
             relapse: 0,
             without_data: false,
             evidence: self.now,
+            generator_url: String::new(),
             key,
         });
         self

@@ -163,7 +163,7 @@ impl Remedy {
     pub(super) fn leave_what_is_gone(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         let gone = |run: &Run| {
             let policy = &turn.policy;
-            let rule_gone = run.alert().is_some_and(|key| !policy.rules.contains_key(&key.rule));
+            let rule_gone = run.alert().is_some_and(|key| !policy.answers_for(key));
             if rule_gone {
                 Some("its rule is no longer in the policy")
             } else if !policy.playbooks.contains_key(&run.playbook.name) {

@@ -6,7 +6,7 @@ use super::{Remedy, Timer, views};
 use crate::engine::explain::{Explanation, LadderExplained, RungExplained, TimerExplained};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::view::GuardView;
-use crate::model::{AlertKey, RunId, Timestamp};
+use crate::model::{AlertKey, RunId, Severity, Timestamp};
 use crate::playbook::guard;
 use crate::policy::Policy;
 
@@ -21,9 +21,12 @@ impl Remedy {
         let now = explained.at;
         let Some(ladder) = self.ladders.get(key) else {
             let severity = explained.alert.as_ref().map(|alert| alert.severity);
-            let has = policy.ladders.keys().any(|(rule, _)| *rule == key.rule);
-            let of_level = severity.is_none_or(|level| policy.ladders.contains_key(&(key.rule.clone(), level)));
+            let has = Severity::ALL.into_iter().any(|level| policy.ladder_of(key, level).is_some());
+            let of_level = severity.is_none_or(|level| policy.ladder_of(key, level).is_some());
             match (has, of_level, &explained.alert) {
+                (false, ..) if key.is_posted() => {
+                    explained.because.push("nothing is repaired for it: none of `remediations` matches".to_owned());
+                }
                 (false, ..) => explained.because.push(format!("{} repairs nothing: it has no `remediate`", key.rule)),
                 (true, false, Some(alert)) => {
                     let text = format!("{} repairs nothing at severity {}", key.rule, alert.severity);

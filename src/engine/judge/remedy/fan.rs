@@ -45,6 +45,9 @@ impl Remedy {
         rung: &Rung,
     ) -> Result<Targets, Refusal> {
         let own = || alert.deployment.clone().or_else(|| key.deployment());
+        // all labels of one from elsewhere are its name, and no part of the fleet
+        let whole = Labels::default();
+        let scope = if key.is_posted() { &whole } else { &key.scope };
         let nobody = Refusal::EmptyTarget(NotThere::NoDeployment);
         let several = |targets: BTreeSet<DeploymentId>| match targets.is_empty() {
             true => Err(nobody.clone()),
@@ -69,13 +72,13 @@ impl Remedy {
                 }
             },
             Some(On::Firing(rule)) => {
-                let in_scope = alerts.firing_of(rule).filter(|one| is_in(&key.scope, &one.labels));
+                let in_scope = alerts.firing_of(rule).filter(|one| !one.key.is_posted() && is_in(scope, &one.labels));
                 several(in_scope.filter_map(|one| one.deployment.clone()).collect())
             }
             Some(On::Select(select)) => {
                 let taken = |policy: &Policy| {
                     let all = policy.deployments.values().map(|one| (one.id.clone(), labels_of(one)));
-                    let wanted = all.filter(|(_, labels)| select.matches(labels) && is_in(&key.scope, labels));
+                    let wanted = all.filter(|(_, labels)| select.matches(labels) && is_in(scope, labels));
                     wanted.map(|(id, _)| id).collect()
                 };
                 several(taken(&turn.policy))

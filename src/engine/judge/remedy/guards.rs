@@ -178,7 +178,7 @@ impl Remedy {
     fn ladder_situation(&self, policy: &Policy, run: &Run, evidence: Option<Timestamp>) -> Option<LadderSituation> {
         let key = run.alert()?;
         let ladder = self.ladders.get(key)?;
-        let rule = policy.rules.get(&key.rule);
+        let rule = policy.rule_of(key);
         Some(LadderSituation {
             evidence,
             fired_at: ladder.fired_at,
@@ -387,8 +387,9 @@ impl Remedy {
     /// Notes since when a deployment looks sick, or that it does no more.
     pub(super) fn note_sickness(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &DeploymentId) {
         // what selfheal says of itself is no sickness of a deployment, nor is upkeep
-        let repaired = |alert: &Alert| match turn.policy.rules.get(&alert.key.rule) {
+        let repaired = |alert: &Alert| match turn.policy.rule_of(&alert.key) {
             Some(rule) => !rule.routine,
+            None if alert.key.is_posted() => true,
             None => turn.policy.ladders.contains_key(&(alert.key.rule.clone(), alert.severity)),
         };
         let alerting = |alert: &Alert| alert.severity >= Severity::Warning && repaired(alert);

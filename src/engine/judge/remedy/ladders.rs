@@ -20,7 +20,7 @@ use crate::script::{Condition, Param};
 
 /// The ladder the policy has for this rule at this level.
 fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
-    policy.ladders.get(&(key.rule.clone(), level)).cloned()
+    policy.ladder_of(key, level).cloned()
 }
 
 /// Levels that fill in the same `remediate` share one ladder: a rise between them begins nothing anew.
@@ -49,7 +49,7 @@ fn same_param(one: &Param, other: &Param) -> bool {
 
 /// The longest window any part of the rule looks back over: until it has passed, evidence from before is in it.
 fn longest_window(policy: &Policy, key: &AlertKey) -> Duration {
-    let Some(rule) = policy.rules.get(&key.rule) else { return Duration::ZERO };
+    let Some(rule) = policy.rule_of(key) else { return Duration::ZERO };
     let levels = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
     let windows = levels.chain(&rule.value).flat_map(|condition| condition.reads()).filter_map(|read| read.window);
     windows.max().unwrap_or_default()
@@ -94,7 +94,7 @@ impl Remedy {
         self.drop_ladder(key);
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
-        if !turn.policy.rules.get(&key.rule).is_some_and(|rule| rule.routine) {
+        if !turn.policy.rule_of(key).is_some_and(|rule| rule.routine) {
             self.memory.storm.wants(turn.policy.guards.storm, turn.now, key.clone());
         }
         let ladder = LadderState {

@@ -281,7 +281,7 @@ impl Remedy {
 
 /// Of upkeep nobody is told unless a run fails, is in doubt, or is refused for long.
 fn is_upkeep(turn: &Turn<'_>, run: &Run) -> bool {
-    run.alert().and_then(|key| turn.policy.rules.get(&key.rule)).is_some_and(|rule| rule.routine)
+    run.alert().and_then(|key| turn.policy.rule_of(key)).is_some_and(|rule| rule.routine)
 }
 
 fn fields(run: &Run, step: &str, class: Option<FailureClass>, message: &str) -> Map {

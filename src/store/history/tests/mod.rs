@@ -102,6 +102,7 @@ fn alert(rule: &str, deployment: &str, state: AlertStateWord, started: i64) -> A
         relapse: 0,
         without_data: false,
         error: None,
+        generator_url: String::new(),
         remediation: None,
     }
 }

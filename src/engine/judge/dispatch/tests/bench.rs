@@ -136,6 +136,8 @@ impl Bench {
             playbooks: BTreeMap::new(),
             schedules: BTreeMap::new(),
             heartbeat: None,
+            remediations: Default::default(),
+            severities: Default::default(),
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -298,6 +300,7 @@ impl Bench {
             relapse,
             without_data: false,
             evidence: self.now,
+            generator_url: String::new(),
             key: key.clone(),
         };
         self.world.alerts.insert(key, alert);
@@ -367,6 +370,8 @@ impl Policy {
             playbooks: BTreeMap::new(),
             schedules: BTreeMap::new(),
             heartbeat: None,
+            remediations: Default::default(),
+            severities: Default::default(),
             warnings: vec![],
         }
     }

@@ -203,6 +203,8 @@ pub fn policy() -> Policy {
         playbooks: playbooks.into_iter().map(|entry| (entry.name.clone(), Arc::new(entry))).collect(),
         schedules: BTreeMap::new(),
         heartbeat: None,
+        remediations: Default::default(),
+        severities: Default::default(),
         warnings: Vec::new(),
     }
 }
@@ -376,6 +378,7 @@ impl Bench {
             relapse: 0,
             without_data: false,
             evidence: self.now,
+            generator_url: String::new(),
         };
         self.alerts.insert(key.clone(), alert);
         self.change(key, kind);

@@ -1,0 +1,230 @@
+//! Alerts that other systems raised and post here: true while they are posted again, clear only when they are posted as
+//! over.
+//!
+//! Invariant: silence proves nothing. One that is not posted again has no data first, and then runs out: that ends it for
+//! people, as it would in Alertmanager, and is no cure of anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::asks::Found;
+use super::{Detect, Due};
+use crate::engine::message::{PostedNow, ToJudge, WatchId};
+use crate::model::{AlertKey, Labels, PostedAlert, Timestamp};
+use crate::script::Truth;
+
+/// One that does not say when it ends runs out after this without another posting: Alertmanager's `resolve_timeout`.
+const RUNS_OUT_AFTER: Duration = Duration::from_secs(5 * 60);
+/// More at a time are refused.
+const MAX_POSTED: usize = 100_000;
+/// What is over is remembered for so long, for the runs that wait to hear it.
+const KEPT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// All that were posted and are not forgotten.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Posted(BTreeMap<AlertKey, Known>);
+
+/// One as it was posted last.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Known {
+    annotations: Labels,
+    generator_url: String,
+    posted_at: Timestamp,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum State {
+    /// Posted as standing; without another posting it runs out then.
+    Standing { runs_out_at: Timestamp },
+    /// Nobody has posted it any more.
+    RanOut { at: Timestamp },
+    /// Posted as over.
+    Over { at: Timestamp },
+}
+
+impl Known {
+    /// Whether it stands, as people are told.
+    fn stands(&self, now: Timestamp, max_age: Duration) -> Truth {
+        match self.state {
+            State::Standing { .. } if now < self.posted_at + max_age => Truth::True,
+            State::Standing { .. } => Truth::NoData,
+            State::RanOut { .. } | State::Over { .. } => Truth::False,
+        }
+    }
+
+    /// Whether it is over, by what was posted after `cut` alone.
+    fn is_over(&self, now: Timestamp, max_age: Duration, cut: Option<Timestamp>) -> Truth {
+        let counts = cut.is_none_or(|cut| self.posted_at > cut);
+        match self.state {
+            State::Over { .. } if counts => Truth::True,
+            State::Standing { .. } if counts && now < self.posted_at + max_age => Truth::False,
+            _ => Truth::NoData,
+        }
+    }
+
+    /// When any of this changes by itself.
+    fn next(&self, now: Timestamp, max_age: Duration) -> Timestamp {
+        match self.state {
+            State::Standing { runs_out_at } => {
+                let ages_at = Some(self.posted_at + max_age).filter(|at| *at > now);
+                ages_at.map_or(runs_out_at, |at| at.min(runs_out_at))
+            }
+            State::RanOut { at } | State::Over { at } => at + KEPT_OVER,
+        }
+    }
+}
+
+impl Detect {
+    pub fn posted(&mut self, now: Timestamp, posted: Vec<PostedAlert>, out: &mut VecDeque<ToJudge>) {
+        self.now = self.now.max(now);
+        let wall = self.world.wall(now);
+        for alert in posted {
+            let key = alert.key();
+            let before = self.posted.0.get(&key).map(|known| known.state);
+            if before.is_none() && self.posted.0.len() >= MAX_POSTED && !self.forget_one_that_is_over() {
+                self.tally.too_many_posted += 1;
+                continue;
+            }
+            let is_over = alert.ends_at.is_some_and(|at| at <= wall);
+            let state = match (is_over, before) {
+                // the end of what nobody heard of is no news
+                (true, None) => continue,
+                // it is posted as over for a while after its end
+                (true, Some(State::Over { at })) => State::Over { at },
+                (true, Some(_)) => State::Over { at: now },
+                (false, _) => {
+                    let runs_out_at =
+                        alert.ends_at.map_or(now + RUNS_OUT_AFTER, |at| now + at.since(wall).max(Duration::ZERO));
+                    State::Standing { runs_out_at }
+                }
+            };
+            let PostedAlert { annotations, generator_url, .. } = alert;
+            self.posted.0.insert(key.clone(), Known { annotations, generator_url, posted_at: now, state });
+            self.posted_moved(now, &key, out);
+        }
+    }
+
+    /// It is no longer fresh, runs out, or is forgotten.
+    pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
+        let Some(known) = self.posted.0.get_mut(key) else { return };
+        match known.state {
+            State::Standing { runs_out_at } if runs_out_at <= now => known.state = State::RanOut { at: now },
+            State::RanOut { at } | State::Over { at } if at + KEPT_OVER <= now => {
+                self.posted.0.remove(key);
+                return;
+            }
+            _ => {}
+        }
+        self.posted_moved(now, key, out);
+    }
+
+    /// Nothing could be posted meanwhile: what stood runs out that much later.
+    pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp) {
+        let mut due = Vec::new();
+        for (key, known) in &mut self.posted.0 {
+            if let State::Standing { runs_out_at } = &mut known.state {
+                *runs_out_at = *runs_out_at + to.since(from);
+                due.push(key.clone());
+            }
+        }
+        for key in due {
+            self.time_posted(to, &key);
+        }
+    }
+
+    /// Under a new policy all of it may mean something else.
+    pub(super) fn posted_anew(&mut self, now: Timestamp, out: &mut VecDeque<ToJudge>) {
+        let standing =
+            |(key, known): (&AlertKey, &Known)| matches!(known.state, State::Standing { .. }).then(|| key.clone());
+        let keys: Vec<AlertKey> = self.posted.0.iter().filter_map(standing).collect();
+        for key in keys {
+            self.posted_moved(now, &key, out);
+        }
+    }
+
+    /// Whether the alert stands: for a run that is about to act.
+    pub(super) fn find_posted(&self, now: Timestamp, key: &AlertKey) -> Found {
+        let max_age = self.policy.guards.max_event_age;
+        let Some(known) = self.posted.0.get(key) else { return Found::nothing(now) };
+        // that it ran out is not known to be its end
+        let truth = match (known.stands(now, max_age), known.state) {
+            (_, State::RanOut { .. }) => Truth::NoData,
+            (truth, _) => truth,
+        };
+        Found { truth, evidence: known.posted_at, next: None, blind: false }
+    }
+
+    /// Whether the alert is over, by what came after `cut`: for a run that verifies.
+    pub(super) fn find_posted_over(&self, now: Timestamp, key: &AlertKey, cut: Option<Timestamp>) -> Found {
+        let max_age = self.policy.guards.max_event_age;
+        let Some(known) = self.posted.0.get(key) else { return Found::nothing(now) };
+        let truth = known.is_over(now, max_age, cut);
+        Found { truth, evidence: known.posted_at, next: Some(known.next(now, max_age)), blind: false }
+    }
+
+    /// What is known of it, for people.
+    pub(super) fn posted_sentence(&self, key: &AlertKey) -> String {
+        let now = self.now;
+        let Some(known) = self.posted.0.get(key) else {
+            return "it comes from elsewhere, and is not posted any more".to_owned();
+        };
+        let posted_at = known.posted_at;
+        match known.state {
+            State::Standing { runs_out_at } if now < posted_at + self.policy.guards.max_event_age => {
+                format!(
+                    "it comes from elsewhere: posted last at {posted_at}; unless it comes again it runs out at {runs_out_at}"
+                )
+            }
+            State::Standing { runs_out_at } => format!(
+                "it comes from elsewhere and was not posted again since {posted_at}, longer than `max_event_age`: that is no \
+                 data; it runs out at {runs_out_at}"
+            ),
+            State::RanOut { at } => format!(
+                "it comes from elsewhere, was posted last at {posted_at}, and ran out at {at}: to people it is over, to a run \
+                 that proves nothing"
+            ),
+            State::Over { at } => format!("it comes from elsewhere, and was posted as over at {at}"),
+        }
+    }
+
+    fn posted_moved(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
+        self.time_posted(now, key);
+        let Some(known) = self.posted.0.get(key) else { return };
+        out.push_back(ToJudge::Posted(Box::new(PostedNow {
+            key: key.clone(),
+            at: now,
+            stands: known.stands(now, self.policy.guards.max_event_age),
+            severity: self.policy.severities.of(&key.scope),
+            annotations: known.annotations.clone(),
+            generator_url: known.generator_url.clone(),
+            evidence: known.posted_at,
+        })));
+        let waits = |watching: &super::Watching| watching.watch.context.alert.as_ref() == Some(key);
+        let concerned: Vec<WatchId> =
+            self.watches.iter().filter(|(_, watching)| waits(watching)).map(|(id, _)| id.clone()).collect();
+        for id in concerned {
+            self.look(now, &id, out);
+        }
+    }
+
+    fn time_posted(&mut self, now: Timestamp, key: &AlertKey) {
+        let due = Due::Posted(key.clone());
+        match self.posted.0.get(key) {
+            Some(known) => self.timers.set(due, known.next(now, self.policy.guards.max_event_age)),
+            None => self.timers.clear(&due),
+        }
+    }
+
+    /// Makes room for one that stands.
+    fn forget_one_that_is_over(&mut self) -> bool {
+        let is_over =
+            |(key, known): (&AlertKey, &Known)| (!matches!(known.state, State::Standing { .. })).then(|| key.clone());
+        let Some(key) = self.posted.0.iter().find_map(is_over) else { return false };
+        self.posted.0.remove(&key);
+        self.timers.clear(&Due::Posted(key));
+        true
+    }
+}

@@ -1,0 +1,72 @@
+//! Alerts from elsewhere: they live as those of rules do, with no `for` and the cooldown of their remediation.
+
+use std::time::Duration;
+
+use super::entry::{Entry, Kind};
+use super::{Alerts, texts};
+use crate::alert::lifecycle::{Move, Sight, Terms};
+use crate::engine::judge::turn::Turn;
+use crate::engine::message::PostedNow;
+use crate::model::{AlertKey, Labels, Severity, Timestamp};
+use crate::policy::Policy;
+use crate::script::Truth;
+
+/// What other systems call the text that says what is wrong, the best first.
+const SUMMARIES: [&str; 3] = ["summary", "description", "message"];
+
+impl Alerts {
+    pub fn posted(&mut self, turn: &mut Turn<'_>, posted: PostedNow) {
+        let known = self.entries.remove(&posted.key);
+        if known.is_none() && posted.stands != Truth::True {
+            return;
+        }
+        let terms = terms(&turn.policy, &posted.key, posted.severity);
+        let mut entry = known.unwrap_or_else(|| Entry::posted(posted.key.clone(), terms.clone(), turn.now));
+        entry.terms = terms;
+        let mut moves = entry.life.adopt(turn.now, &entry.terms);
+        moves.extend(entry.take_posted(turn.now, posted));
+        self.settle(turn, entry, moves);
+    }
+
+    /// Goes on under a new policy; what it is and how bad detect says in this turn.
+    pub(super) fn adopt_posted(&mut self, turn: &mut Turn<'_>, mut entry: Entry) {
+        entry.terms = terms(&turn.policy, &entry.alert.key, entry.alert.severity);
+        let moves = entry.life.adopt(turn.now, &entry.terms);
+        self.settle(turn, entry, moves);
+    }
+}
+
+impl Entry {
+    fn posted(key: AlertKey, terms: Terms, at: Timestamp) -> Entry {
+        let labels = key.scope.clone();
+        let mut entry = Entry::quiet(key, labels, terms, Kind::Posted, at);
+        entry.alert.labels = entry.labels();
+        entry
+    }
+
+    fn take_posted(&mut self, now: Timestamp, posted: PostedNow) -> Vec<Move> {
+        let PostedNow { stands, severity, annotations, generator_url, evidence, .. } = posted;
+        let clear = match &stands {
+            Truth::True => Truth::False,
+            Truth::False => Truth::True,
+            unknown => unknown.clone(),
+        };
+        let sight = Sight { when: stands, clear };
+        let moves = self.life.see(now, [(severity, &sight)], &self.terms);
+        self.alert.evidence = evidence;
+        self.alert.summary = summary(&self.alert.key, &annotations);
+        self.alert.annotations = annotations;
+        self.alert.generator_url = generator_url;
+        moves
+    }
+}
+
+fn terms(policy: &Policy, key: &AlertKey, severity: Severity) -> Terms {
+    let cooldown = policy.remediations.of(key).map_or(Duration::ZERO, |remediation| remediation.cooldown);
+    Terms { cooldown, ..Terms::immediate(severity) }
+}
+
+fn summary(key: &AlertKey, annotations: &Labels) -> String {
+    let said = SUMMARIES.into_iter().find_map(|name| annotations.get(name).filter(|text| !text.trim().is_empty()));
+    said.map_or_else(|| texts::built_in(key), str::to_owned)
+}
