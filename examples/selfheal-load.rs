@@ -88,6 +88,10 @@ impl Client {
             "POST /api/v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
+        self.send(&head, body).await
+    }
+
+    async fn send(&mut self, head: &str, body: &str) -> Result<u16, Error> {
         self.stream.write_all(head.as_bytes()).await?;
         self.stream.write_all(body.as_bytes()).await?;
         self.answer.clear();
@@ -160,6 +164,19 @@ fn syncs(dir: &std::path::Path) -> Result<Vec<Duration>, Error> {
         let began = Instant::now();
         file.sync_data()?;
         spans.push(began.elapsed());
+    }
+    Ok(spans)
+}
+
+/// What a request takes that asks for nothing: the way to selfheal and back, as often as the events are posted.
+async fn trips(address: std::net::SocketAddr) -> Result<Vec<Duration>, Error> {
+    let mut client = Client::to(address).await?;
+    let mut spans = Vec::new();
+    for _ in 0..PROBES {
+        let began = Instant::now();
+        client.send("GET /healthz HTTP/1.1\r\nhost: load\r\n\r\n", "").await?;
+        spans.push(began.elapsed());
+        tokio::time::sleep(BETWEEN_PROBES).await;
     }
     Ok(spans)
 }
@@ -269,12 +286,14 @@ async fn main() -> Result<(), Error> {
             rate.map(|rate| tokio::spawn(load(address, bodies.clone(), Some(rate), taken.clone(), refused.clone())));
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (effects, answers) = probes(address, &mut heard, name).await?;
+        let trips = trips(address).await?;
         if let Some(task) = task {
             task.abort();
         }
         let (beside, each) = (rate.unwrap_or(0.0), bodies.events);
         println!("at {beside:.0} events/s beside in bodies of {each}: event to webhook {}", quantiles(effects));
         println!("                         event to its 202 {}", quantiles(answers));
+        println!("                         a request for nothing {}", quantiles(trips));
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     running.drain().await;

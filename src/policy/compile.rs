@@ -25,6 +25,7 @@ use super::routes::{self, Named};
 use super::rules::RuleFiles;
 use super::schedules::Schedules;
 use super::scripts::Scripts;
+use super::secrets;
 use super::steps::Surroundings;
 use super::storage;
 use super::yaml::{Kind, Node, Span, parse};
@@ -38,7 +39,7 @@ use crate::playbook::ladder::Ladder;
 use crate::script::{ProblemSeverity, ScriptHost};
 
 /// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 1] = ["secrets"];
+const NOT_BUILT: [&str; 0] = [];
 
 pub(super) fn compile(
     files: &[SourceFile],
@@ -155,7 +156,9 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let named = [keys.section("time_intervals"), keys.section("mute_time_intervals")];
     let time_intervals = intervals::read(reader, named);
     let intake = intake::read(reader, &keys);
-    let scripts = Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units };
+    let secrets = secrets::read(reader, keys.section("secrets"));
+    let scripts =
+        Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units, secrets: &secrets };
     let server = config::server(reader, keys.section("server"));
     let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
     let storage = storage::storage(reader, keys.section("storage"));
@@ -248,6 +251,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         settings,
         remediations,
         severities,
+        secrets: secrets.clone(),
         rules: rules.into_iter().map(|read| (read.rule.name.clone(), read.rule)).collect(),
         ladders,
         playbooks: playbooks.into_values().map(|read| (read.playbook.name.clone(), read.playbook)).collect(),

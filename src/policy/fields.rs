@@ -4,6 +4,7 @@
 
 use super::reader::{Reader, did_you_mean};
 use super::scripts::{Scripts, is_template};
+use super::secrets;
 use super::yaml::{Entry, Kind, Node, Span};
 use crate::model::{Bytes, FieldKind, FieldSpec, Map, Value, units};
 use crate::script::{Names, Param};
@@ -87,6 +88,9 @@ pub(super) fn field(texts: &Texts<'_>, kind: &FieldKind, node: &Node) -> Option<
     if let Texts::Templates(scripts, names) = texts
         && is_template(node)
     {
+        if *kind == FieldKind::Secret {
+            return secrets::passed_on(scripts, node, names);
+        }
         return scripts.template(node, names).map(Param::Template);
     }
     let text = |node| reader.text(node);

@@ -4,6 +4,7 @@ use super::fields::{Texts, field, into_value};
 use super::keys::Keys;
 use super::reader::Reader;
 use super::scripts::{Scripts, is_template};
+use super::secrets;
 use super::yaml::{Entry, Kind, Node, Span};
 use crate::model::{FieldKind, PlaybookName, Value};
 use crate::playbook::{InputKind, InputSpec};
@@ -129,6 +130,9 @@ pub(super) fn with(
 fn value(scripts: &Scripts<'_>, input: &InputSpec, node: &Node, names: &Names<'_>) -> Option<Param> {
     let reader = scripts.reader;
     if is_template(node) {
+        if input.kind == InputKind::Secret {
+            return secrets::passed_on(scripts, node, names);
+        }
         return scripts.template(node, names).map(Param::Template);
     }
     if input.kind == InputKind::List && matches!(node.kind, Kind::List(_)) {

@@ -27,6 +27,7 @@ mod routes;
 mod rules;
 mod schedules;
 mod scripts;
+mod secrets;
 mod steps;
 mod storage;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use smol_str::SmolStr;
 pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
 pub use remediations::{Remediation, Remediations, Severities};
+pub use secrets::Secrets;
 pub use storage::{Durability, Keep, StorageRules};
 
 use crate::alert::inhibit::InhibitRule;
@@ -92,6 +94,8 @@ pub struct Policy {
     /// For alerts from elsewhere.
     pub remediations: Remediations,
     pub severities: Severities,
+    /// By the names by which they are passed on.
+    pub secrets: Secrets,
     pub playbooks: BTreeMap<PlaybookName, Arc<Playbook>>,
     pub schedules: BTreeMap<SmolStr, Arc<Schedule>>,
     pub heartbeat: Option<Heartbeat>,

@@ -14,7 +14,7 @@ use super::scripts::Scripts;
 use super::steps::{self, Call, Part, Steps, Surroundings};
 use super::yaml::{Node, Span};
 use crate::model::{Map, PlaybookName, fingerprint};
-use crate::playbook::{InputSpec, OnFailure, Playbook, Step, StepKind, Verify};
+use crate::playbook::{InputKind, InputSpec, OnFailure, Playbook, Step, StepKind, Verify};
 use crate::script::Names;
 
 const HOLD: Duration = Duration::from_secs(30);
@@ -211,7 +211,15 @@ fn compile(
     let description = keys.text("description").unwrap_or_default();
     let mode = keys.get("mode").and_then(|node| reader.word(node, &MODES)).unwrap_or_default();
     let input_names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
-    let names = Names { settings: Some(settings), inputs: Some(&input_names), has_value: true, ..Names::default() };
+    let secrets = inputs.iter().filter(|input| input.kind == InputKind::Secret);
+    let secret_inputs: Vec<String> = secrets.map(|input| input.name.clone()).collect();
+    let names = Names {
+        settings: Some(settings),
+        inputs: Some(&input_names),
+        secret_inputs: &secret_inputs,
+        has_value: true,
+        ..Names::default()
+    };
     let mut steps = Steps::new(scripts, &names, around, callable);
     let main = keys.required("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
     if main.is_empty()

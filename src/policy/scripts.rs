@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 use super::TimeIntervals;
 use super::diagnostic::Level;
 use super::reader::Reader;
+use super::secrets::Secrets;
 use super::yaml::{Kind, Node, Span, Style, cut_by_comment};
 use crate::model::MetricName;
 use crate::script::{
@@ -21,6 +22,8 @@ pub(super) struct Scripts<'a> {
     pub intervals: &'a TimeIntervals,
     /// That `metrics:` says, by name.
     pub units: &'a BTreeMap<MetricName, SmolStr>,
+    /// Those a playbook may pass on.
+    pub secrets: &'a Secrets,
 }
 
 impl Scripts<'_> {

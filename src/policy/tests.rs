@@ -10,6 +10,7 @@ mod remediations;
 mod rungs;
 mod schedules;
 mod scripts;
+mod secrets;
 mod steps;
 mod traps;
 
@@ -45,6 +46,7 @@ impl AdapterCatalog for Catalog {
                 ],
             ));
             verbs.push(verb("rollback", vec![FieldSpec::optional("to", FieldKind::Text, "a version")]));
+            verbs.push(verb("sign", vec![FieldSpec::required("key", FieldKind::Secret, "never shown")]));
         }
         let target = vec![
             FieldSpec::required("command", FieldKind::TextList, "what is run"),

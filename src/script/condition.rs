@@ -34,6 +34,8 @@ pub struct Names<'a> {
     pub settings: Option<&'a Map>,
     /// `Some` in playbooks: the declared inputs.
     pub inputs: Option<&'a [String]>,
+    /// Those of them that are secrets.
+    pub secret_inputs: &'a [String],
     /// `Some` in playbooks: the ids of the steps before this one.
     pub steps: Option<&'a [String]>,
     /// Whether the rule has a `value:`.

@@ -1,7 +1,8 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
 use selfheal::engine::{DeliveryResult, Input, OperatorCommand, Storage, view::AlertStateWord};
-use selfheal::model::{CheckStatus, EventKind, FailureClass};
+use selfheal::model::{CheckStatus, EventKind, Facts, FailureClass, Outcome};
+use serde_json::json;
 
 use crate::world::{Behaviour, DiskFault, Moment, World, compile, mins, secs};
 
@@ -428,6 +429,36 @@ fn safety_dependency_first() {
     world.check("db", "tcp", CheckStatus::Healthy);
     world.run(mins(3));
     assert_eq!(world.acted().first().map(String::as_str), Some("web restart"), "{}", world.told());
+}
+
+#[test]
+fn safety_rollback_reconciler() {
+    let nobody_knows = "nobody said whether a GitOps reconciler watches web";
+    for (output, said) in [
+        (json!(null), Some(nobody_knows)),
+        (json!({ "reconciler": "could not be paused: forbidden" }), Some("the reconciler of web: could not be paused")),
+        (json!({ "reconciler": "paused (Argo CD)" }), Some("the reconciler of web: paused (Argo CD)")),
+        (json!({ "reconciler": "none" }), None),
+    ] {
+        let back = "playbook: restart\nsteps:\n  - { id: back, action: rollback, with: { force: true } }\n\
+                    verify: { hold: 5s, within: 1m }\n";
+        let mut world = sick(RULE, back);
+        let outcome = Outcome::Done { output, facts: Facts::default(), events: Vec::new() };
+        world.on("web", "rollback", Behaviour { outcome, ..Behaviour::done() });
+        world.run_until("the end of the run", mins(10), |world| ended(world) > 0);
+        world.run(mins(1));
+        let news = world.news("oncall").join("\n");
+        match said {
+            Some(said) => assert!(news.contains(said), "{said}: {news}\n{}", world.told()),
+            None => assert!(!news.contains("reconciler"), "{news}"),
+        }
+    }
+    // what is not forced makes no such promise
+    let back = "playbook: restart\nsteps:\n  - { id: back, action: rollback }\nverify: { hold: 5s, within: 1m }\n";
+    let mut world = sick(RULE, back);
+    world.run_until("the end of the run", mins(10), |world| ended(world) > 0);
+    world.run(mins(1));
+    assert!(!world.news("oncall").join("\n").contains("reconciler"), "{}", world.told());
 }
 
 #[test]

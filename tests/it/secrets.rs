@@ -15,11 +15,12 @@ const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 const DEADLINE: Duration = Duration::from_secs(40);
 
 /// By environment variable. What is only in `env:` of an adapter is there, too.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("SMTP_PASSWORD", "planted-smtp-password"),
     ("HOOK_TOKEN", "planted-hook-token"),
     ("ADAPTER_TOKEN", "planted-adapter-token"),
     ("TARGET_TOKEN", "planted-target-token"),
+    ("PASSED_ON", "planted-passed-on"),
     ("CLIENT_SECRET", "planted-client-secret"),
     ("HOOK_SECRET", "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA=="),
 ];
@@ -37,6 +38,7 @@ deployments:
     auth:
       command: [sh, ./token.sh]
       deliver: { file: token }
+secrets: { api: "${PASSED_ON}" }
 receivers:
   - name: oncall
     email:
@@ -57,9 +59,10 @@ route: { receiver: oncall, group_wait: 0s, group_interval: 1s }
 const RULES: &str = "rules:\n  - { alert: Bad, when: 'last(\"bad\") == 1', clear_when: 'last(\"bad\") == 0', summary: \"{{ fact('said') }}\" }\n";
 
 const PLAYBOOK: &str = "playbook: leak
+inputs: { key: { type: secret } }
 steps:
   - { id: look, action: diagnose, best_effort: true }
-  - { id: act, action: restart, best_effort: true }
+  - { id: act, action: restart, with: { key: \"{{ inputs.key }}\" }, best_effort: true }
   - { id: renew, action: refresh_auth, best_effort: true }
 ";
 
@@ -69,14 +72,16 @@ const TOKEN: &str = "echo '{\"access_token\":\"planted-issued-token\",\"expires_
 const ADAPTER: &str = r#"#!/bin/sh
 document=$(cat)
 case "$document" in
-  *'"describe"'*) echo '{"target":[{"name":"token","type":"secret"}],"verbs":[{"verb":"restart","effect":"disrupt"},{"verb":"diagnose","effect":"read"}]}'; exit 0;;
+  *'"describe"'*) echo '{"target":[{"name":"token","type":"secret"}],"verbs":[{"verb":"restart","effect":"disrupt","params":[{"name":"key","type":"secret"}]},{"verb":"diagnose","effect":"read"}]}'; exit 0;;
 esac
 target=$(printf '%s' "$document" | sed -n 's/.*"token" *: *"\([^"]*\)".*/\1/p')
 echo "on stderr: $ADAPTER_TOKEN and $target" >&2
 case "$document" in
   *'"observe"'*) echo "{\"outcome\":\"done\",\"facts\":{\"said\":\"$ADAPTER_TOKEN $target\",\"replicas\":1}}";;
   *'"diagnose"'*) echo "{\"outcome\":\"done\",\"message\":\"$target\",\"output\":{\"env\":\"$ADAPTER_TOKEN\",\"target\":\"$target\"},\"facts\":{\"said\":\"$target\"},\"events\":[{\"type\":\"signal\",\"name\":\"leaked\",\"fields\":{\"token\":\"$ADAPTER_TOKEN\"}}]}";;
-  *) echo "{\"outcome\":\"failed\",\"class\":\"permanent\",\"message\":\"refused for $ADAPTER_TOKEN and $target\"}";;
+  *) key=$(printf '%s' "$document" | sed -n 's/.*"key" *: *"\([^"]*\)".*/\1/p')
+     [ "$key" = planted-passed-on ] && touch passed-on
+     echo "{\"outcome\":\"failed\",\"class\":\"permanent\",\"message\":\"refused for $ADAPTER_TOKEN and $target, $key\"}";;
 esac
 "#;
 
@@ -186,9 +191,14 @@ async fn no_planted_secret_is_in_a_file_a_log_or_an_answer() {
     wait("an observation", port, "/api/v1/deployments/web", |text| text.contains("said")).await;
     let event = json!({ "type": "metric", "deployment": "web", "name": "bad", "value": 1 });
     post(port, "/api/v1/events", event).await;
-    post(port, "/api/v1/runs", json!({ "playbook": "leak", "deployment": "web", "reason": "to see what it says" }))
-        .await;
+    post(
+        port,
+        "/api/v1/runs",
+        json!({ "playbook": "leak", "deployment": "web", "with": { "key": "api" }, "reason": "to see what it says" }),
+    )
+    .await;
     wait("the end of the run", port, "/api/v1/runs", |text| text.contains("\"state\":\"ended\"")).await;
+    assert!(dir.path().join("passed-on").exists(), "the adapter was given the secret that the playbook passed on");
     harness_until_told(&webhook).await;
     // once more from what was written
     drop(engine);

@@ -174,6 +174,8 @@ pub async fn rollback(job: &Job) -> Done {
     output["version"] = json!(version);
     output["version_before"] = json!(from);
     output["forced"] = json!(force);
+    // nobody else sets the link of a folder on this machine
+    output["reconciler"] = json!("none");
     Ok(output)
 }
 

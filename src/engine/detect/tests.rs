@@ -142,6 +142,7 @@ pub(super) fn policy(deployments: Vec<Deployment>, rules: Vec<Rule>) -> Policy {
         heartbeat: None,
         remediations: Default::default(),
         severities: Default::default(),
+        secrets: Default::default(),
         warnings: Vec::new(),
     }
 }

@@ -69,6 +69,7 @@ fn compile(
     let names = Names {
         settings: Some(&settings),
         inputs: Some(&inputs),
+        secret_inputs: &[],
         steps: Some(&steps),
         has_value: true,
         in_rescue: false,

@@ -255,6 +255,10 @@ impl Checker<'_> {
         }
         let help = match signature_of(name) {
             Some(signature) => Some(format!("`{name}` is a function; write {}", signature.shape)),
+            None if name == "secrets" => Some(
+                "a secret goes whole to a parameter or input of type secret, and nowhere else: \"{{ secrets.NAME }}\""
+                    .to_owned(),
+            ),
             None => not_here(name).or_else(|| self.meant(name)),
         };
         problems.push(problem(word.span.clone(), "unknown-variable", format!("there is no `{name}` here"), help));

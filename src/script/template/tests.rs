@@ -50,6 +50,7 @@ fn compile(source: &str) -> Result<Template, Vec<ScriptProblem>> {
     let names = Names {
         settings: Some(&settings),
         inputs: Some(&inputs),
+        secret_inputs: &[],
         steps: Some(&steps),
         has_value: true,
         in_rescue: false,

@@ -65,7 +65,7 @@ async fn a_version_that_does_not_start_stops_the_rolling_unless_it_is_forced() {
     assert!(why.contains("exited with code 1") && why.contains("broken"), "{why}");
     assert_eq!(world.pids().await, [None, before[1]], "the second still runs what it ran");
     let output = world.done("rollback", json!({ "to": "v0", "force": true })).await;
-    assert_eq!(output["forced"], json!(true));
+    assert_eq!((&output["forced"], &output["reconciler"]), (&json!(true), &json!("none")));
     world.until_up(&[false, false]).await;
     world.done("rollback", json!({ "to": "v1" })).await;
     world.until_up(&[true, true]).await;

@@ -104,6 +104,7 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         heartbeat: None,
         remediations: Default::default(),
         severities: Default::default(),
+        secrets: Default::default(),
         warnings: Vec::new(),
     })
 }

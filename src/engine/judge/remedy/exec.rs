@@ -5,7 +5,7 @@ use super::guards::{limits_of, resolve};
 use super::memory::push_bounded;
 use super::state::{Call, Doing, Lost, Refresh, Run};
 use super::steps::StepOver;
-use super::{ASK_AGAIN, Remedy, STEP_MARGIN, Timer};
+use super::{ASK_AGAIN, Remedy, STEP_MARGIN, Timer, reconciler};
 use crate::engine::effect::{Attempt, Effect, StepCall};
 use crate::engine::input::StepEnd;
 use crate::engine::judge::alerts::Alerts;
@@ -285,6 +285,9 @@ impl Remedy {
         self.places.at(&call.target).facts.0.extend(facts.0);
         for event in events {
             self.pass_on(turn, id, event);
+        }
+        if let Some(note) = reconciler::note(&call.verb, &call.params, &output, &call.target) {
+            self.note(id, note);
         }
         if let Some(record) = self.runs.get_mut(id).and_then(Run::open_step) {
             record.output = Some(output).filter(|output| !output.is_null());

@@ -22,6 +22,7 @@ mod ladders;
 mod memory;
 mod operate;
 mod parts;
+mod reconciler;
 mod saved;
 mod schedules;
 mod start;

@@ -77,6 +77,8 @@ impl Remedy {
             let names = policy.deployments.keys().map(DeploymentId::as_str);
             return Err(unknown("deployment", deployment.as_str(), names));
         }
+        let with = inputs::with_secrets(&found.inputs, with, &policy.secrets)
+            .map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         let typed = inputs::typed(&found.inputs, &with).map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         // what can never be allowed is said at once instead of being queued
         targets(&policy, &found, deployment).map_err(|refusal| format!("refused by {}: {refusal}", refusal.guard()))?;

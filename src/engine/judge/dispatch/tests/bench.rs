@@ -138,6 +138,7 @@ impl Bench {
             heartbeat: None,
             remediations: Default::default(),
             severities: Default::default(),
+            secrets: Default::default(),
             warnings: vec![],
         };
         let mut bench = Bench {
@@ -372,6 +373,7 @@ impl Policy {
             heartbeat: None,
             remediations: Default::default(),
             severities: Default::default(),
+            secrets: Default::default(),
             warnings: vec![],
         }
     }

@@ -205,6 +205,7 @@ pub fn policy() -> Policy {
         heartbeat: None,
         remediations: Default::default(),
         severities: Default::default(),
+        secrets: Default::default(),
         warnings: Vec::new(),
     }
 }

@@ -1,0 +1,72 @@
+//! `secrets:`, the names by which a playbook passes on what it never sees.
+//!
+//! Invariant: what a parameter of type secret is given is a reference of selfheal.yaml and nothing else: it is named whole, so
+//! that no text of an event can be taken for one.
+
+use std::collections::BTreeMap;
+
+use smol_str::SmolStr;
+
+use super::reader::Reader;
+use super::scripts::Scripts;
+use super::yaml::Node;
+use crate::model::Value;
+use crate::script::{Names, Param};
+
+/// Each name with its reference, as it is written.
+pub type Secrets = BTreeMap<SmolStr, String>;
+
+/// `secrets: { db: "${DB_PASSWORD}" }`
+pub(super) fn read(reader: &Reader<'_>, node: Option<&Node>) -> Secrets {
+    let Some(node) = node else { return Secrets::new() };
+    let Some(entries) = node.entries() else {
+        reader.wrong_type(node, "a map of names to secrets");
+        return Secrets::new();
+    };
+    let read = entries.iter().filter_map(|entry| {
+        let reference = entry.value.scalar().filter(|text| text.contains("${"));
+        if reference.is_none() {
+            reader.note_secret(entry.value.span);
+            let message = format!("`{}` is no reference to a secret", entry.key);
+            let help = "write \"${NAME}\" for an environment variable, or \"${file:PATH}\"";
+            reader.error_with_help(entry.value.span, "wrong-value", message, help);
+        }
+        Some((SmolStr::new(&entry.key), reference?.to_owned()))
+    });
+    read.collect()
+}
+
+/// What stands alone between `{{` and `}}`, as its two parts.
+fn named(text: &str) -> Option<(&str, &str)> {
+    let inner = text.trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    inner.split_once('.').filter(|(_, name)| name.chars().all(|letter| letter == '_' || letter.is_alphanumeric()))
+}
+
+/// A secret that is passed on: one of `secrets:`, or an input that is one.
+pub(super) fn passed_on(scripts: &Scripts<'_>, node: &Node, names: &Names<'_>) -> Option<Param> {
+    let reader = scripts.reader;
+    match named(node.scalar().unwrap_or_default()) {
+        Some(("secrets", name)) => match scripts.secrets.get(name) {
+            Some(reference) => Some(Param::Literal(Value::from(reference.as_str()))),
+            None => {
+                reader.unknown(
+                    node.span,
+                    "unknown-secret",
+                    "secret",
+                    name,
+                    scripts.secrets.keys().map(SmolStr::as_str),
+                );
+                None
+            }
+        },
+        Some(("inputs", name)) if names.secret_inputs.iter().any(|input| input == name) => {
+            scripts.template(node, names).map(Param::Template)
+        }
+        _ => {
+            let message = "a secret is passed on whole, and is not made of other texts";
+            let help = "write \"{{ secrets.NAME }}\" with a name of `secrets:`, or \"{{ inputs.NAME }}\" of an input of type secret";
+            reader.error_with_help(node.span, "not-a-secret", message, help);
+            None
+        }
+    }
+}
