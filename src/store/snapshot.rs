@@ -94,6 +94,16 @@ impl Snapshots {
     pub fn read(&self, sequence: u64) -> Result<Snapshot, StoreError> {
         read(&self.path(sequence), sequence)
     }
+
+    /// The last instant it knows, without reading the rest.
+    ///
+    /// # Errors
+    /// It is damaged, or of a later version.
+    pub fn at(&self, sequence: u64) -> Result<Timestamp, StoreError> {
+        let path = self.path(sequence);
+        let at: rusqlite::Result<i64> = open(&path)?.query_row("SELECT at FROM whole", [], |row| row.get(0));
+        at.map(Timestamp::from_millis).map_err(|error| StoreError::damaged(&path, error))
+    }
 }
 
 fn write(path: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -132,13 +142,19 @@ fn write(path: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::io(path, error))
 }
 
-fn read(path: &Path, sequence: u64) -> Result<Snapshot, StoreError> {
+fn open(path: &Path) -> Result<Connection, StoreError> {
     let damaged = |error: rusqlite::Error| StoreError::damaged(path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
     let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(damaged)?;
     if format > FORMAT {
         return Err(StoreError::Newer { path: path.to_owned(), format: format.cast_unsigned() });
     }
+    Ok(connection)
+}
+
+fn read(path: &Path, sequence: u64) -> Result<Snapshot, StoreError> {
+    let damaged = |error: rusqlite::Error| StoreError::damaged(path, error);
+    let connection = open(path)?;
     let whole = "SELECT sequence, at, chunks, length, checksum FROM whole";
     let (own, at, chunks, length, checksum): (i64, i64, i64, i64, i64) = connection
         .query_row(whole, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
