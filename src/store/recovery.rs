@@ -96,10 +96,10 @@ impl Store {
     /// # Errors
     /// The folder cannot be read.
     pub fn snapshots_until(&self, at: Timestamp) -> Result<Candidates, StoreError> {
-        let files = self.snapshots();
-        let mut sequences = files.sequences()?;
-        sequences.retain(|sequence| files.at(*sequence).is_ok_and(|own| own <= at));
-        Ok(Candidates { files, sequences })
+        let mut candidates = self.snapshots_gone_on_from()?;
+        let files = &candidates.files;
+        candidates.sequences.retain(|sequence| files.at(*sequence).is_ok_and(|own| own <= at));
+        Ok(candidates)
     }
 
     /// The first instant from which on every state can be made anew: where the journal begins at its beginning that
@@ -113,8 +113,16 @@ impl Store {
         {
             return Ok(Some(first?.at));
         }
-        let files = self.snapshots();
-        Ok(files.sequences()?.into_iter().find_map(|sequence| files.at(sequence).ok()))
+        let Candidates { files, sequences } = self.snapshots_gone_on_from()?;
+        Ok(sequences.into_iter().find_map(|sequence| files.at(sequence).ok()))
+    }
+
+    /// Those that no hole is after.
+    fn snapshots_gone_on_from(&self) -> Result<Candidates, StoreError> {
+        let mut candidates = self.snapshot_candidates()?;
+        let begins_at = self.begins_at()?;
+        candidates.sequences.retain(|sequence| sequence + 1 >= begins_at);
+        Ok(candidates)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
