@@ -80,7 +80,7 @@ fn teller(told: &Value) -> Option<String> {
                 None => "the journal's beginning".to_owned(),
             };
             let batches = told["batches"].as_u64().unwrap_or_default();
-            Some(format!("as it was at {}: {beginning} and {batches} batches after it", time(&told["asked_at"])))
+            Some(format!("as it was at {}, made anew from {beginning} and {batches} batches", time(&told["asked_at"])))
         }
         Some("history") if told["asked_at"].is_null() => Some("as history has it".to_owned()),
         Some("history") => Some(format!("as history has it of {}", time(&told["asked_at"]))),

@@ -123,8 +123,13 @@ async fn the_past_is_explained_as_it_was_then() {
     let then = bench.get(&format!("{ASKED}&at={during}")).await;
     assert_eq!((&then["told"]["by"], &then["told"]["snapshot"]), (&json!("journal"), &Value::Null), "{then:#}");
     assert_eq!(story(then), story(refused.clone()), "the very answer it gave then");
-    // of the next process, and by the alert's id
-    let bench = restarted(bench, |_| {}).await;
+    // of the next process under another policy, and by the alert's id
+    let bench = restarted(bench, |data| {
+        let another = RULE.replace("> 80", "> 90").replace("summary", "value: 'last(\"queue\")'\n    summary");
+        let late = "  - { alert: Late, when: 'last(\"queue\") > 100' }\n";
+        std::fs::write(data.with_file_name("rules").join("cpu.yaml"), another + late).expect("written");
+    })
+    .await;
     let then = bench.get(&format!("/api/v1/explain?alert={id}&at={during}")).await;
     assert_eq!(story(then.clone()), story(refused.clone()));
     assert_eq!(then["levels"][0]["parts"][0]["comes_to"], "true");
@@ -139,7 +144,9 @@ async fn the_past_is_explained_as_it_was_then() {
     assert_eq!(then["reads"][0]["comes_to"], "20");
     let now = bench.get(ASKED).await;
     assert_eq!(now["told"], json!({ "by": "engine" }));
-    assert_ne!(story(now), story(refused.clone()));
+    assert_eq!(now["levels"][0]["parts"][0]["text"], "last(\"cpu_percent\") > 90", "{now:#}");
+    let problem = bench.get(&format!("/api/v1/explain?rule=Late&deployment=checkout&at={during}")).await;
+    assert_eq!(problem["detail"], format!("at {during} there was no rule `Late`"));
 
     let shown = text(&explain(&bench, &["HighCpu", "checkout", "--at", &during]).await.stdout);
     for part in ["the journal's beginning", "last(\"cpu_percent\") > 80  is true", "refused by pause", "THEN", "97.5"] {

@@ -29,7 +29,7 @@ fn policy() -> Recorded {
 
 /// A journal that begins at second 0, and the engine that writes it.
 struct Life {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     shelf: SharedShelf,
     journal: SqliteJournal,
@@ -53,7 +53,7 @@ impl Life {
         batch.take_in(at(0), &Input::PolicyReplaced(policy.clone()));
         batch.decide(&first);
         journal.append(&batch).expect("there is room");
-        Life { _dir: dir, store, shelf, journal, engine, policy }
+        Life { dir, store, shelf, journal, engine, policy }
     }
 
     /// One batch of these.
@@ -119,6 +119,10 @@ fn what_is_made_anew_is_what_was_byte_for_byte() {
     assert_eq!((rebuilt.snapshot, rebuilt.batch, rebuilt.batches), (Some(80), Some(100), 20));
     assert_eq!(rebuilt.notes, [""; 0]);
     assert_eq!(life.engine.now(), at(595), "nobody else notices");
+    let damaged = life.dir.path().join(format!("snapshot/{:020}.db", 80));
+    std::fs::File::options().write(true).open(damaged).and_then(|file| file.set_len(20_000)).expect("cut");
+    let rebuilt = life.rebuild(at(498)).expect("it is kept");
+    assert!(rebuilt.engine.save() == late && rebuilt.snapshot.is_none(), "a damaged snapshot is passed over");
 }
 
 #[test]
