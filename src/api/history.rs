@@ -140,7 +140,7 @@ pub async fn history(
     }
 }
 
-fn wrong(parameter: &str, why: impl std::fmt::Display) -> Problem {
+pub(super) fn wrong(parameter: &str, why: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", format!("`{parameter}`: {why}"))
         .with("parameter", parameter)
 }
@@ -221,7 +221,7 @@ fn kind(value: &str) -> Result<HistoryKind, Problem> {
     })
 }
 
-fn time(name: &str, value: &str) -> Result<Timestamp, Problem> {
+pub(super) fn time(name: &str, value: &str) -> Result<Timestamp, Problem> {
     value.parse().map_err(|why: String| wrong(name, why))
 }
 

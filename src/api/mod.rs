@@ -7,6 +7,7 @@ mod alertmanager;
 mod answer;
 mod approvals;
 mod events;
+mod explain;
 mod foreign;
 mod history;
 pub mod links;
@@ -32,12 +33,12 @@ use smol_str::SmolStr;
 use tokio::sync::watch;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use crate::engine::explain::Explanation;
 use crate::engine::view::DeploymentView;
 use crate::engine::{OperatorAnswer, OperatorCommand};
-use crate::model::{DeploymentId, Labels, RuleName};
+use crate::model::{Labels, Timestamp};
 use crate::policy::Diagnostic;
 use events::Pace;
+pub use explain::{Explain, Explained, NotExplained, Remembered, Told};
 pub use history::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
 use links::Links;
 use model::ReadModel;
@@ -63,25 +64,14 @@ pub trait Backend: Send + Sync + 'static {
     /// Every deployment with its newest values, as of now.
     fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>>;
 
-    /// Why something happened or did not; `None`: there is nothing of that name.
-    fn explain(&self, what: Explain) -> BoxFuture<'_, Result<Option<Box<Explanation>>, Busy>>;
+    /// Why something happened or did not, now or `at` an earlier instant.
+    fn explain(&self, what: Explain, at: Option<Timestamp>) -> BoxFuture<'_, Result<Box<Explained>, NotExplained>>;
 
     /// What happened, newest first.
     fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>>;
 
     /// Whether events are accepted.
     fn is_ready(&self) -> bool;
-}
-
-/// What is to be explained.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Explain {
-    /// An alert, by its short id.
-    Alert(String),
-    Rule {
-        rule: RuleName,
-        deployment: DeploymentId,
-    },
 }
 
 /// How a body is written.
@@ -232,7 +222,7 @@ impl Api {
             .route("/api/v1/deliveries", get(reads::deliveries))
             .route("/api/v1/audit", get(reads::audit))
             .route("/api/v1/history", get(history::history))
-            .route("/api/v1/explain", get(reads::explain))
+            .route("/api/v1/explain", get(explain::explain))
             .route("/api/v1/report", get(report::report))
             .route("/api/v1/status", get(reads::status))
             .route("/api/v1/pause", post(operate::pause))

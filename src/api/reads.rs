@@ -7,12 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::{Api, Explain, upkeep};
-use crate::engine::explain::Explanation;
+use super::{Api, upkeep};
 use crate::engine::view::{
     AlertStateWord, AlertView, ApprovalState, AuditEntry, DeliveryView, DeploymentView, RunView,
 };
-use crate::model::{DeploymentId, RuleName};
 
 /// Rows of one answer when the caller names no limit, and the most it may ask for.
 const DEFAULT_LIMIT: usize = 200;
@@ -115,31 +113,6 @@ pub async fn deployments(
 pub async fn deployment(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<DeploymentView>, Problem> {
     let rows = api.backend.deployments().await?;
     rows.into_iter().find(|view| view.id.as_str() == id).map(Json).ok_or_else(|| Problem::missing("deployment", &id))
-}
-
-/// `?alert=ID`, or `?rule=NAME&deployment=ID`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Asked {
-    alert: Option<String>,
-    rule: Option<String>,
-    deployment: Option<String>,
-}
-
-pub async fn explain(State(api): State<Api>, Query(asked): Query<Asked>) -> Result<Json<Explanation>, Problem> {
-    let (what, name) = match asked {
-        Asked { alert: Some(id), rule: None, deployment: None } => (Explain::Alert(id.clone()), id),
-        Asked { alert: None, rule: Some(rule), deployment: Some(deployment) } => {
-            let name = format!("{rule} {deployment}");
-            (Explain::Rule { rule: RuleName::from(rule), deployment: DeploymentId::from(deployment) }, name)
-        }
-        _ => {
-            let detail = "say which alert (`alert=ID`), or which rule and deployment (`rule=NAME&deployment=ID`)";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "what is to be explained", detail));
-        }
-    };
-    let explained = api.backend.explain(what).await?;
-    explained.map(|explained| Json(*explained)).ok_or_else(|| Problem::missing("alert or rule", &name))
 }
 
 /// The engine as a whole: policy, pause, and what is going on, in numbers.

@@ -10,9 +10,8 @@ use super::links::{LinkKey, Links};
 use super::model::ReadModel;
 use super::*;
 use crate::alert::notification::{Asked, FlushReason, GroupStatus, News, NewsKind, Notification};
-use crate::engine::explain::Explanation;
 use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, MaintenanceView};
-use crate::model::{ApprovalId, Map, PlaybookName, Severity, Timestamp};
+use crate::model::{ApprovalId, Map, PlaybookName, Severity};
 
 const NOW: i64 = 1_800_000_000_000;
 const UNTIL: i64 = NOW + 60_000;
@@ -75,8 +74,8 @@ impl Backend for Fake {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn explain(&self, _: Explain) -> BoxFuture<'_, Result<Option<Box<Explanation>>, Busy>> {
-        Box::pin(async { Ok(None) })
+    fn explain(&self, _: Explain, _: Option<Timestamp>) -> BoxFuture<'_, Result<Box<Explained>, NotExplained>> {
+        Box::pin(async { Err(NotExplained::Unknown(None)) })
     }
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {
@@ -333,4 +332,17 @@ async fn a_ladder_goes_on_and_a_playbook_comes_back_by_a_word() {
             OperatorCommand::ResetPlaybook { playbook: PlaybookName::new("restart"), reason },
         ]
     );
+}
+
+#[tokio::test]
+async fn what_is_to_be_explained_is_said_well_or_named() {
+    let bench = start().await;
+    let (status, problem) = bench.get("/api/v1/explain?alert=00&at=yesterday").await;
+    assert_eq!((status, problem["parameter"].clone()), (400, json!("at")), "{problem}");
+    for query in ["", "?rule=Busy", "?alert=00&rule=Busy&deployment=web", "?alert=00&when=now"] {
+        let (status, problem) = bench.get(&format!("/api/v1/explain{query}")).await;
+        assert_eq!((status, problem["status"].clone()), (400, json!(400)), "{query}: {problem}");
+    }
+    let (status, problem) = bench.get("/api/v1/explain?alert=00&at=2026-11-23T20:00:00Z").await;
+    assert_eq!((status, problem["detail"].clone()), (404, json!("there is no alert `00`")));
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing is answered as taken before the engine's thread said that it is written down.
 
+mod explain;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +16,17 @@ use super::clock;
 use super::effects::Tickets;
 use super::history::Lookup;
 use super::inbox::{Inbox, Refused};
+use super::past::Past;
 use super::policies::{LoadFailure, PolicyLoader};
 use super::recovery::SharedShelf;
 use super::telemetry::{Exposition, Kinds, Reason, Telemetry, Way};
 use crate::api::{
-    Backend, Busy, Explain, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotRead, NotTaken, ReloadAnswer,
+    Backend, Busy, Explain, Explained, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotExplained, NotRead,
+    NotTaken, ReloadAnswer,
 };
-use crate::engine::explain::Explanation;
 use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
+use crate::model::Timestamp;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::store::history::History;
@@ -54,11 +58,12 @@ pub struct EngineBackend {
     exposition: Arc<Exposition>,
 }
 
-/// Where policies are kept, and what the journal has.
+/// Where policies and the past are kept, and what the journal has.
 pub(super) struct Keeping {
     pub shelf: SharedShelf,
     /// The newest batch, as far as it is known here: a policy is named by a later one.
     pub sequence: Arc<AtomicU64>,
+    pub past: Arc<Past>,
 }
 
 impl EngineBackend {
@@ -92,7 +97,9 @@ impl EngineBackend {
     /// Keeps a policy before a batch names it.
     fn keep(&self, recorded: &PolicyRecord, answers: &Answers, policy: &Arc<Policy>) -> Result<(), String> {
         let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Keeping { shelf, sequence }) = keeping.as_ref() else { return Err(Refused::Recovering.to_string()) };
+        let Some(Keeping { shelf, sequence, .. }) = keeping.as_ref() else {
+            return Err(Refused::Recovering.to_string());
+        };
         let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
         let next = sequence.load(Ordering::SeqCst) + 1;
         shelf.keep(recorded, answers, policy, next).map_err(|error| format!("{error:#}"))
@@ -101,6 +108,9 @@ impl EngineBackend {
     /// From now on no event is taken and no save is loaded.
     pub(super) fn stop_taking(&self) {
         self.draining.store(true, Ordering::SeqCst);
+        if let Some(keeping) = self.keeping.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            keeping.past.stop();
+        }
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -281,17 +291,8 @@ impl Backend for EngineBackend {
         })
     }
 
-    fn explain(&self, what: Explain) -> BoxFuture<'_, Result<Option<Box<Explanation>>, Busy>> {
-        Box::pin(async move {
-            let asked = self.inbox.query(move |engine| {
-                let key = match what {
-                    Explain::Alert(id) => engine.alert_of(&id),
-                    Explain::Rule { rule, deployment } => engine.scope_of(&rule, &deployment),
-                };
-                key.and_then(|key| engine.explain(&key)).map(Box::new)
-            });
-            asked.map_err(busy)?.await.map_err(|_| Busy::Draining)
-        })
+    fn explain(&self, what: Explain, at: Option<Timestamp>) -> BoxFuture<'_, Result<Box<Explained>, NotExplained>> {
+        Box::pin(self.explained(what, at))
     }
 
     fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {

@@ -98,7 +98,8 @@ impl Life {
     /// The first batch. What a recovered engine has under way is released again, in place of what this batch decides
     /// of it: nothing is released twice.
     fn open(&mut self, opening: Opening) {
-        let now = self.driver.clock.now();
+        // a new engine counts from when it was made: what is folded later must do so too
+        let now = if opening.is_first { self.engine.now() } else { self.driver.clock.now() };
         let mut turn = Turn::new(Batch::begin(now));
         turn.effects = opening.effects;
         turn.is_whole = true;

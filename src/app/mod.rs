@@ -10,6 +10,7 @@ mod history;
 pub mod inbox;
 mod link_key;
 mod observers;
+mod past;
 pub mod policies;
 pub mod recovery;
 pub mod replay;
@@ -50,6 +51,7 @@ use driver::Driver;
 use effects::{Edges, Now, Releaser, Tickets, UnderWay};
 use inbox::Inbox;
 use observers::Observers;
+use past::Past;
 use policies::PolicyLoader;
 use recovery::{Recovered, SharedShelf, Shelf};
 use snapshotter::Snapshotter;
@@ -250,7 +252,8 @@ impl Running {
         let journal_options = StoreOptions { durability: keep.durability, ..StoreOptions::default() };
         let journal = store.journal(journal_options, last_sequence, snapshotter.waker())?;
         let sequence = Arc::new(AtomicU64::new(last_sequence));
-        backend.keep_in(Keeping { shelf, sequence: sequence.clone() });
+        let past = Arc::new(Past::new(store.clone(), shelf.clone()));
+        backend.keep_in(Keeping { shelf, sequence: sequence.clone(), past });
         let (engine, opening) = recovery::opening(recovered, folder, clock.now())?;
         telemetry.begin(engine.detect().figures());
         let mut releaser =

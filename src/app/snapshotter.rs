@@ -1,7 +1,7 @@
 //! Makes snapshots beside the live engine: a second engine folds the journal's complete segments and is saved. The live
 //! one is never touched, and every snapshot proves anew that the journal replays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -61,13 +61,14 @@ impl Snapshotter {
 }
 
 fn work(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, woken: &Receiver<()>) {
+    let mut needs = Needs::new();
     loop {
         match woken.recv_timeout(AGAIN) {
             Ok(()) | Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while woken.try_recv().is_ok() {}
-        if let Err(error) = advance(store, shelf, data_dir, keep) {
+        if let Err(error) = advance(store, shelf, data_dir, keep, &mut needs) {
             tracing::error!(
                 error = format!("{error:#}"),
                 "no snapshot could be made; recovery takes longer until one is"
@@ -76,9 +77,12 @@ fn work(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, woken: 
     }
 }
 
+/// The policies that each snapshot needs: to read one only for them is much work.
+type Needs = BTreeMap<u64, BTreeSet<String>>;
+
 /// One snapshot up to the end of the complete segments, if there is something new, and then what nobody needs any more
 /// goes.
-fn advance(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep) -> anyhow::Result<()> {
+fn advance(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: &mut Needs) -> anyhow::Result<()> {
     let until = store.complete_until()?;
     if store.snapshots().sequences()?.last().is_some_and(|last| *last >= until) || until == 0 {
         return Ok(());
@@ -92,7 +96,12 @@ fn advance(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep) -> a
     }
     publish(store, &recovered.engine, recovered.sequence, recovered.at)?;
     tracing::info!(after = recovered.sequence, batches = recovered.batches, "snapshot made");
-    tidy(store, shelf, data_dir, keep, &recovered.engine)
+    needs.insert(recovered.sequence, needed_by(&recovered.engine));
+    tidy(store, shelf, data_dir, keep, needs)
+}
+
+fn needed_by(engine: &Engine) -> BTreeSet<String> {
+    engine.policy_versions().iter().map(ToString::to_string).collect()
 }
 
 /// Saves an engine as the state after a batch.
@@ -104,22 +113,33 @@ pub fn publish(store: &Store, engine: &Engine, sequence: u64, at: Timestamp) -> 
     Ok(store.snapshots().write(&snapshot)?)
 }
 
-/// Lets go of segments and policies that neither a recovery nor `replay` needs.
-fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, engine: &Engine) -> anyhow::Result<()> {
+/// Lets go of segments and policies that neither a recovery nor whoever asks what was needs.
+fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: &mut Needs) -> anyhow::Result<()> {
     let first = retention::retain(store, keep, clock::wall())?;
-    let mut needed: BTreeSet<String> = engine.policy_versions().iter().map(ToString::to_string).collect();
-    // the snapshot to fall back to may need others
-    let mut notes = Vec::new();
-    let mut snapshots = store.snapshot_candidates()?;
-    while let Some(snapshot) = snapshots.next(&mut notes) {
-        let restored = Engine::restore(&snapshot.state, &mut policy_of(shelf));
-        let engine =
-            restored.with_context(|| format!("the snapshot after batch {} cannot be used", snapshot.sequence))?;
-        needed.extend(engine.policy_versions().iter().map(ToString::to_string));
+    let kept: BTreeSet<u64> = store.snapshots().sequences()?.into_iter().collect();
+    let to_recover_from = store.snapshots().to_recover_from()?;
+    needs.retain(|sequence, _| kept.contains(sequence));
+    for sequence in kept {
+        if needs.contains_key(&sequence) {
+            continue;
+        }
+        let needed = needed_after(store, shelf, sequence);
+        match needed.with_context(|| format!("the snapshot after batch {sequence} cannot be used")) {
+            Ok(needed) => drop(needs.insert(sequence, needed)),
+            Err(error) if to_recover_from.contains(&sequence) => return Err(error),
+            // of no use to this version, and no recovery begins with it
+            Err(_) => drop(needs.insert(sequence, BTreeSet::new())),
+        }
     }
     let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut needed: BTreeSet<String> = needs.values().flatten().cloned().collect();
     needed.extend(shelf.named_since(first)?);
     shelf.retain(&needed).with_context(|| format!("cannot tidy {}", data_dir.display()))
+}
+
+fn needed_after(store: &Store, shelf: &SharedShelf, sequence: u64) -> anyhow::Result<BTreeSet<String>> {
+    let snapshot = store.snapshots().read(sequence)?;
+    Ok(needed_by(&Engine::restore(&snapshot.state, &mut policy_of(shelf))?))
 }
 
 #[cfg(test)]
@@ -185,7 +205,7 @@ mod tests {
         let shelf: SharedShelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir.path())));
         let live = written(&store, &shelf, 200);
         let keep = Keep { age: Duration::from_secs(1), size: Bytes(1) };
-        advance(&store, &shelf, dir.path(), keep).expect("a snapshot");
+        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
         let sequences = store.snapshots().sequences().expect("readable");
         assert_eq!(sequences, [store.complete_until().expect("readable")]);
 
@@ -201,7 +221,7 @@ mod tests {
         let left = segments(&store.journal_dir()).expect("readable");
         assert_eq!(left.first().map(|name| name.first), Some(sequences[0] + 1), "{left:?}");
         // there is nothing new to do
-        advance(&store, &shelf, dir.path(), keep).expect("nothing");
+        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("nothing");
         assert_eq!(store.snapshots().sequences(), Ok(sequences));
     }
 
@@ -214,7 +234,8 @@ mod tests {
         written(&store, &shelf, 100);
         let before = segments(&store.journal_dir()).expect("readable").len();
         let age = Duration::from_secs(100 * 365 * 24 * 3600);
-        advance(&store, &shelf, dir.path(), Keep { age, size: Bytes(u64::MAX) }).expect("a snapshot");
+        let keep = Keep { age, size: Bytes(u64::MAX) };
+        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
         assert_eq!(segments(&store.journal_dir()).expect("readable").len(), before);
         assert_eq!(store.begins_at(), Ok(1));
     }

@@ -196,9 +196,12 @@ pub struct ReportArgs {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  selfheal explain HighCpu checkout\n  selfheal explain 5f1c0a9e7b3d2468 --json\n\n\
+    after_help = "Examples:\n  selfheal explain HighCpu checkout\n  selfheal explain 5f1c0a9e7b3d2468 --json\n  \
+                        selfheal explain HighCpu checkout --at 2h\n  \
+                        selfheal explain HighCpu checkout --at 2026-11-23T20:00:00Z\n\n\
                         It shows each part of the condition with what it comes to, every timer, every rung with what was\n\
-                        tried, and every guard with its figures, as they are now."
+                        tried, and every guard with its figures, as they are now, or as they were at TIME. Where the\n\
+                        journal of that time is kept no more, or the alert is forgotten, history tells what it has."
 )]
 pub struct ExplainArgs {
     /// A rule's name, or an alert's id
@@ -206,6 +209,9 @@ pub struct ExplainArgs {
     pub what: String,
     /// With a rule: the deployment
     pub deployment: Option<String>,
+    /// As it was then: how long ago (30m, 7d), or an RFC 3339 time
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub at: Option<When>,
     #[command(flatten)]
     pub engine: EngineArgs,
     /// Print one JSON document

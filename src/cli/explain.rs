@@ -2,15 +2,19 @@
 
 use serde_json::Value;
 
-use super::args::ExplainArgs;
+use super::args::{ExplainArgs, HistoryKind};
 use super::client::Client;
+use super::history::{instant, show_gaps, show_transitions, table_of};
 use super::output::{self, text, time, tinted};
+use super::verbs::show_run;
 
 pub async fn explain(args: ExplainArgs) -> anyhow::Result<u8> {
-    let query = match &args.deployment {
+    let at = instant(args.at);
+    let mut query = match &args.deployment {
         Some(deployment) => vec![("rule", Some(args.what.as_str())), ("deployment", Some(deployment.as_str()))],
         None => vec![("alert", Some(args.what.as_str()))],
     };
+    query.push(("at", at.as_deref()));
     let explained = Client::new(&args.engine)?.get("/api/v1/explain", &query).await?;
     if args.json {
         output::json(&explained);
@@ -32,7 +36,11 @@ fn show(explained: &Value) {
     let scope = explained["scope"].as_object().into_iter().flatten();
     let scope: Vec<String> = scope.map(|(name, value)| format!("{name}={}", text(value))).collect();
     let source = explained["source"].as_str().map(|source| format!("  ({source})")).unwrap_or_default();
-    anstream::println!("{} {{{}}}{source}\n", text(&explained["rule"]), scope.join(", "));
+    anstream::println!("{} {{{}}}{source}", text(&explained["rule"]), scope.join(", "));
+    if let Some(teller) = teller(&explained["told"]) {
+        anstream::println!("{teller}");
+    }
+    anstream::println!();
     for sentence in rows(&explained["because"]) {
         anstream::println!("- {}", text(sentence));
     }
@@ -49,7 +57,8 @@ fn show(explained: &Value) {
         rows(&explained["reads"]).map(|read| vec![text(&read["text"]), text(&read["comes_to"])]).collect();
     if !reads.is_empty() {
         anstream::println!();
-        output::table(&["reads", "now"], reads);
+        let when = if explained["told"]["by"] == "engine" { "now" } else { "then" };
+        output::table(&["reads", when], reads);
     }
     let timers: Vec<_> = rows(&explained["timers"]).map(|one| vec![time(&one["at"]), text(&one["what"])]).collect();
     if !timers.is_empty() {
@@ -57,6 +66,42 @@ fn show(explained: &Value) {
         output::table(&["at", "what happens by itself"], timers);
     }
     show_ladder(&explained["ladder"]);
+    if explained["told"]["by"] == "history" {
+        show_remembered(&explained["told"]);
+    }
+}
+
+/// Who says it, where that is not the running engine.
+fn teller(told: &Value) -> Option<String> {
+    match told["by"].as_str() {
+        Some("journal") => {
+            let beginning = match told["snapshot"].as_u64() {
+                Some(sequence) => format!("the snapshot after batch {sequence}"),
+                None => "the journal's beginning".to_owned(),
+            };
+            let batches = told["batches"].as_u64().unwrap_or_default();
+            Some(format!("as it was at {}, made anew from {beginning} and {batches} batches", time(&told["asked_at"])))
+        }
+        Some("history") if told["asked_at"].is_null() => Some("as history has it".to_owned()),
+        Some("history") => Some(format!("as history has it of {}", time(&told["asked_at"]))),
+        _ => None,
+    }
+}
+
+/// What history has: the episode with every move, what was done about it, and what people were told.
+fn show_remembered(told: &Value) {
+    rows(&told["alerts"]).for_each(show_transitions);
+    for run in rows(&told["runs"]) {
+        anstream::println!();
+        show_run(run);
+    }
+    let (head, row) = table_of(HistoryKind::Deliveries);
+    let deliveries: Vec<_> = rows(&told["deliveries"]).map(row).collect();
+    if !deliveries.is_empty() {
+        anstream::println!();
+        output::table(head, deliveries);
+    }
+    show_gaps(&told["gaps"]);
 }
 
 fn show_ladder(ladder: &Value) {

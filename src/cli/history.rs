@@ -31,10 +31,7 @@ pub async fn history(args: HistoryArgs) -> anyhow::Result<u8> {
     if args.kind == HistoryKind::Alerts && args.alert.is_some() {
         rows.iter().for_each(show_transitions);
     }
-    for gap in page["gaps"].as_array().into_iter().flatten() {
-        let from = if gap["from"].is_null() { "its beginning".to_owned() } else { time(&gap["from"]) };
-        anstream::eprintln!("history has a gap from {from} to {}: {}", time(&gap["to"]), text(&gap["message"]));
-    }
+    show_gaps(&page["gaps"]);
     if let Some(next) = page["next"].as_str() {
         anstream::eprintln!("there is more: --cursor {next}");
     }
@@ -49,9 +46,17 @@ pub(super) fn instant(when: Option<When>) -> Option<String> {
     })
 }
 
+/// Where history misses something.
+pub(super) fn show_gaps(gaps: &Value) {
+    for gap in gaps.as_array().into_iter().flatten() {
+        let from = if gap["from"].is_null() { "its beginning".to_owned() } else { time(&gap["from"]) };
+        anstream::eprintln!("history has a gap from {from} to {}: {}", time(&gap["to"]), text(&gap["message"]));
+    }
+}
+
 type Row = fn(&Value) -> Vec<String>;
 
-fn table_of(kind: HistoryKind) -> (&'static [&'static str], Row) {
+pub(super) fn table_of(kind: HistoryKind) -> (&'static [&'static str], Row) {
     match kind {
         HistoryKind::Alerts => (
             &["id", "alert", "deployment", "state", "severity", "began", "fired", "ended", "relapses", "summary"],
@@ -119,7 +124,7 @@ fn table_of(kind: HistoryKind) -> (&'static [&'static str], Row) {
     }
 }
 
-fn show_transitions(row: &Value) {
+pub(super) fn show_transitions(row: &Value) {
     anstream::println!("\n{} since {}", text(&row["alert"]), time(&row["started_at"]));
     if let Some(earlier @ 1..) = row["earlier_transitions"].as_u64() {
         anstream::println!("    {earlier} earlier ones are not shown");

@@ -202,7 +202,7 @@ pub async fn runs(args: RunsArgs) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn show_run(view: &Value) {
+pub(super) fn show_run(view: &Value) {
     let verdict = if view["verdict"].is_null() { text(&view["state"]) } else { text(&view["verdict"]) };
     anstream::println!(
         "{}: {} on {}, for {}: {}",

@@ -90,9 +90,13 @@ impl Engine {
 
     /// What the rule says of one deployment: the scope of its own, or the one that its labels are in.
     pub fn scope_of(&self, rule: &RuleName, deployment: &DeploymentId) -> Option<AlertKey> {
-        let rule = self.policy.rules.get(rule)?;
         let labels = self.policy.deployments.get(deployment).map(|one| one.labels.clone()).unwrap_or_default();
-        let labels = labels.with_label("deployment", deployment.as_str());
+        self.scope_among(rule, &labels.with_label("deployment", deployment.as_str()))
+    }
+
+    /// The scope of the rule that what has these labels is in.
+    pub fn scope_among(&self, rule: &RuleName, labels: &Labels) -> Option<AlertKey> {
+        let rule = self.policy.rules.get(rule)?;
         let scope = rule.per.iter().filter_map(|name| Some((name.as_str(), labels.get(name)?))).collect();
         Some(AlertKey { rule: rule.name.clone(), scope })
     }

@@ -6,6 +6,7 @@ use super::journal::{Limits, SegmentName, SqliteJournal, segments};
 use super::record::StoredBatch;
 use super::snapshot::{Snapshot, Snapshots};
 use super::{Policies, StoreError};
+use crate::model::Timestamp;
 use crate::policy::Durability;
 use crate::store::journal::SegmentReader;
 
@@ -88,6 +89,40 @@ impl Store {
     pub fn snapshot_candidates(&self) -> Result<Candidates, StoreError> {
         let files = self.snapshots();
         Ok(Candidates { sequences: files.sequences()?, files })
+    }
+
+    /// The snapshots of states at or before `at`, newest first. One that cannot be read is none.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn snapshots_until(&self, at: Timestamp) -> Result<Candidates, StoreError> {
+        let mut candidates = self.snapshots_gone_on_from()?;
+        let files = &candidates.files;
+        candidates.sequences.retain(|sequence| files.at(*sequence).is_ok_and(|own| own <= at));
+        Ok(candidates)
+    }
+
+    /// The first instant from which on every state can be made anew: where the journal begins at its beginning that
+    /// one, else the oldest snapshot's. `None`: nothing is kept.
+    ///
+    /// # Errors
+    /// The folder or what is in it cannot be read.
+    pub fn reaches_back_to(&self) -> Result<Option<Timestamp>, StoreError> {
+        if self.begins_at()? == 1
+            && let Some(first) = self.tail(0)?.next()
+        {
+            return Ok(Some(first?.at));
+        }
+        let Candidates { files, sequences } = self.snapshots_gone_on_from()?;
+        Ok(sequences.into_iter().find_map(|sequence| files.at(sequence).ok()))
+    }
+
+    /// Those that no hole is after.
+    fn snapshots_gone_on_from(&self) -> Result<Candidates, StoreError> {
+        let mut candidates = self.snapshot_candidates()?;
+        let begins_at = self.begins_at()?;
+        candidates.sequences.retain(|sequence| sequence + 1 >= begins_at);
+        Ok(candidates)
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

@@ -41,7 +41,7 @@ impl RepairReport {
 pub fn repair(store: &Store) -> Result<RepairReport, StoreError> {
     let dir = store.journal_dir();
     let names = segments(&dir).map_err(|error| StoreError::io(&dir, error))?;
-    let oldest_snapshot = store.snapshots().sequences()?.first().copied();
+    let oldest_snapshot = store.snapshots().to_recover_from()?.first().copied();
     let mut report = RepairReport::default();
     let mut last: Option<u64> = None;
     let mut hole = false;

@@ -13,6 +13,9 @@ use crate::model::Timestamp;
 const FORMAT: i64 = 1;
 /// The newest, and one to fall back to.
 pub const KEPT: usize = 2;
+/// Older ones, spread over the journal that is kept: whoever asks what was begins with one of them. A week is folded in
+/// parts of half a day.
+pub const MILESTONES: usize = 12;
 /// A row is at most so large: a blob of SQLite is held in memory whole.
 const CHUNK: usize = 8 * 1024 * 1024;
 /// Levels above cost much and save little on these bytes.
@@ -64,7 +67,16 @@ impl Snapshots {
         self.dir.join(format!("{sequence:020}.db"))
     }
 
-    /// Publishes a snapshot and forgets all but the newest [`KEPT`].
+    /// Those that a recovery begins with, ascending.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn to_recover_from(&self) -> Result<Vec<u64>, StoreError> {
+        let mut sequences = self.sequences()?;
+        Ok(sequences.split_off(sequences.len().saturating_sub(KEPT)))
+    }
+
+    /// Publishes a snapshot and forgets all but the newest [`KEPT`] and so many [`MILESTONES`].
     ///
     /// # Errors
     /// It cannot be written; then nothing has changed.
@@ -81,12 +93,20 @@ impl Snapshots {
             let _ = std::fs::remove_file(&unfinished);
             return written;
         }
-        let sequences = self.sequences()?;
-        for old in &sequences[..sequences.len().saturating_sub(KEPT)] {
-            let path = self.path(*old);
-            std::fs::remove_file(&path).map_err(|error| StoreError::io(&path, error))?;
-        }
-        Ok(())
+        let known = self.sequences()?.into_iter().map(|own| (own, self.at(own).unwrap_or(Timestamp::MIN)));
+        thinned(known.collect()).into_iter().try_for_each(|own| self.forget(own))
+    }
+
+    /// # Errors
+    /// It cannot be removed.
+    pub(super) fn forget(&self, sequence: u64) -> Result<(), StoreError> {
+        let path = self.path(sequence);
+        std::fs::remove_file(&path).map_err(|error| StoreError::io(&path, error))
+    }
+
+    /// What it takes on disk, in bytes.
+    pub(super) fn size(&self, sequence: u64) -> u64 {
+        self.path(sequence).metadata().map_or(0, |file| file.len())
     }
 
     /// # Errors
@@ -94,6 +114,28 @@ impl Snapshots {
     pub fn read(&self, sequence: u64) -> Result<Snapshot, StoreError> {
         read(&self.path(sequence), sequence)
     }
+
+    /// The last instant it knows, without reading the rest.
+    ///
+    /// # Errors
+    /// It is damaged, or of a later version.
+    pub fn at(&self, sequence: u64) -> Result<Timestamp, StoreError> {
+        let path = self.path(sequence);
+        let at: rusqlite::Result<i64> = open(&path)?.query_row("SELECT at FROM whole", [], |row| row.get(0));
+        at.map(Timestamp::from_millis).map_err(|error| StoreError::damaged(&path, error))
+    }
+}
+
+/// Which have to go, of those there are, ascending: one after the other the milestone whose neighbours are closest
+/// together in time, never the oldest.
+fn thinned(mut known: Vec<(u64, Timestamp)>) -> Vec<u64> {
+    let mut gone = Vec::new();
+    while known.len() > KEPT + MILESTONES {
+        let hole = |place: &usize| known[place + 1].1.since(known[place - 1].1);
+        let Some(place) = (1..known.len() - KEPT).min_by_key(hole) else { break };
+        gone.push(known.remove(place).0);
+    }
+    gone
 }
 
 fn write(path: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
@@ -132,13 +174,19 @@ fn write(path: &Path, snapshot: &Snapshot) -> Result<(), StoreError> {
     std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::io(path, error))
 }
 
-fn read(path: &Path, sequence: u64) -> Result<Snapshot, StoreError> {
+fn open(path: &Path) -> Result<Connection, StoreError> {
     let damaged = |error: rusqlite::Error| StoreError::damaged(path, error);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(damaged)?;
     let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(damaged)?;
     if format > FORMAT {
         return Err(StoreError::Newer { path: path.to_owned(), format: format.cast_unsigned() });
     }
+    Ok(connection)
+}
+
+fn read(path: &Path, sequence: u64) -> Result<Snapshot, StoreError> {
+    let damaged = |error: rusqlite::Error| StoreError::damaged(path, error);
+    let connection = open(path)?;
     let whole = "SELECT sequence, at, chunks, length, checksum FROM whole";
     let (own, at, chunks, length, checksum): (i64, i64, i64, i64, i64) = connection
         .query_row(whole, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))
@@ -157,4 +205,24 @@ fn read(path: &Path, sequence: u64) -> Result<Snapshot, StoreError> {
         return Err(StoreError::damaged(path, "its length is wrong"));
     }
     Ok(Snapshot { sequence, at: Timestamp::from_millis(at), state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn milestones_stay_spread_over_time() {
+        let mut known: Vec<(u64, Timestamp)> = Vec::new();
+        for hour in 1..=168 {
+            known.push((hour, Timestamp::from_millis(hour.cast_signed() * 3_600_000)));
+            for gone in thinned(known.clone()) {
+                known.retain(|(own, _)| *own != gone);
+            }
+        }
+        let kept: Vec<u64> = known.iter().map(|(own, _)| *own).collect();
+        assert_eq!((kept.len(), kept.first(), &kept[kept.len() - 2..]), (14, Some(&1), &[167, 168][..]), "{kept:?}");
+        let widest = kept.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest.is_some_and(|hours| hours <= 24), "{kept:?}");
+    }
 }

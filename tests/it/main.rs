@@ -14,6 +14,7 @@ mod ingest;
 mod journal_reader;
 mod layers;
 mod loop_closes;
+mod past;
 mod peers;
 mod posted;
 mod postfix;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::Input;
-use crate::model::{Event, EventKind, Labels, Origin, Timestamp};
-use crate::policy::Durability;
+use crate::model::{Bytes, Event, EventKind, Labels, Origin, Timestamp};
+use crate::policy::{Durability, Keep};
 use crate::store::repair::repair;
+use crate::store::retention::retain;
 use crate::store::snapshot::{KEPT, Snapshot, Snapshots};
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -179,7 +180,7 @@ fn the_newest_snapshot_counts_and_a_damaged_one_is_passed_over() {
     for sequence in [3, 5, 9] {
         store.snapshots().write(&snapshot(sequence)).expect("there is room");
     }
-    assert_eq!(store.snapshots().sequences(), Ok(vec![5, 9]));
+    assert_eq!(store.snapshots().to_recover_from(), Ok(vec![5, 9]));
     assert_eq!(KEPT, 2);
     let newest = dir.path().join("snapshot").join(format!("{:020}.db", 9));
     let length = newest.metadata().expect("there").len();
@@ -188,10 +189,36 @@ fn the_newest_snapshot_counts_and_a_damaged_one_is_passed_over() {
     let mut notes = Vec::new();
     assert_eq!(opened.snapshots.next(&mut notes), Some(snapshot(5)));
     assert!(notes[0].contains("passed over"), "{notes:?}");
+    assert_eq!(opened.snapshots.next(&mut notes), Some(snapshot(3)), "what the past begins with is a last resort");
     assert_eq!(opened.snapshots.next(&mut notes), None);
     // what an abrupt end left behind is no snapshot
     std::fs::write(dir.path().join("snapshot/unfinished"), "half").expect("written");
-    assert_eq!(Snapshots::of(dir.path().join("snapshot")).sequences(), Ok(vec![5, 9]));
+    assert_eq!(Snapshots::of(dir.path().join("snapshot")).sequences(), Ok(vec![3, 5, 9]));
+}
+
+#[test]
+fn older_snapshots_go_with_the_journal_that_goes_on_from_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = Store::at(dir.path());
+    append(&mut journal(&store, options(1), 0), 1..=20);
+    for sequence in [3_u64, 9, 15, 19] {
+        let at = Timestamp::from_millis(1_000 * sequence.cast_signed());
+        store.snapshots().write(&Snapshot { sequence, at, state: vec![0; 100] }).expect("there is room");
+    }
+    let keep = |seconds| Keep { age: Duration::from_secs(seconds), size: Bytes(u64::MAX) };
+    let now = Timestamp::from_millis(20_000);
+    let begins = |at| store.snapshots_until(Timestamp::from_millis(at)).map(|mut found| found.next(&mut Vec::new()));
+    assert_eq!(retain(&store, keep(60), now), Ok(1), "all of it is young");
+    assert_eq!(store.snapshots().sequences(), Ok(vec![3, 9, 15, 19]));
+    assert_eq!(begins(10_000).map(|one| one.map(|one| one.sequence)), Ok(Some(9)));
+    assert_eq!(store.reaches_back_to(), Ok(Some(Timestamp::from_millis(1_000))));
+    assert_eq!(retain(&store, keep(13), now), Ok(7));
+    assert_eq!(store.snapshots().sequences(), Ok(vec![9, 15, 19]));
+    assert_eq!(store.reaches_back_to(), Ok(Some(Timestamp::from_millis(9_000))));
+    assert_eq!(begins(8_999), Ok(None));
+    // two snapshots, and all of the journal after the older one, are kept whatever is said
+    assert_eq!(retain(&store, Keep { age: Duration::ZERO, size: Bytes(0) }, now), Ok(16));
+    assert_eq!(store.snapshots().sequences(), Ok(vec![15, 19]));
 }
 
 #[test]

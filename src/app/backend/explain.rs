@@ -1,0 +1,127 @@
+//! Whom an explanation is asked of: the running engine, one that is made as it was then, and history where neither knows.
+
+use std::sync::{Arc, PoisonError};
+
+use super::{EngineBackend, busy};
+use crate::api::{Busy, Explain, Explained, NoHistory, NotExplained, Remembered, Told};
+use crate::app::past::{Named, NotAsked, NotRebuilt, Past, labels_of, out_of_history};
+use crate::engine::Engine;
+use crate::engine::explain::Explanation;
+use crate::model::{AlertKey, Labels, RuleName, Timestamp};
+
+/// What the running engine says of it.
+struct Live {
+    now: Timestamp,
+    key: Option<AlertKey>,
+    explained: Option<Explanation>,
+}
+
+impl EngineBackend {
+    pub(super) async fn explained(&self, what: Explain, at: Option<Timestamp>) -> Result<Box<Explained>, NotExplained> {
+        let live = self.live(what.clone()).await?;
+        match (at, live) {
+            (None, Live { explained: Some(explanation), .. }) => {
+                Ok(Box::new(Explained { explanation, told: Told::Engine }))
+            }
+            (None, live) => self.forgotten(&what, live).await,
+            (Some(at), Live { now, .. }) if at > now => {
+                Err(NotExplained::BadTime(format!("{at} is yet to come: by selfheal's clock it is {now}")))
+            }
+            (Some(at), live) => self.earlier(&what, live, at).await,
+        }
+    }
+
+    async fn live(&self, what: Explain) -> Result<Live, Busy> {
+        let asked = self.inbox.query(move |engine| {
+            let key = key_of(engine, &what);
+            Live { now: engine.now(), explained: key.as_ref().and_then(|key| engine.explain(key)), key }
+        });
+        asked.map_err(busy)?.await.map_err(|_| Busy::Draining)
+    }
+
+    fn past(&self) -> Result<Arc<Past>, Busy> {
+        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
+        keeping.as_ref().map(|keeping| keeping.past.clone()).ok_or(Busy::Recovering)
+    }
+
+    /// What the running engine knows nothing of, and history may.
+    async fn forgotten(&self, what: &Explain, live: Live) -> Result<Box<Explained>, NotExplained> {
+        let figures_since = self.past()?.reaches_back_to().await;
+        let figures = match figures_since {
+            Some(since) => format!("`--at TIME` shows the figures of its condition, for times from {since} on"),
+            None => "the figures of its condition are kept no more".to_owned(),
+        };
+        let why = format!("the running engine has forgotten it, so this is out of history; {figures}");
+        let remembered = Remembered { why, figures_since, ..Remembered::default() };
+        let told = out_of_history(&self.history, &named(what, live.key), remembered, live.now).await;
+        told.map_err(unavailable)?.map(Box::new).ok_or(NotExplained::Unknown(None))
+    }
+
+    async fn earlier(&self, what: &Explain, live: Live, at: Timestamp) -> Result<Box<Explained>, NotExplained> {
+        let past = self.past()?;
+        let labels = match (what, &live.key) {
+            (Explain::Alert(id), None) => labels_of(&self.history, id).await.map_err(unavailable)?,
+            _ => None,
+        };
+        let (asked, key) = (what.clone(), live.key.clone());
+        let question = move |engine: &Engine| {
+            let key = key_of(engine, &asked).or(key).or_else(|| key_among(engine, &asked, labels?));
+            engine.explain(&key?)
+        };
+        let why = match past.ask(at, question).await {
+            Ok(Some(explained)) => return Ok(Box::new(explained)),
+            Ok(None) => return Err(NotExplained::Unknown(Some(format!("at {at} there was no {what}")))),
+            Err(NotAsked::TooMany) => return Err(NotExplained::TooMany),
+            Err(NotAsked::Broken(why)) => return Err(NotExplained::Unavailable(why)),
+            Err(NotAsked::NotRebuilt(NotRebuilt::Stopping)) => return Err(Busy::Draining.into()),
+            Err(NotAsked::NotRebuilt(why)) => why,
+        };
+        let remembered = Remembered {
+            asked_at: Some(at),
+            why: format!("{why}; this is out of history, without the figures of its condition and its timers"),
+            figures_since: past.reaches_back_to().await,
+            ..Remembered::default()
+        };
+        let told = out_of_history(&self.history, &named(what, live.key), remembered, live.now).await;
+        let told = told.map_err(unavailable)?;
+        let is_before = matches!(why, NotRebuilt::BeforeBeginning(_));
+        match told {
+            Some(told) if !is_before || has_an_episode(&told) => Ok(Box::new(told)),
+            // nothing is lost: there was nothing
+            _ if is_before => Err(NotExplained::BadTime(why.to_string())),
+            _ => Err(NotExplained::Unknown(Some(format!("{why}; history has nothing of {what} by then")))),
+        }
+    }
+}
+
+fn key_of(engine: &Engine, what: &Explain) -> Option<AlertKey> {
+    match what {
+        Explain::Alert(id) => engine.alert_of(id),
+        Explain::Rule { rule, deployment } => engine.scope_of(rule, deployment),
+    }
+}
+
+/// The key of an alert that was not there, by what became known of it later.
+fn key_among(engine: &Engine, what: &Explain, (rule, labels): (RuleName, Labels)) -> Option<AlertKey> {
+    let key = engine.scope_among(&rule, &labels)?;
+    matches!(what, Explain::Alert(id) if key.id() == *id).then_some(key)
+}
+
+fn named(what: &Explain, key: Option<AlertKey>) -> Named {
+    match what {
+        Explain::Alert(id) => Named { alert: Some(id.clone()), key, ..Named::default() },
+        Explain::Rule { rule, deployment } => {
+            Named { rule: Some(rule.clone()), deployment: Some(deployment.clone()), key, ..Named::default() }
+        }
+    }
+}
+
+fn has_an_episode(explained: &Explained) -> bool {
+    matches!(&explained.told, Told::History(remembered) if !remembered.alerts.is_empty())
+}
+
+fn unavailable(why: NoHistory) -> NotExplained {
+    match why {
+        NoHistory::BadCursor(why) | NoHistory::Unavailable(why) => NotExplained::Unavailable(why),
+    }
+}
