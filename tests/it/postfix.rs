@@ -206,6 +206,7 @@ fn delivery(def: EmailDef) -> Delivery {
         relapse: 0,
         without_data: false,
         remediation: None,
+        dependency: None,
     };
     let notification = Notification {
         receiver: "oncall".into(),
@@ -219,6 +220,7 @@ fn delivery(def: EmailDef) -> Delivery {
         severity: Severity::Critical,
         alerts: vec![alert],
         truncated: 0,
+        dependents: Vec::new(),
         news: Vec::new(),
         merged: 1,
         possible_repeat: false,
