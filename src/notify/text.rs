@@ -107,10 +107,9 @@ pub fn story(notification: &Notification) -> Story {
         .iter()
         .take(Notification::MAX_ALERTS)
         .map(|facts| {
-            let own = |of: &&DependentsFacts| {
-                facts.status == AlertStatus::Firing && facts.deployment.as_ref() == Some(&of.root)
-            };
-            let place = dependents.iter().position(|of| own(of));
+            let is_firing = facts.status == AlertStatus::Firing;
+            let own = |of: &&DependentsFacts| is_firing && facts.deployment.as_ref() == Some(&of.root);
+            let place = dependents.iter().position(own);
             let alert = alert_story(facts, place.map(|place| dependents.remove(place)));
             let size = alert.size();
             if size <= room {
