@@ -82,6 +82,9 @@ pub struct Notification {
     pub alerts: Vec<AlertFacts>,
     /// Alerts beyond [`Notification::MAX_ALERTS`], counted only.
     pub truncated: usize,
+    /// Who is sick and not told of because something this message is about is out.
+    #[serde(default)]
+    pub dependents: Vec<DependentsFacts>,
     pub news: Vec<News>,
     /// How many flushes are merged in this message because of the receiver's rate; 1 is none.
     pub merged: u32,
@@ -268,6 +271,33 @@ pub struct AlertFacts {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub generator_url: String,
     pub remediation: Option<RemediationFacts>,
+    /// What it depends on and is out: it is not repaired before that is back.
+    #[serde(default)]
+    pub dependency: Option<RootFacts>,
+}
+
+/// A deployment whose outage explains an alert of one that depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct RootFacts {
+    pub deployment: DeploymentId,
+    /// `is unhealthy`
+    pub why: String,
+    pub since: Timestamp,
+}
+
+/// The sick deployments of which nobody is told because one that they depend on is out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct DependentsFacts {
+    pub root: DeploymentId,
+    /// In order of id, at most [`DependentsFacts::MAX_NAMED`].
+    pub sick: Vec<DeploymentId>,
+    /// Those beyond, counted only.
+    pub more: usize,
+}
+
+impl DependentsFacts {
+    /// People look at the root; more names would bury it.
+    pub const MAX_NAMED: usize = 20;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -362,6 +392,7 @@ mod tests {
             without_data: false,
             generator_url: String::new(),
             remediation: None,
+            dependency: None,
         }
     }
 
@@ -390,6 +421,7 @@ mod tests {
             severity: Severity::Critical,
             alerts,
             truncated: 0,
+            dependents: vec![],
             news,
             merged: 1,
             possible_repeat: false,

@@ -182,6 +182,7 @@ mod tests {
             severity: Severity::Critical,
             alerts: Vec::new(),
             truncated: 0,
+            dependents: Vec::new(),
             news: vec![News {
                 kind: NewsKind::Approval,
                 at: Timestamp::MIN,

@@ -158,6 +158,7 @@ impl Bench {
             severity: Severity::Critical,
             alerts: Vec::new(),
             truncated: 0,
+            dependents: Vec::new(),
             news: vec![news],
             merged: 1,
             possible_repeat: false,

@@ -33,7 +33,7 @@ pub struct AlertView {
     pub labels: Labels,
     /// `pending firing resolved cooldown ended`
     pub state: AlertStateWord,
-    /// Why it is held back: `shadow silence inhibition acknowledgement`, the first that holds; `null` when it is not.
+    /// Why it is held back: `shadow silence inhibition dependency acknowledgement`, the first that holds; `null` when it is not.
     pub suppressed: Option<SmolStr>,
     /// By what it is held back, all of it.
     #[serde(default)]
@@ -57,12 +57,37 @@ pub struct AlertView {
 }
 
 /// What holds a firing alert back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct HeldView {
     pub silenced_by: Vec<SmolStr>,
     /// A firing alert inhibits it.
     pub inhibited: bool,
     pub acknowledged: Option<AckView>,
+    /// What it depends on explains it.
+    #[serde(default)]
+    pub dependency: Option<DependencyView>,
+}
+
+/// How an alert stands to an outage of what its deployment depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct DependencyView {
+    /// `held`; `grace`: the root is back, and the alert may end by itself; `told`: held for as long as anything is.
+    pub state: SmolStr,
+    pub root: DeploymentId,
+    /// `is unhealthy`
+    pub why: String,
+    pub out_since: Timestamp,
+    pub back_at: Option<Timestamp>,
+    pub held_since: Timestamp,
+    /// When it is told at the latest; `null`: it was.
+    pub until: Option<Timestamp>,
+}
+
+impl DependencyView {
+    /// People are not told because of it.
+    pub fn mutes(&self) -> bool {
+        self.until.is_some()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]

@@ -4,7 +4,8 @@
 //! character of an event's text, so that nothing a monitored program says can act on a terminal or a mail reader.
 
 use crate::alert::notification::{
-    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, News, Notification, RemediationFacts, RunFacts, Unwatched,
+    AlertChangeWord, AlertFacts, AlertStatus, DependentsFacts, FlushReason, News, Notification, RemediationFacts,
+    RootFacts, RunFacts, Unwatched,
 };
 use crate::model::units::format_duration;
 use crate::model::{Severity, Timestamp};
@@ -99,12 +100,17 @@ pub struct NewsStory {
 /// The whole story of a notification.
 pub fn story(notification: &Notification) -> Story {
     let mut room = MAX_DETAIL;
+    // those of a root stand with its first alert
+    let mut dependents: Vec<&DependentsFacts> = notification.dependents.iter().collect();
     let alerts = notification
         .alerts
         .iter()
         .take(Notification::MAX_ALERTS)
         .map(|facts| {
-            let alert = alert_story(facts);
+            let is_firing = facts.status == AlertStatus::Firing;
+            let own = |of: &&DependentsFacts| is_firing && facts.deployment.as_ref() == Some(&of.root);
+            let place = dependents.iter().position(own);
+            let alert = alert_story(facts, place.map(|place| dependents.remove(place)));
             let size = alert.size();
             if size <= room {
                 room -= size;
@@ -188,7 +194,7 @@ fn notices(notification: &Notification) -> Vec<String> {
     notices
 }
 
-fn alert_story(facts: &AlertFacts) -> AlertStory {
+fn alert_story(facts: &AlertFacts, dependents: Option<&DependentsFacts>) -> AlertStory {
     let (status, tone) = match facts.status {
         AlertStatus::Firing => ("FIRING", tone_of_severity(facts.severity)),
         AlertStatus::Resolved => ("RESOLVED", Tone::Good),
@@ -201,12 +207,12 @@ fn alert_story(facts: &AlertFacts) -> AlertStory {
         tone,
         title: short(&format!("{}{place} ({})", facts.alert, facts.severity)),
         summary: long(&facts.summary),
-        facts: fact_lines(facts),
+        facts: fact_lines(facts, dependents),
         repair: facts.remediation.as_ref().and_then(repair_story),
     }
 }
 
-fn fact_lines(facts: &AlertFacts) -> Vec<(String, String)> {
+fn fact_lines(facts: &AlertFacts, dependents: Option<&DependentsFacts>) -> Vec<(String, String)> {
     let mut lines = Vec::new();
     let mut line = |what: &str, text: String| lines.push((what.to_owned(), text));
     line("since", since(facts));
@@ -233,6 +239,19 @@ fn fact_lines(facts: &AlertFacts) -> Vec<(String, String)> {
         }
         AlertStatus::Moved => line("note", "moved: it is told to another receiver from now on".to_owned()),
         AlertStatus::Firing | AlertStatus::Resolved => {}
+    }
+    if let Some(root) = &facts.dependency {
+        let RootFacts { deployment, why, since } = root;
+        let since = clock_time(*since);
+        line(
+            "depends on",
+            long(&format!("{deployment}, which {why} since {since}; it is not repaired before that is back")),
+        );
+    }
+    if let Some(DependentsFacts { sick, more, .. }) = dependents {
+        let names = sick.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ");
+        let more = if *more > 0 { format!(" and {more} more") } else { String::new() };
+        line("dependents", format!("sick because of it, and held back: {}{more}", long(&names)));
     }
     // what the title already says is not said again
     let own = |name: &str, value: &str| match name {

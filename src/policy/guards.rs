@@ -28,12 +28,14 @@ const MAX_FLEET: u32 = 10_000;
 const MAX_VERDICTS: u32 = 100;
 
 /// What can be said of one deployment, and so in `overrides` too.
-const OF_A_DEPLOYMENT: [&str; 10] = [
+const OF_A_DEPLOYMENT: [&str; 12] = [
     "mode",
     "freeze",
     "max_event_age",
     "act_after",
     "grace",
+    "dependency_hold",
+    "dependency_wait",
     "recurrence",
     "per_deployment",
     "velocity",
@@ -127,6 +129,8 @@ impl<'r> Limits<'r> {
         limits.extend(self.span("max_event_age").map(Limit::MaxEventAge));
         limits.extend(self.wait("act_after").map(Limit::ActAfter));
         limits.extend(self.wait("grace").map(Limit::Grace));
+        limits.extend(self.wait("dependency_hold").map(Limit::DependencyHold));
+        limits.extend(self.wait("dependency_wait").map(Limit::DependencyWait));
         if let Some(keys) = self.map("recurrence", "recurrence guard") {
             let cured = keys.get("cured").and_then(|node| reader.count(node, 1, MAX_COUNT));
             limits.extend(cured.map(Limit::RecurrenceCured));

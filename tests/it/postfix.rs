@@ -207,6 +207,7 @@ fn delivery(def: EmailDef) -> Delivery {
         without_data: false,
         generator_url: String::new(),
         remediation: None,
+        dependency: None,
     };
     let notification = Notification {
         receiver: "oncall".into(),
@@ -220,6 +221,7 @@ fn delivery(def: EmailDef) -> Delivery {
         severity: Severity::Critical,
         alerts: vec![alert],
         truncated: 0,
+        dependents: Vec::new(),
         news: Vec::new(),
         merged: 1,
         possible_repeat: false,

@@ -1,10 +1,11 @@
 //! What follows from what is true: alerts and their episodes, who is told, what is repaired.
 //!
-//! Four parts in one direction: [`alerts`] turns answers into alert changes; [`held`] knows what holds alerts back;
-//! [`remedy`] turns alert changes into runs and news; [`dispatch`] turns alert changes and news into messages. Each
-//! reads the ones before it, none writes another.
+//! Five parts in one direction: [`alerts`] turns answers into alert changes; [`held`] knows what holds alerts back;
+//! [`remedy`] turns alert changes into runs and news; [`dependents`] knows which alerts a root that is out explains;
+//! [`dispatch`] turns alert changes and news into messages. Each reads the ones before it, none writes another.
 
 pub mod alerts;
+pub mod dependents;
 pub mod dispatch;
 pub mod held;
 pub mod remedy;
@@ -18,10 +19,12 @@ use super::effect::Effect;
 use super::explain::Explanation;
 use super::input::{Gap, Input, OperatorCommand, Storage};
 use super::message::{AskId, ToDetect, ToJudge};
+use super::view::HeldView;
 use crate::model::{AlertKey, DeploymentId, Timestamp};
 use crate::policy::Policy;
 use alerts::Alerts;
-use dispatch::Dispatch;
+use dependents::Dependents;
+use dispatch::{Dispatch, Judged};
 use held::Held;
 use remedy::Remedy;
 use turn::{Turn, Word};
@@ -32,6 +35,7 @@ pub struct Judge {
     alerts: Alerts,
     held: Held,
     remedy: Remedy,
+    dependents: Dependents,
     dispatch: Dispatch,
 }
 
@@ -42,6 +46,7 @@ impl Judge {
             alerts: Alerts::new(start),
             held: Held::new(start),
             remedy: Remedy::new(start),
+            dependents: Dependents::new(start),
             dispatch: Dispatch::new(start),
         }
     }
@@ -58,6 +63,10 @@ impl Judge {
         &self.remedy
     }
 
+    pub fn dependents(&self) -> &Dependents {
+        &self.dependents
+    }
+
     pub fn dispatch(&self) -> &Dispatch {
         &self.dispatch
     }
@@ -66,6 +75,7 @@ impl Judge {
     pub(in crate::engine) fn explain(&self, key: &AlertKey, explained: &mut Explanation) {
         self.alerts.explain(key, explained);
         self.held.explain(&self.alerts, key, explained);
+        self.dependents.explain(&self.policy, key, explained);
         self.remedy.explain(&self.policy, &self.alerts, key, explained);
     }
 
@@ -74,6 +84,7 @@ impl Judge {
             self.alerts.next_deadline(),
             self.held.next_deadline(),
             self.remedy.next_deadline(),
+            self.dependents.next_deadline(),
             self.dispatch.next_deadline(),
         ]
         .into_iter()
@@ -90,8 +101,11 @@ impl Judge {
             self.held.fire(&mut turn);
         } else if self.remedy.next_deadline().is_some_and(|due| due <= at) {
             self.remedy.fire(&mut turn, &self.alerts);
+        } else if self.dependents.next_deadline().is_some_and(|due| due <= at) {
+            self.dependents.fire(&mut turn);
         } else {
-            self.dispatch.fire(&mut turn, &self.alerts, &self.held, &self.remedy);
+            let (dispatch, known) = self.dispatching();
+            dispatch.fire(&mut turn, known);
         }
         self.settle(turn, out);
     }
@@ -189,7 +203,9 @@ impl Judge {
         self.alerts.replace_policy(&mut turn);
         self.held.replace_policy(&mut turn, &self.alerts);
         self.remedy.replace_policy(&mut turn, &self.alerts);
-        self.dispatch.replace_policy(&mut turn, &self.alerts, &self.held, &self.remedy);
+        self.dependents.replace_policy(&mut turn, &self.alerts, &self.remedy);
+        let (dispatch, known) = self.dispatching();
+        dispatch.replace_policy(&mut turn, known);
         self.settle(turn, out);
     }
 
@@ -219,12 +235,28 @@ impl Judge {
         let mut turn = Turn::new(to, self.policy.clone(), effects);
         self.alerts.resumed(&mut turn, from, to);
         self.remedy.resumed(&mut turn, &self.alerts, from, to, because);
+        self.dependents.resumed(&mut turn, from, to);
         self.dispatch.resumed(&mut turn, from, to, because);
         if because == Gap::Stopped {
             // whoever recovered has written that down
             self.alerts.storage(&mut turn, &Storage::Working);
         }
         self.settle(turn, out);
+    }
+
+    /// The last part, and what it may read of the others.
+    fn dispatching(&mut self) -> (&mut Dispatch, Judged<'_>) {
+        let Judge { alerts, held, remedy, dependents, dispatch, .. } = self;
+        (dispatch, Judged { alerts, held, remedy, dependents })
+    }
+
+    /// A firing alert as people see it held back; `None`: it is not.
+    fn held_view(&self, key: &AlertKey) -> Option<HeldView> {
+        let dependency = self.dependents.view_of(&self.policy, key);
+        match (self.held.view_of(key), dependency) {
+            (held, None) => held,
+            (held, dependency) => Some(HeldView { dependency, ..held.unwrap_or_default() }),
+        }
     }
 
     /// Carries words from part to part, in order, until there are none; then hands over what detect shall know.
@@ -234,24 +266,33 @@ impl Judge {
                 Word::Alert(change) => {
                     self.held.alert_changed(&mut turn, &self.alerts, &change);
                     self.remedy.alert_changed(&mut turn, &self.alerts, &change);
+                    self.dependents.alert_changed(&mut turn, &self.alerts, &self.remedy, &change);
                     // upkeep is nobody's news
                     if !turn.policy.rule_of(&change.key).is_some_and(|rule| rule.routine) {
-                        self.dispatch.alert_changed(&mut turn, &self.alerts, &self.held, &self.remedy, &change);
+                        let (dispatch, known) = self.dispatching();
+                        dispatch.alert_changed(&mut turn, known, &change);
                     }
                 }
                 Word::Said(said) => self.alerts.said_by_runs(&mut turn, said),
-                Word::News(news) => self.dispatch.news(&mut turn, &self.alerts, &self.held, &self.remedy, news),
+                Word::News(news) => {
+                    let (dispatch, known) = self.dispatching();
+                    dispatch.news(&mut turn, known, news);
+                }
                 Word::RemediationMoved(key) => {
                     let facts = self.remedy.remediation_of(&key);
                     self.alerts.show_remediation(&mut turn, &key, facts);
-                    self.dispatch.remediation_moved(&mut turn, &self.alerts, &self.held, &self.remedy, &key);
+                    let (dispatch, known) = self.dispatching();
+                    dispatch.remediation_moved(&mut turn, known, &key);
                 }
                 Word::HeldChanged(key) => {
-                    self.alerts.show_held(&mut turn, &key, self.held.view_of(&key));
+                    let view = self.held_view(&key);
+                    self.alerts.show_held(&mut turn, &key, view);
                     let held = self.held.held_by(&self.alerts, &key, turn.now);
                     self.remedy.held_changed(&mut turn, &self.alerts, &key, held);
-                    self.dispatch.held_changed(&mut turn, &self.alerts, &self.held, &self.remedy, &key);
+                    let (dispatch, known) = self.dispatching();
+                    dispatch.held_changed(&mut turn, known, &key);
                 }
+                Word::OutageMoved(root) => self.dependents.outage_moved(&mut turn, &self.remedy, &root),
                 Word::SilenceForRepair { key, span, by } => {
                     // what came of it is audited
                     let _ = self.held.silence_for_repair(&mut turn, &key, span, by);

@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 
 use super::Judge;
 use super::alerts::Alerts;
+use super::dependents::Dependents;
 use super::dispatch::Dispatch;
 use super::held::Held;
 use super::remedy::Remedy;
@@ -27,6 +28,7 @@ pub(in crate::engine) struct Saving<'a> {
     alerts: &'a Alerts,
     held: &'a Held,
     remedy: &'a Remedy,
+    dependents: &'a Dependents,
     dispatch: &'a Dispatch,
 }
 
@@ -36,12 +38,20 @@ pub(in crate::engine) struct Saved {
     #[serde(default)]
     held: Held,
     remedy: Remedy,
+    #[serde(default)]
+    dependents: Dependents,
     dispatch: Dispatch,
 }
 
 impl Judge {
     pub(in crate::engine) fn saving(&self) -> Saving<'_> {
-        Saving { alerts: &self.alerts, held: &self.held, remedy: &self.remedy, dispatch: &self.dispatch }
+        Saving {
+            alerts: &self.alerts,
+            held: &self.held,
+            remedy: &self.remedy,
+            dependents: &self.dependents,
+            dispatch: &self.dispatch,
+        }
     }
 
     /// # Errors
@@ -51,11 +61,12 @@ impl Judge {
         live: Arc<Policy>,
         policy_of: &mut PolicyOf<'_>,
     ) -> Result<Self, RestoreError> {
-        let Saved { alerts, mut held, mut remedy, mut dispatch } = saved;
+        let Saved { alerts, mut held, mut remedy, mut dependents, mut dispatch } = saved;
         held.relink(&live);
         remedy.relink(policy_of)?;
+        dependents.relink(&live);
         dispatch.relink(&live);
-        Ok(Judge { policy: live, alerts, held, remedy, dispatch })
+        Ok(Judge { policy: live, alerts, held, remedy, dependents, dispatch })
     }
 
     /// Of the policies that runs are pinned to and still need.

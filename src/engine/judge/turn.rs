@@ -8,7 +8,7 @@ use crate::alert::notification::{FlushReason, News};
 use crate::engine::effect::Effect;
 use crate::engine::message::ToDetect;
 use crate::engine::view::Change;
-use crate::model::{AlertKey, Labels, ReceiverName, Severity, Timestamp};
+use crate::model::{AlertKey, DeploymentId, Labels, ReceiverName, Severity, Timestamp};
 use crate::policy::Policy;
 
 /// Collects what a turn brings about.
@@ -45,6 +45,8 @@ pub enum Word {
     RemediationMoved(AlertKey),
     /// What holds this alert back may be something else now.
     HeldChanged(AlertKey),
+    /// A deployment that others depend on is out, or is back.
+    OutageMoved(DeploymentId),
     /// A playbook's step does not want people told of its alert for a while.
     SilenceForRepair {
         key: AlertKey,

@@ -86,6 +86,7 @@ fn alert(name: &str, status: AlertStatus) -> AlertFacts {
                 steps: vec!["restart: done in 2.1s".to_owned()],
             }],
         }),
+        dependency: None,
     }
 }
 
@@ -103,6 +104,7 @@ fn notification(alerts: Vec<AlertFacts>) -> Notification {
         severity: Severity::Critical,
         alerts,
         truncated: 0,
+        dependents: Vec::new(),
         news: Vec::new(),
         merged: 1,
         possible_repeat: false,

@@ -1,7 +1,8 @@
 //! What people read.
 
 use super::*;
-use crate::alert::notification::Unwatched;
+use crate::alert::notification::{DependentsFacts, RootFacts, Unwatched};
+use crate::model::DeploymentId;
 use crate::notify::{html, text};
 
 fn plain(notification: &Notification) -> String {
@@ -46,6 +47,23 @@ fn an_end_is_told_for_what_it_is() {
         assert!(text.contains(said) && text.contains("until 2026-11-18 15:46:40 UTC, 5m"), "{text}");
         assert_eq!(text.contains("RESOLVED"), status == AlertStatus::Resolved, "{text}");
     }
+}
+
+#[test]
+fn a_root_names_who_is_sick_because_of_it_and_a_dependent_names_its_root() {
+    let sick = ["api-1", "api-2"].map(DeploymentId::from).to_vec();
+    let mut message = notification(vec![alert("Slow", AlertStatus::Firing), alert("Down", AlertStatus::Firing)]);
+    message.dependents.push(DependentsFacts { root: "checkout".into(), sick, more: 30 });
+    let said = "sick because of it, and held back: api-1, api-2 and 30 more";
+    let text = plain(&message);
+    assert_eq!(text.matches(said).count(), 1, "{text}");
+    assert!(html::page(&text::story(&message)).contains(said));
+    let why = "is unhealthy".to_owned();
+    message.alerts[1].dependency = Some(RootFacts { deployment: "db".into(), why, since: AT });
+    let said =
+        "depends on: db, which is unhealthy since 2026-11-18 15:46:40 UTC; it is not repaired before that is back";
+    let text = plain(&message);
+    assert!(text.contains(said), "{text}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
 use super::*;
+use crate::alert::notification::{DependentsFacts, RootFacts};
 
 const SECRET: &str = "whsec_dGVzdCBrZXkgZm9yIHNpZ25hdHVyZXM=";
 
@@ -85,6 +86,8 @@ async fn the_default_is_alertmanagers_payload_with_the_remediation() {
         notification(vec![alert("HighCpu", AlertStatus::Firing), alert("Slow", AlertStatus::NoLongerWatched)]);
     both.news.push(news(NewsKind::Cured, "restart cured it"));
     both.possible_repeat = true;
+    both.dependents.push(DependentsFacts { root: "checkout".into(), sick: vec!["api".into()], more: 2 });
+    both.alerts[0].dependency = Some(RootFacts { deployment: "db".into(), why: "is unhealthy".to_owned(), since: AT });
     let body = sent_as(WebhookFormat::Default, both.clone()).await;
     assert_eq!(body["version"], "4");
     assert_eq!(body["status"], "firing");
@@ -103,13 +106,15 @@ async fn the_default_is_alertmanagers_payload_with_the_remediation() {
         (&body["alerts"][1]["status"], &body["alerts"][1]["state"]),
         (&"resolved".into(), &"no_longer_watched".into())
     );
+    assert_eq!(body["dependents"], serde_json::json!([{ "root": "checkout", "sick": ["api"], "more": 2 }]));
+    assert_eq!((&first["dependency"]["deployment"], &body["alerts"][1]["dependency"]), (&"db".into(), &().into()));
     assert_eq!((&body["news"][0]["kind"], &body["possibleRepeat"]), (&"cured".into(), &true.into()));
 
     let body = sent_as(WebhookFormat::Alertmanager, both).await;
     let mut fields: Vec<&str> = body["alerts"][0].as_object().expect("an alert").keys().map(String::as_str).collect();
     fields.sort_unstable();
     assert_eq!(fields, ["annotations", "endsAt", "fingerprint", "generatorURL", "labels", "startsAt", "status"]);
-    assert!(body.get("news").is_none());
+    assert!(body.get("news").is_none() && body.get("dependents").is_none());
 }
 
 #[tokio::test]

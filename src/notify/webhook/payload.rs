@@ -21,7 +21,7 @@ const MAX_PAGERDUTY_DETAILS: usize = 64 * 1024;
 pub enum Detail {
     /// Alertmanager's fields and no others.
     AlertmanagerOnly,
-    /// With `remediation` per alert, and `news`.
+    /// With `remediation` and `dependency` per alert, `dependents` and `news`.
     Remediation,
 }
 
@@ -56,6 +56,7 @@ fn with_alerts(notification: &Notification, detail: Detail, shown: usize) -> Val
         payload.insert("at".to_owned(), json!(notification.at));
         payload.insert("reason".to_owned(), json!(notification.reason));
         payload.insert("severity".to_owned(), json!(notification.severity));
+        payload.insert("dependents".to_owned(), json!(notification.dependents));
         payload.insert("news".to_owned(), json!(notification.news));
         payload.insert("merged".to_owned(), json!(notification.merged));
         payload.insert("possibleRepeat".to_owned(), json!(notification.possible_repeat));
@@ -86,6 +87,7 @@ fn alert_value(notification: &Notification, alert: &AlertFacts, detail: Detail) 
         value.insert("relapse".to_owned(), json!(alert.relapse));
         value.insert("withoutData".to_owned(), json!(alert.without_data));
         value.insert("remediation".to_owned(), json!(alert.remediation));
+        value.insert("dependency".to_owned(), json!(alert.dependency));
     }
     value
 }

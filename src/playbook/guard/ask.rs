@@ -179,8 +179,16 @@ fn dependencies(situation: &Situation, answers: &mut Answers) {
             on,
             outage,
         });
-        answers.hear("dependency", Some(&target.deployment), out, "nothing it depends on is out");
+        let no = out.or_else(|| situation.ladder.as_ref().and_then(|_| root_back(situation.now, target)));
+        answers.hear("dependency", Some(&target.deployment), no, "nothing it depends on is out");
     }
+}
+
+/// What a deployment suffered under its root may pass with it: no ladder begins before its grace is over.
+fn root_back(now: Timestamp, target: &TargetSituation) -> Option<Refusal> {
+    let (on, back_at) = target.root_back.clone()?;
+    let until = back_at + target.limits.grace;
+    (now < until).then(|| Refusal::DependencyBack { deployment: target.deployment.clone(), on, back_at, until })
 }
 
 /// What has come of this playbook so far.

@@ -18,6 +18,17 @@ pub enum Outage {
     Alert(SmolStr),
 }
 
+impl fmt::Display for Outage {
+    /// As a sentence about the deployment goes on.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outage::Unhealthy => f.write_str("is unhealthy"),
+            Outage::InRun(run) => write!(f, "is in run {run}"),
+            Outage::Alert(alert) => write!(f, "is out by alert {alert}"),
+        }
+    }
+}
+
 /// What holds an alert back, so that its ladder does nothing.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum HeldBy {
@@ -110,6 +121,13 @@ pub enum Refusal {
         deployment: DeploymentId,
         on: DeploymentId,
         outage: Outage,
+    },
+    /// What it depends on is back, and it may get well by itself.
+    DependencyBack {
+        deployment: DeploymentId,
+        on: DeploymentId,
+        back_at: Timestamp,
+        until: Timestamp,
     },
     Breaker {
         playbook: PlaybookName,
@@ -221,7 +239,7 @@ impl Refusal {
             Refusal::Storm { .. } => "storm",
             Refusal::Flap { .. } => "flap",
             Refusal::Grace { .. } => "grace",
-            Refusal::Dependency { .. } => "dependency",
+            Refusal::Dependency { .. } | Refusal::DependencyBack { .. } => "dependency",
             Refusal::Breaker { .. } => "breaker",
             Refusal::Recurrence { .. } => "recurrence",
             Refusal::PerDeployment { .. } => "per_deployment",
@@ -277,7 +295,7 @@ impl Refusal {
         match self {
             Refusal::StartGrace { watched, wanted } => Some(now + wanted.saturating_sub(*watched)),
             Refusal::ActAfter { fired_for, wanted } => Some(now + wanted.saturating_sub(*fired_for)),
-            Refusal::Grace { until, .. } => Some(*until),
+            Refusal::Grace { until, .. } | Refusal::DependencyBack { until, .. } => Some(*until),
             Refusal::PerDeployment { next_at, .. }
             | Refusal::PerPlaybook { next_at, .. }
             | Refusal::Velocity { next_at, .. } => Some(*next_at),
@@ -332,14 +350,9 @@ impl fmt::Display for Refusal {
             Refusal::Grace { deployment, run, until } => {
                 write!(f, "run {run} has acted on {deployment}; its grace ends at {until}")
             }
-            Refusal::Dependency { deployment, on, outage: Outage::Unhealthy } => {
-                write!(f, "{deployment} depends on {on}, which is unhealthy")
-            }
-            Refusal::Dependency { deployment, on, outage: Outage::InRun(run) } => {
-                write!(f, "{deployment} depends on {on}, which run {run} is repairing")
-            }
-            Refusal::Dependency { deployment, on, outage: Outage::Alert(alert) } => {
-                write!(f, "{deployment} depends on {on}, which is out by alert {alert}")
+            Refusal::Dependency { deployment, on, outage } => write!(f, "{deployment} depends on {on}, which {outage}"),
+            Refusal::DependencyBack { deployment, on, back_at, until } => {
+                write!(f, "{deployment} depends on {on}, which is back since {back_at}; its grace ends at {until}")
             }
             Refusal::Breaker { playbook, since, probe_at: Some(at) } => write!(
                 f,

@@ -102,6 +102,8 @@ pub struct TargetSituation {
     pub grace: Option<Grace>,
     /// A deployment it depends on, directly or not, that is out.
     pub dependency: Option<(DeploymentId, Outage)>,
+    /// Of those that were out and are not any more, the one that came back last, and when.
+    pub root_back: Option<(DeploymentId, Timestamp)>,
     /// When runs counted in its budget, ascending.
     pub counted: Vec<Timestamp>,
     /// Its group of `velocity`, and when runs disrupted members of it, ascending; `None`: it is in no group, or

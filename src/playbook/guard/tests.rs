@@ -19,6 +19,7 @@ fn target() -> TargetSituation {
         maintenance: None,
         grace: None,
         dependency: None,
+        root_back: None,
         counted: Vec::new(),
         disrupted: None,
         lease: None,
@@ -238,6 +239,20 @@ fn safety_dependency_first() {
         assert_eq!(refusals[0].guard(), "dependency");
         assert!(refusals[0].to_string().contains("db"), "{}", refusals[0]);
     }
+}
+
+#[test]
+fn safety_dependency_first_and_then_a_grace() {
+    let back = |ago| with_target(|target| target.root_back = Some(("db".into(), now() - secs(ago))));
+    let refusals = ask(&Guards::default(), &back(20));
+    assert_eq!((refusals[0].guard(), refusals[0].may_pass()), ("dependency", true));
+    assert_eq!(refusals[0].passes_at(now()), Some(now() + secs(100)));
+    let (at, until) = (now() - secs(20), now() + secs(100));
+    let figures = format!("checkout depends on db, which is back since {at}; its grace ends at {until}");
+    assert_eq!(refusals[0].to_string(), figures);
+    assert_eq!(reasons(&back(120)), [] as [&str; 0]);
+    let by_hand = Situation { ladder: None, automatic: false, ..back(20) };
+    assert_eq!(reasons(&by_hand), [] as [&str; 0], "a person knows what they ask for");
 }
 
 #[test]

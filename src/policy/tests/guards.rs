@@ -30,6 +30,8 @@ guards:
   storm: { ladders: 20/2m, cool_down: 5m }
   flap: { start: 60%, stop: 30%, of: 12 }
   grace: 30s
+  dependency_hold: 0s
+  dependency_wait: 5m
   breaker: { failures: 4, deployments: 1, within: 2h, probe_after: 10m }
   recurrence: { cured: 2, within: 12h }
   per_deployment: { rate: 5/30m }
@@ -40,7 +42,7 @@ guards:
   run_deadline: 20m
   overrides:
     - { select: { tier: db }, mode: observe, freeze: [], recurrence: { cured: 1 }, velocity: { disrupt: 1/1h } }
-    - { select: ['tier=~\"db|cache\"'], blast_radius: { max_at_once: 4 }, run_deadline: 2h, per_deployment: { rate: 1/1h } }
+    - { select: ['tier=~\"db|cache\"'], blast_radius: { max_at_once: 4 }, run_deadline: 2h, per_deployment: { rate: 1/1h }, dependency_wait: 1h }
 ",
     );
     let expected = Guards {
@@ -53,6 +55,8 @@ guards:
         storm: Storm { ladders: Rate { count: 20, window: 2 * MINUTE }, cool_down: 5 * MINUTE },
         flap: Flap { start: 0.6, stop: 0.3, of: 12 },
         grace: MINUTE / 2,
+        dependency_hold: Duration::ZERO,
+        dependency_wait: 5 * MINUTE,
         breaker: BreakerLimits { failures: 4, deployments: 1, within: 2 * HOUR, probe_after: 10 * MINUTE },
         recurrence: Recurrence { cured: 2, within: 12 * HOUR },
         per_deployment: Rate { count: 5, window: 30 * MINUTE },
@@ -85,6 +89,7 @@ guards:
     let db = read.for_deployment(&Labels::from_iter([("tier", "db")]));
     assert_eq!((db.mode, db.freeze.len(), db.recurrence.within), (Mode::Observe, 0, 12 * HOUR));
     assert_eq!((db.blast_radius.max_at_once, db.run_deadline), (4, 2 * HOUR));
+    assert_eq!((db.dependency_hold, db.dependency_wait), (Duration::ZERO, HOUR));
     assert_eq!(db.velocity.group_by, read.velocity.group_by, "only what an override says is another");
 }
 
@@ -127,6 +132,9 @@ fn mistakes_of_guards() {
         ("guards: { velocity: { disrupt: 5 } }\n", "wrong-type 3:32"),
         ("guards: { velocity: { group_by: [a-b] } }\n", "wrong-value 3:33"),
         ("guards: { run_deadline: 0s }\n", "out-of-range 3:25"),
+        ("guards: { dependency_hold: 30 }\n", "wrong-type 3:28"),
+        ("guards: { dependency_wait: never }\n", "wrong-type 3:28"),
+        ("guards: { dependency_hodl: 30s }\n", "unknown-key 3:11"),
     ]);
 }
 
@@ -135,6 +143,8 @@ fn nothing_can_be_made_unlimited() {
     configuration(&[
         ("guards: { max_event_age: 3000d }\n", "out-of-range 3:26"),
         ("guards: { start_grace: 31d }\n", "out-of-range 3:24"),
+        ("guards: { dependency_hold: 31d }\n", "out-of-range 3:28"),
+        ("guards: { dependency_wait: 31d }\n", "out-of-range 3:28"),
         ("guards: { run_deadline: 31d }\n", "out-of-range 3:25"),
         ("guards: { per_playbook: { rate: 1001/1h } }\n", "out-of-range 3:33"),
         ("guards: { per_playbook: { rate: 1/31d } }\n", "out-of-range 3:33"),

@@ -86,11 +86,15 @@ fn policy(dice: &mut Dice, deployments: usize) -> Vec<(String, String)> {
     let mut config = String::from("format: 1\nadapters: { a: { type: sim } }\ndeployments:\n");
     for n in 0..deployments {
         let tier = ["web", "db"][n % 2];
-        // the last one stands on the first
-        let below = if n > 0 && n + 1 == deployments && dice.one_in(2) { ", depends_on: [d0]" } else { "" };
+        // a chain, a root of several, and one that is out by an alert too
+        let needs = match n {
+            2 | 4 => "d0",
+            3 => "d2, { id: d1, when: ['alertname=\"Hot\"'] }",
+            _ => "",
+        };
         writeln!(
             config,
-            "  - {{ id: d{n}, adapter: a, labels: {{ tier: {tier} }}{below}, checks: [{{ name: http, tcp: \"127.0.0.1:1\", every: 5s, failure_threshold: {}, success_threshold: 1 }}] }}",
+            "  - {{ id: d{n}, adapter: a, labels: {{ tier: {tier} }}, depends_on: [{needs}], checks: [{{ name: http, tcp: \"127.0.0.1:1\", every: 5s, failure_threshold: {}, success_threshold: 1 }}] }}",
             1 + dice.below(3)
         )
         .expect("a text takes it");

@@ -146,7 +146,23 @@ impl Stage {
         if !self.world.sick().is_empty() {
             wrong.push(format!("{} are still sick", self.world.sick().len()));
         }
-        self.end("a database is down under fifty that need it: the root is repaired, they are not", wrong);
+        let told: Vec<_> = self.world.messages_since(self.begun).collect();
+        let of_others = told.iter().flat_map(|message| &message.about).find(|id| *id != "db-1");
+        if let Some(other) = of_others {
+            wrong.push(format!("people were told of {other}, which its root explains"));
+        }
+        let new: Vec<_> = told.iter().flat_map(|message| &message.new).collect();
+        if new != ["db-1"] {
+            wrong.push(format!("people were not told once, of the root: {new:?}"));
+        }
+        let named = told.iter().map(|message| message.dependents).max().unwrap_or_default();
+        if named != policy::DEPENDENTS {
+            wrong.push(format!("the root's message counts {named} of {} dependents", policy::DEPENDENTS));
+        }
+        self.end(
+            "a database is down under fifty that need it: people hear of the root, and it alone is repaired",
+            wrong,
+        );
     }
 
     fn groups_of_one_and_two(&mut self) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{self, Member};
+use crate::alert::notification::{AlertChangeWord, Notification};
 use crate::engine::view::{Change, RunView};
 use crate::engine::{DeliveryResult, Effect, Engine, Gap, Input, Observation, StepCall, StepEnd};
 use crate::model::{
@@ -48,6 +49,34 @@ pub struct Called {
     pub deployment: String,
 }
 
+/// What people got.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub at: Timestamp,
+    /// Subject and news.
+    pub text: String,
+    /// Deployments it is about.
+    pub about: BTreeSet<String>,
+    /// Those that it says for the first time to be in trouble.
+    pub new: Vec<String>,
+    /// How many it says to be sick because of one of those.
+    pub dependents: usize,
+}
+
+impl Message {
+    fn of(at: Timestamp, told: &Notification) -> Self {
+        let news: Vec<&str> = told.news.iter().map(|news| news.text.as_str()).collect();
+        let new = told.alerts.iter().filter(|alert| alert.change == AlertChangeWord::New);
+        Message {
+            at,
+            text: format!("{}\n{}", told.subject(), news.join("\n")),
+            about: told.deployments().map(ToString::to_string).collect(),
+            new: new.filter_map(|alert| alert.deployment.as_ref()).map(ToString::to_string).collect(),
+            dependents: told.dependents.iter().map(|of| of.sick.len() + of.more).sum(),
+        }
+    }
+}
+
 enum Due {
     Step(Box<StepCall>),
     Delivered { id: crate::model::DeliveryId, attempt: u32 },
@@ -69,8 +98,7 @@ pub struct World {
     disrupted: VecDeque<(Timestamp, &'static str)>,
     pub calls: Vec<Called>,
     pub runs: BTreeMap<String, RunView>,
-    /// Subject and whole text of what people got.
-    pub messages: Vec<(Timestamp, String)>,
+    pub messages: Vec<Message>,
     /// What must never happen and did.
     pub broken: Vec<String>,
 }
@@ -242,9 +270,7 @@ impl World {
             match effect {
                 Effect::StartStep(call) => self.start(call),
                 Effect::Deliver(delivery) => {
-                    let told = &delivery.notification;
-                    let news: Vec<&str> = told.news.iter().map(|news| news.text.as_str()).collect();
-                    self.messages.push((self.now, format!("{}\n{}", told.subject(), news.join("\n"))));
+                    self.messages.push(Message::of(self.now, &delivery.notification));
                     self.later(DELIVERY_TAKES, Due::Delivered { id: delivery.id.clone(), attempt: delivery.attempt });
                 }
                 Effect::Observe { deployment } => looks.push(deployment),
@@ -366,9 +392,13 @@ impl World {
         self.calls.iter().filter(|call| call.at >= since).collect()
     }
 
+    pub fn messages_since(&self, since: Timestamp) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter(move |message| message.at >= since)
+    }
+
     /// How many messages since then have this in them.
     pub fn told_since(&self, since: Timestamp, part: &str) -> usize {
-        self.messages.iter().filter(|(at, text)| *at >= since && text.contains(part)).count()
+        self.messages_since(since).filter(|message| message.text.contains(part)).count()
     }
 
     /// Deployments whose smoothed health is bad, as the engine sees it.

@@ -19,7 +19,7 @@ const ERRORS_IN_A_ROW: u32 = 3;
 const ERROR_STANDS: Duration = Duration::from_secs(60);
 
 const RULE_ERROR: &str = "RuleError";
-const NO_DATA: &str = "NoData";
+pub(in crate::engine::judge) const NO_DATA: &str = "NoData";
 const POLICY_INVALID: &str = "PolicyInvalid";
 const STORAGE_FAILED: &str = "StorageFailed";
 const DIVERGENCE: &str = "Divergence";

@@ -9,7 +9,7 @@ use crate::alert::lifecycle::{Life, Move, OnNoData, Sight, Stage, Terms, Timing}
 use crate::alert::notification::RemediationFacts;
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::engine::message::RuleAnswer;
-use crate::engine::view::{AlertStateWord, AlertView, HeldView};
+use crate::engine::view::{AlertStateWord, AlertView, DependencyView, HeldView};
 use crate::model::{AlertKey, Labels, Severity, Timestamp};
 use crate::policy::Policy;
 use crate::rule::{NoData, Rule, RuleMode};
@@ -331,6 +331,7 @@ impl Entry {
         let reasons = [
             (!held.silenced_by.is_empty(), "silence"),
             (held.inhibited, "inhibition"),
+            (held.dependency.as_ref().is_some_and(DependencyView::mutes), "dependency"),
             (held.acknowledged.is_some(), "acknowledgement"),
         ];
         reasons.into_iter().find_map(|(holds, word)| holds.then_some(word))

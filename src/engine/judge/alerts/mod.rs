@@ -24,6 +24,7 @@ use crate::engine::timers::Timers;
 use crate::engine::view::{AlertView, Change, HeldView};
 use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Severity, Timestamp};
 use crate::rule::NoData;
+pub(super) use builtin::NO_DATA;
 use builtin::Troubles;
 use ended::Ended;
 use entries::Entries;

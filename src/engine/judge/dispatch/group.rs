@@ -356,6 +356,7 @@ impl Group {
             severity: Severity::Info,
             alerts: listed,
             truncated: 0,
+            dependents: Vec::new(),
             news: self.worded(news),
             merged: 1,
             possible_repeat: false,

@@ -32,7 +32,7 @@ impl Dispatch {
     /// what it was told; one that is left hears that the alert moved.
     pub(super) fn place(&mut self, turn: &mut Turn<'_>, known: &dyn Known, alert: &AlertKey, inherit: Option<Inherit>) {
         let Some(now) = known.alert(alert) else { return };
-        let facts = word::facts_of(now, AlertStatus::Firing, known.remediation_of(alert));
+        let facts = word::facts_of(known, now, AlertStatus::Firing);
         let places: Vec<Place> = turn
             .policy
             .route
@@ -192,7 +192,7 @@ impl Dispatch {
                 continue;
             }
             if let Some(now) = known.alert(alert) {
-                member.facts = word::facts_of(now, status, known.remediation_of(alert));
+                member.facts = word::facts_of(known, now, status);
             }
             member.facts.status = status;
             member.facts.ended_at.get_or_insert(turn.now);

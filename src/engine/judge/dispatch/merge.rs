@@ -18,6 +18,9 @@ pub(super) fn merge(earlier: Notification, mut later: Notification) -> Notificat
     let mut all = later.alerts.clone();
     all.extend(earlier.alerts.iter().filter(|alert| !known.contains(&alert.id)).cloned());
     later.news.splice(0..0, earlier.news.iter().cloned());
+    let mut dependents = earlier.dependents.clone();
+    dependents.retain(|before| later.dependents.iter().all(|after| after.root != before.root));
+    later.dependents.splice(0..0, dependents);
     later.merged += earlier.merged;
     // in one group both may have left out the same alerts; in two they cannot
     later.truncated = match earlier.group == later.group {

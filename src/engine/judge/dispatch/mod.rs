@@ -17,13 +17,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::alerts::{Alert, Alerts};
+use super::dependents::Dependents;
 use super::held::Held;
 use super::remedy::Remedy;
 use super::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
-use crate::alert::notification::{AlertStatus, FlushReason, NewsKind, RemediationFacts, Unwatched};
+use crate::alert::notification::{
+    AlertStatus, DependentsFacts, FlushReason, NewsKind, RemediationFacts, RootFacts, Unwatched,
+};
 use crate::engine::input::{DeliveryResult, Gap, Storage};
 use crate::engine::timers::Timers;
-use crate::model::{AlertKey, DeliveryId, GroupId, Labels, ReceiverName, Severity, Timestamp};
+use crate::model::{AlertKey, DeliveryId, DeploymentId, GroupId, Labels, ReceiverName, Severity, Timestamp};
 use crate::policy::Policy;
 use gate::Gates;
 use group::{Audience, Cause, Group, GroupKey, Pace, WaitingNews};
@@ -53,15 +56,22 @@ trait Known {
     /// People are not told that it fires.
     fn is_muted(&self, key: &AlertKey, now: Timestamp) -> bool;
     fn is_acknowledged(&self, key: &AlertKey) -> bool;
+    /// The deployment whose outage explains it.
+    fn root_of(&self, key: &AlertKey) -> Option<RootFacts>;
+    /// The sick deployments of which nobody is told because this one is out.
+    fn held_under(&self, root: &DeploymentId) -> Option<DependentsFacts>;
     /// What the wall clock shows then, and when it shows that.
     fn wall(&self, at: Timestamp) -> Timestamp;
     fn at_wall(&self, wall: Timestamp) -> Timestamp;
 }
 
-struct Judged<'a> {
-    alerts: &'a Alerts,
-    held: &'a Held,
-    remedy: &'a Remedy,
+/// The parts before this one.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    pub alerts: &'a Alerts,
+    pub held: &'a Held,
+    pub remedy: &'a Remedy,
+    pub dependents: &'a Dependents,
 }
 
 impl Known for Judged<'_> {
@@ -78,10 +88,16 @@ impl Known for Judged<'_> {
         self.remedy.is_working(key)
     }
     fn is_muted(&self, key: &AlertKey, now: Timestamp) -> bool {
-        self.held.is_muted(self.alerts, key, now).is_some()
+        self.dependents.is_muted(key) || self.held.is_muted(self.alerts, key, now).is_some()
     }
     fn is_acknowledged(&self, key: &AlertKey) -> bool {
         self.held.is_acknowledged(key)
+    }
+    fn root_of(&self, key: &AlertKey) -> Option<RootFacts> {
+        self.dependents.root_of(key)
+    }
+    fn held_under(&self, root: &DeploymentId) -> Option<DependentsFacts> {
+        self.dependents.held_under(root)
     }
     fn wall(&self, at: Timestamp) -> Timestamp {
         self.held.wall(at)
@@ -106,40 +122,26 @@ impl Dispatch {
             .min()
     }
 
-    pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy) {
-        self.fire_knowing(turn, &Judged { alerts, held, remedy });
+    pub fn fire(&mut self, turn: &mut Turn<'_>, known: Judged<'_>) {
+        self.fire_knowing(turn, &known);
     }
 
-    pub fn alert_changed(
-        &mut self,
-        turn: &mut Turn<'_>,
-        alerts: &Alerts,
-        held: &Held,
-        remedy: &Remedy,
-        change: &AlertChange,
-    ) {
-        self.take_change(turn, &Judged { alerts, held, remedy }, change);
+    pub fn alert_changed(&mut self, turn: &mut Turn<'_>, known: Judged<'_>, change: &AlertChange) {
+        self.take_change(turn, &known, change);
     }
 
-    pub fn news(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy, news: NewsFor) {
-        self.take_news(turn, &Judged { alerts, held, remedy }, news);
+    pub fn news(&mut self, turn: &mut Turn<'_>, known: Judged<'_>, news: NewsFor) {
+        self.take_news(turn, &known, news);
     }
 
     /// A ladder moved: what `wait_for_repair` held may go.
-    pub fn remediation_moved(
-        &mut self,
-        turn: &mut Turn<'_>,
-        alerts: &Alerts,
-        held: &Held,
-        remedy: &Remedy,
-        key: &AlertKey,
-    ) {
-        self.reconsider(turn, &Judged { alerts, held, remedy }, key);
+    pub fn remediation_moved(&mut self, turn: &mut Turn<'_>, known: Judged<'_>, key: &AlertKey) {
+        self.reconsider(turn, &known, key);
     }
 
     /// What holds an alert back changed.
-    pub fn held_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy, key: &AlertKey) {
-        self.reconsider_mute(turn, &Judged { alerts, held, remedy }, key);
+    pub fn held_changed(&mut self, turn: &mut Turn<'_>, known: Judged<'_>, key: &AlertKey) {
+        self.reconsider_mute(turn, &known, key);
     }
 
     /// Time intervals are looked at anew.
@@ -151,8 +153,8 @@ impl Dispatch {
         self.lanes.ended(turn, id, attempt, result);
     }
 
-    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, held: &Held, remedy: &Remedy) {
-        self.adopt_policy(turn, &Judged { alerts, held, remedy });
+    pub fn replace_policy(&mut self, turn: &mut Turn<'_>, known: Judged<'_>) {
+        self.adopt_policy(turn, &known);
     }
 
     /// What piled up while nothing was watched is one message. Each group says once that nobody watched, where that
@@ -256,6 +258,7 @@ impl Dispatch {
         match (receiver, flushed.notification) {
             (Some(receiver), Some(mut notification)) => {
                 notification.possible_repeat |= self.unwritable;
+                notification.dependents = word::dependents_of(known, &notification);
                 if let Some(passed) = self.gates.offer(turn.now, receiver, notification) {
                     self.lanes.send(turn, receiver, passed);
                 }
@@ -302,7 +305,7 @@ impl Dispatch {
         for (alert, member) in &mut group.members {
             if member.is_firing() {
                 if let Some(now) = known.alert(alert) {
-                    member.facts = word::facts_of(now, AlertStatus::Firing, known.remediation_of(alert));
+                    member.facts = word::facts_of(known, now, AlertStatus::Firing);
                 }
             } else if let Some(remediation) = known.remediation_of(alert) {
                 member.facts.remediation = Some(remediation);

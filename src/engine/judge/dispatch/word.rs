@@ -1,12 +1,14 @@
 //! How an alert is put into a message.
 
+use std::collections::BTreeSet;
+
 use super::Known;
-use crate::alert::notification::{AlertChangeWord, AlertFacts, AlertStatus, RemediationFacts};
+use crate::alert::notification::{AlertChangeWord, AlertFacts, AlertStatus, DependentsFacts, Notification};
 use crate::engine::judge::alerts::Alert;
 use crate::model::{AlertKey, Labels};
 
 /// The facts of an alert as it is now.
-pub(super) fn facts_of(alert: &Alert, status: AlertStatus, remediation: Option<RemediationFacts>) -> AlertFacts {
+pub(super) fn facts_of(known: &dyn Known, alert: &Alert, status: AlertStatus) -> AlertFacts {
     AlertFacts {
         id: alert.key.id(),
         alert: alert.key.rule.to_string(),
@@ -24,7 +26,8 @@ pub(super) fn facts_of(alert: &Alert, status: AlertStatus, remediation: Option<R
         relapse: alert.relapse,
         without_data: alert.without_data,
         generator_url: alert.generator_url.clone(),
-        remediation,
+        remediation: known.remediation_of(&alert.key),
+        dependency: known.root_of(&alert.key).filter(|_| status == AlertStatus::Firing),
     }
 }
 
@@ -32,7 +35,14 @@ pub(super) fn facts_of(alert: &Alert, status: AlertStatus, remediation: Option<R
 pub(super) fn context_of(known: &dyn Known, key: &AlertKey) -> Option<AlertFacts> {
     let alert = known.alert(key)?;
     let status = if alert.firing { AlertStatus::Firing } else { AlertStatus::Resolved };
-    Some(facts_of(alert, status, known.remediation_of(key)))
+    Some(facts_of(known, alert, status))
+}
+
+/// Whom nobody is told of because something that the message says fires is out.
+pub(super) fn dependents_of(known: &dyn Known, notification: &Notification) -> Vec<DependentsFacts> {
+    let firing = notification.alerts.iter().filter(|alert| alert.status == AlertStatus::Firing);
+    let roots: BTreeSet<_> = firing.filter_map(|alert| alert.deployment.as_ref()).collect();
+    roots.into_iter().filter_map(|root| known.held_under(root)).collect()
 }
 
 /// What is known of an alert that is forgotten, for routing.

@@ -106,7 +106,7 @@ impl Held {
             return None;
         }
         let silenced_by = standing.silences.iter().cloned().collect();
-        Some(HeldView { silenced_by, inhibited: standing.inhibited, acknowledged })
+        Some(HeldView { silenced_by, inhibited: standing.inhibited, acknowledged, dependency: None })
     }
 
     /// Says what holds a firing alert back.

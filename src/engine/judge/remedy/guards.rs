@@ -1,19 +1,20 @@
 //! The facts the guards are asked about, gathered for one run.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
 use super::memory::Maintenance;
+use super::outages::all_under;
 use super::parts::subs_of;
 use super::state::{LastRun, Place, Run};
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, RunId, Severity,
-    Timestamp, Verb, VerbSpec,
+    AdapterDef, AlertKey, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, RunId,
+    Severity, Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
     self, Circuit, FlappingCheck, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
@@ -226,6 +227,9 @@ impl Remedy {
             maintenance: self.maintained(policy, id, now),
             grace: last.map(|last| Grace { run: last.run.clone(), ended_at: last.ended_at }),
             dependency: self.dependency_out(policy, alerts, id, &run.id, targets),
+            root_back: self
+                .root_back(policy, id, run.alert(), now, |on| targets.contains_key(on))
+                .and_then(|root| Some((root.deployment, root.back_at?))),
             counted: place.map(|place| place.counted.iter().copied().collect()).unwrap_or_default(),
             disrupted,
             lease: place.and_then(|place| place.lease.clone()).filter(|holder| *holder != run.id),
@@ -277,29 +281,20 @@ impl Remedy {
         run: &RunId,
         own: &BTreeMap<DeploymentId, bool>,
     ) -> Option<(DeploymentId, Outage)> {
-        let mut seen = BTreeSet::from([id.clone()]);
-        let mut next: VecDeque<&Dependency> = policy.deployments.get(id)?.depends_on.iter().collect();
-        while let Some(Dependency { on, when }) = next.pop_front() {
-            if !seen.insert(on.clone()) {
-                continue;
-            }
-            let place = self.places.get(on);
-            let holder = place.and_then(|place| place.lease.as_ref()).filter(|holder| *holder != run);
-            if let Some(holder) = holder {
-                return Some((on.clone(), Outage::InRun(holder.clone())));
-            }
-            if !own.contains_key(on) {
-                if health_of(place) == Health::Unhealthy {
-                    return Some((on.clone(), Outage::Unhealthy));
-                }
-                let named = |alert: &&Alert| when.as_ref().is_some_and(|when| when.matches(&alert.labels));
-                if let Some(alert) = alerts.firing_on(on).find(named) {
-                    return Some((on.clone(), Outage::Alert(alert.key.rule.as_str().into())));
-                }
-            }
-            next.extend(policy.deployments.get(on).iter().flat_map(|entry| &entry.depends_on));
+        all_under(policy, id).into_iter().find_map(|Dependency { on, when }| {
+            let outage = self.outage_of(alerts, on, when.as_ref(), run, !own.contains_key(on))?;
+            Some((on.clone(), outage))
+        })
+    }
+
+    /// What a deployment's ladder waits for: something it depends on that is out, or came back a grace ago at most.
+    pub(super) fn waits_for_root(&self, policy: &Policy, alerts: &Alerts, key: &AlertKey, now: Timestamp) -> bool {
+        let Some(id) = key.deployment() else { return false };
+        if self.dependency_out(policy, alerts, &id, &RunId::new(""), &BTreeMap::new()).is_some() {
+            return true;
         }
-        None
+        let back = self.root_back(policy, &id, Some(key), now, |_| false).and_then(|root| root.back_at);
+        back.is_some_and(|at| now < at + limits_of(policy, &id).grace)
     }
 
     /// The group a deployment is in, if it carries every `group_by` label.
@@ -430,7 +425,7 @@ impl Remedy {
 }
 
 /// The limits that hold for one deployment.
-pub(super) fn limits_of(policy: &Policy, id: &DeploymentId) -> Guards {
+pub(in crate::engine::judge) fn limits_of(policy: &Policy, id: &DeploymentId) -> Guards {
     if policy.guards.overrides.is_empty() {
         return policy.guards.clone();
     }

@@ -1,6 +1,6 @@
 //! Ladders: which rung of which alert is due, and what the end of its run means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,13 +121,8 @@ impl Remedy {
             return;
         }
         let mut storm = std::mem::take(&mut self.memory.storm);
-        let nobody = RunId::new("");
         let free = |key: &AlertKey| {
-            if self.held_back.contains_key(key) {
-                return false;
-            }
-            let waits = |id| self.dependency_out(&turn.policy, alerts, &id, &nobody, &BTreeMap::new()).is_some();
-            !key.deployment().is_some_and(waits)
+            !self.held_back.contains_key(key) && !self.waits_for_root(&turn.policy, alerts, key, turn.now)
         };
         let begins = storm.judge(limits, turn.now, free);
         self.memory.storm = storm;

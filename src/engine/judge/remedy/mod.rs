@@ -21,6 +21,7 @@ mod interrupts;
 mod ladders;
 mod memory;
 mod operate;
+mod outages;
 mod parts;
 mod reconciler;
 mod saved;
@@ -53,7 +54,11 @@ use crate::playbook::guard::{HeldBy, Refusal};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
 use crate::script::Truth;
+pub(super) use guards::limits_of;
 use memory::Memory;
+use outages::Outages;
+pub use outages::Root;
+pub(super) use outages::all_under;
 use schedules::Schedules;
 use state::{Doing, LadderState, Places, Run, Stand};
 
@@ -130,6 +135,8 @@ pub struct Remedy {
     ladders_begun: u64,
     places: Places,
     memory: Memory,
+    #[serde(default)]
+    outages: Outages,
     schedules: Schedules,
     /// Firing alerts whose ladder something holds back.
     held_back: BTreeMap<AlertKey, HeldBy>,
@@ -156,6 +163,7 @@ impl Remedy {
             ladders_begun: 0,
             places: Places::new(start),
             memory: Memory::default(),
+            outages: Outages::default(),
             schedules: Schedules::default(),
             held_back: BTreeMap::new(),
             approvals: BTreeMap::new(),
@@ -197,6 +205,7 @@ impl Remedy {
         }
         if let Some(deployment) = alerts.get(&change.key).and_then(|alert| alert.deployment.clone()) {
             self.note_sickness(turn, alerts, &deployment);
+            self.places.touched.insert(deployment);
         }
         self.ladder_hears(turn, alerts, change);
         // one more alert lets nothing go that was held
@@ -248,6 +257,7 @@ impl Remedy {
         let id = health.deployment.clone();
         self.places.at(&id).health = Some(health);
         self.note_sickness(turn, alerts, &id);
+        self.places.touched.insert(id);
         self.stirred = true;
         self.calm(turn, alerts);
     }
@@ -298,6 +308,7 @@ impl Remedy {
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
         self.memory.sick.retain(|id, _| turn.policy.deployments.contains_key(id));
+        self.note_all_outages(turn, alerts);
         self.sickness_moved(turn);
         self.follow_schedules(turn);
         self.follow_heartbeat(turn);
@@ -402,6 +413,7 @@ impl Remedy {
     /// Lets everything that waits ask again, if anything it looks at has changed. Bounded: each round either begins
     /// or ends a run, or is the last.
     fn calm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        self.note_outages(turn, alerts);
         while std::mem::take(&mut self.stirred) {
             let mut full = self.is_full(turn);
             for run in self.waiting_in_order() {
@@ -426,6 +438,7 @@ impl Remedy {
                     self.resume_held(turn, alerts, &run);
                 }
             }
+            self.note_outages(turn, alerts);
         }
     }
 

@@ -455,13 +455,20 @@ pub(super) struct LastRun {
 pub(super) struct Places {
     by_id: BTreeMap<DeploymentId, Place>,
     next_fence: u64,
+    /// Of which something moved in this turn that those which depend on them may have to know.
+    #[serde(skip)]
+    pub touched: BTreeSet<DeploymentId>,
 }
 
 impl Places {
     /// Fences begin at the start's milliseconds: they grow across restarts as long as no lease was given more often
     /// than once a millisecond.
     pub fn new(start: Timestamp) -> Self {
-        Places { by_id: BTreeMap::new(), next_fence: u64::try_from(start.as_millis()).unwrap_or(0) }
+        Places {
+            by_id: BTreeMap::new(),
+            next_fence: u64::try_from(start.as_millis()).unwrap_or(0),
+            touched: BTreeSet::new(),
+        }
     }
 
     pub fn get(&self, id: &DeploymentId) -> Option<&Place> {
@@ -482,6 +489,7 @@ impl Places {
         self.next_fence += 1;
         let fence = self.next_fence;
         self.at(id).fence = fence;
+        self.touched.insert(id.clone());
         Some(fence)
     }
 
@@ -489,6 +497,7 @@ impl Places {
         let place = self.at(id);
         if place.lease.as_ref() == Some(run) {
             place.lease = None;
+            self.touched.insert(id.clone());
         }
     }
 

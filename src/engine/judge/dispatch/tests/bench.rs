@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::alert::notification::{FlushReason, News, NewsKind, Notification, RemediationFacts};
+use crate::alert::notification::{
+    DependentsFacts, FlushReason, News, NewsKind, Notification, RemediationFacts, RootFacts,
+};
 use crate::alert::receiver::{Notifier, NotifyRate, Receiver, WebhookDef, WebhookFormat};
 use crate::alert::route::{GroupBy, Route};
 use crate::engine::effect::{Delivery, Effect};
@@ -13,7 +15,7 @@ use crate::engine::judge::alerts::Alert;
 use crate::engine::judge::dispatch::{Dispatch, Known};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, NewsAbout, NewsFor, Turn};
 use crate::engine::view::{Change, DeliveryView};
-use crate::model::{AlertKey, DeliveryId, Labels, ReceiverName, Selector, Severity, Timestamp};
+use crate::model::{AlertKey, DeliveryId, DeploymentId, Labels, ReceiverName, Selector, Severity, Timestamp};
 use crate::playbook::guard::Guards;
 use crate::policy::{Policy, Server, UnknownDeployments};
 
@@ -24,6 +26,9 @@ pub struct World {
     pub cooldowns: BTreeMap<AlertKey, Timestamp>,
     ladders: BTreeMap<AlertKey, (&'static str, bool)>,
     muted: BTreeSet<AlertKey>,
+    /// What explains an alert, and whom it explains.
+    pub roots: BTreeMap<AlertKey, RootFacts>,
+    pub held: BTreeMap<DeploymentId, DependentsFacts>,
     acknowledged: BTreeSet<AlertKey>,
 }
 
@@ -46,6 +51,12 @@ impl Known for World {
     }
     fn is_acknowledged(&self, key: &AlertKey) -> bool {
         self.acknowledged.contains(key)
+    }
+    fn root_of(&self, key: &AlertKey) -> Option<RootFacts> {
+        self.roots.get(key).cloned()
+    }
+    fn held_under(&self, root: &DeploymentId) -> Option<DependentsFacts> {
+        self.held.get(root).cloned()
     }
     fn wall(&self, at: Timestamp) -> Timestamp {
         at

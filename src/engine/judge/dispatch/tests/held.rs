@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::bench::*;
-use crate::alert::notification::{FlushReason, NewsKind};
+use crate::alert::notification::{DependentsFacts, FlushReason, NewsKind, RootFacts};
 use crate::alert::route::Hours;
+use crate::engine::judge::dispatch::merge::merge;
 use crate::engine::judge::turn::NewsAbout;
 use crate::model::Severity::{Critical, Warning};
 use crate::model::{Labels, TimeInterval, Zone};
@@ -93,6 +94,37 @@ fn an_acknowledged_alert_is_not_repeated_and_its_end_is_told() {
     assert_eq!(bench.newly_sent(), ["9110s oncall Changed [FIRING:1] HighCpu shop (critical)"]);
     bench.resolves("HighCpu", "shop").at(secs(20_000));
     assert_eq!(bench.newly_sent(), ["9710s oncall Changed [RESOLVED] HighCpu shop"]);
+}
+
+#[test]
+fn a_message_about_a_root_names_whom_it_explains_as_of_then() {
+    let held = |sick: &[&str]| {
+        let sick = sick.iter().map(|id| (*id).into()).collect();
+        vec![DependentsFacts { root: "db".into(), sick, more: 0 }]
+    };
+    let mut bench = Bench::new();
+    bench.world.held.insert("db".into(), held(&["api"]).remove(0));
+    bench.fires("Down", "db", Critical).at(secs(20));
+    let first = bench.last().clone();
+    assert_eq!(first.dependents, held(&["api"]));
+    bench.world.held.insert("db".into(), held(&["api", "shop"]).remove(0));
+    bench.fires("Slow", "db", Warning).at(secs(400));
+    let second = bench.last().clone();
+    assert_eq!(second.dependents, held(&["api", "shop"]));
+    assert_eq!(merge(first, second).dependents, held(&["api", "shop"]), "of one root what was said last");
+    bench.resolves("Down", "db").resolves("Slow", "db").at(secs(1_000));
+    assert_eq!(bench.last().dependents, [], "it is about nothing that is out");
+}
+
+#[test]
+fn what_is_told_while_its_root_is_out_names_it() {
+    let root = RootFacts { deployment: "db".into(), why: "is unhealthy".to_owned(), since: at(secs(0)) };
+    let mut bench = Bench::new();
+    bench.world.roots.insert(key("Down", "api"), root.clone());
+    bench.fires("Down", "api", Critical).at(secs(20));
+    assert_eq!(bench.last().alerts[0].dependency, Some(root));
+    bench.resolves("Down", "api").at(secs(400));
+    assert_eq!(bench.last().alerts[0].dependency, None);
 }
 
 /// The start is 2027-01-15T08:00:00Z, a Friday; the first route is closed until nine.

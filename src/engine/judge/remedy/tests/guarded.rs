@@ -6,7 +6,8 @@ use super::bench::{Bench, action, deployment, key, playbook, policy, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::Gap;
 use crate::engine::judge::turn::AlertChangeKind;
-use crate::model::{FailureClass, Health, Severity};
+use crate::model::{Dependency, FailureClass, Health, Selector, Severity};
+use crate::playbook::StepKind;
 use crate::playbook::guard::Mode;
 use crate::script::Truth;
 
@@ -177,7 +178,7 @@ fn safety_dependency_first() {
     let mut bench = Bench::with(with);
     bench.health("db", Health::Unhealthy);
     bench.down("checkout");
-    bench.down("db");
+    let of_db = bench.down("db");
     bench.pass(secs(5));
     assert_eq!(bench.calls.iter().map(|call| call.deployment.id.as_str()).collect::<Vec<_>>(), ["db"]);
     assert_eq!(bench.refused_by("checkout-1"), Some("dependency"));
@@ -185,8 +186,57 @@ fn safety_dependency_first() {
     assert_eq!(bench.calls.len(), 1, "it is still being repaired");
     bench.ends_done();
     bench.watch_says(Truth::True);
+    bench.resolves(&of_db);
     bench.pass(secs(30));
+    assert_eq!((bench.calls.len(), bench.refused_by("checkout-1")), (1, Some("dependency")));
+    let figures = &bench.run("checkout-1").refused.as_ref().expect("it is refused").figures;
+    assert!(figures.starts_with("checkout depends on db, which is back since "), "{figures}");
+    bench.pass(secs(119));
+    assert_eq!(bench.calls.len(), 1, "it may have got well with its root");
+    bench.pass(secs(1));
     assert_eq!(bench.calls.len(), 2);
+}
+
+#[test]
+fn what_a_run_did_to_its_own_root_gives_no_grace() {
+    let mut with = policy();
+    let mut checkout = deployment("checkout", "web");
+    checkout.depends_on = vec!["db".into()];
+    with.deployments.insert("checkout".into(), Arc::new(checkout));
+    let mut of_db = action("scale");
+    if let StepKind::Action { deployment, .. } = &mut of_db.kind {
+        *deployment = Some("db".into());
+    }
+    let both = playbook("restart", vec![of_db, action("restart")]);
+    with.playbooks.insert("restart".into(), Arc::new(both));
+    let mut bench = Bench::with(with);
+    bench.down("checkout");
+    bench.pass(secs(5));
+    bench.ends_done();
+    bench.ends_failed(FailureClass::Permanent);
+    bench.pass(secs(1));
+    assert_eq!(bench.verbs(), ["scale", "restart", "rollback"], "the next rung waits for nothing");
+}
+
+#[test]
+fn a_root_that_is_out_by_an_alert_its_dependents_name_gives_a_grace_too() {
+    let mut with = policy();
+    let mut checkout = deployment("checkout", "web");
+    let when = Selector(vec!["alertname=Slow".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    checkout.depends_on = vec![Dependency { when: Some(when), ..Dependency::from("db") }];
+    with.deployments.insert("checkout".into(), Arc::new(checkout));
+    with.ladders.remove(&("Slow".into(), Severity::Warning));
+    let mut bench = Bench::with(with);
+    let slow = key("Slow", "db");
+    bench.fires(&slow, Severity::Warning, AlertChangeKind::Fired);
+    bench.down("checkout");
+    bench.pass(secs(60));
+    assert_eq!(bench.refused_by("checkout-1"), Some("dependency"));
+    bench.resolves(&slow);
+    bench.pass(secs(119));
+    assert!(bench.calls.is_empty());
+    bench.pass(secs(1));
+    assert_eq!(bench.verbs(), ["restart"]);
 }
 
 #[test]
