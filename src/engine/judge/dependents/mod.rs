@@ -54,8 +54,10 @@ impl Dependents {
 
     /// Does what is due first.
     pub fn fire(&mut self, turn: &mut Turn<'_>) {
-        if let Some((_, key)) = self.timers.pop_due(turn.now) {
-            self.hear(turn, &key, Heard::Due);
+        let Some((_, key)) = self.timers.pop_due(turn.now) else { return };
+        match self.alerts.get(&key).map(|one| &one.stand) {
+            Some(Stand::Ended { .. }) => self.forget(turn, &key),
+            _ => self.hear(turn, &key, Heard::Due),
         }
     }
 
@@ -67,6 +69,7 @@ impl Dependents {
                 self.begin(turn, remedy, alert, change.kind == AlertChangeKind::Relapsed);
             }
             AlertChangeKind::Resolved => self.hear(turn, key, Heard::Resolved),
+            AlertChangeKind::EpisodeOver if self.is_muted(key) => self.hear(turn, key, Heard::EpisodeOver),
             AlertChangeKind::EpisodeOver | AlertChangeKind::Ended => self.forget(turn, key),
             AlertChangeKind::SeverityChanged { .. }
             | AlertChangeKind::Relabelled
@@ -128,9 +131,12 @@ impl Dependents {
         }
     }
 
-    /// People are not told of it now, nor, where it ended before they were, of what comes after it.
+    /// People are not told of it now; nor, where it ended before they were, of what comes after it.
     pub fn is_muted(&self, key: &AlertKey) -> bool {
-        self.alerts.get(key).is_some_and(|one| one.stand.mutes() || (one.stand == Stand::Ended && !one.known))
+        self.alerts.get(key).is_some_and(|one| match one.stand {
+            Stand::Ended { explained, .. } => explained && !one.known,
+            _ => one.stand.mutes(),
+        })
     }
 
     /// The deployment whose outage explains this alert now.
@@ -139,7 +145,7 @@ impl Dependents {
             Stand::Held { root, .. } | Stand::Named { root, .. } => {
                 Some(RootFacts { deployment: root.deployment.clone(), why: root.why.to_string(), since: root.since })
             }
-            Stand::Waiting { .. } | Stand::Grace { .. } | Stand::Free | Stand::Ended => None,
+            Stand::Waiting { .. } | Stand::Grace { .. } | Stand::Free | Stand::Ended { .. } => None,
         }
     }
 
@@ -162,7 +168,7 @@ impl Dependents {
             Stand::Held { root, since } => ("held", root, since),
             Stand::Grace { root, held_since, .. } => ("grace", root, held_since),
             Stand::Named { root, since } => ("told", root, since),
-            Stand::Waiting { .. } | Stand::Free | Stand::Ended => return None,
+            Stand::Waiting { .. } | Stand::Free | Stand::Ended { .. } => return None,
         };
         Some(DependencyView {
             state: SmolStr::new_static(state),
@@ -199,7 +205,7 @@ impl Dependents {
                 "people are told of it with {} named, which {} since {}: it was held since {since} for dependency_wait",
                 root.deployment, root.why, root.since
             ),
-            Stand::Free | Stand::Ended => return,
+            Stand::Free | Stand::Ended { .. } => return,
         };
         explained.because.push(sentence);
         let what = match &one.stand {
@@ -214,7 +220,7 @@ impl Dependents {
         let policy = turn.policy.clone();
         let Some(deployment) = dependent_of(&policy, alert) else { return };
         let known = self.alerts.get(key).is_some_and(|one| relapse && one.known);
-        let new = || Dependent { deployment: deployment.clone(), stand: Stand::Ended, known };
+        let new = || Dependent { deployment: deployment.clone(), stand: Stand::NEW, known };
         self.alerts.entry(key.clone()).or_insert_with(new).known = known;
         for dependency in all_under(&policy, deployment) {
             self.under.entry(dependency.on.clone()).or_default().insert(key.clone());

@@ -36,9 +36,12 @@ pub(super) enum Stand {
     Named { root: Root, since: Timestamp },
     /// Nothing it depends on explains it: told as any other.
     Free,
-    /// It fires no more, and its episode goes on.
-    Ended,
+    /// It fires no more. `explained`: a root explained it to its end. `over`: since when its episode is over, too.
+    Ended { explained: bool, over: Option<Timestamp> },
 }
+
+/// A run that began before a root was out may end long after the alert did; it ends within its deadline, mostly.
+const KEPT: Duration = Duration::from_secs(3600);
 
 /// What happens to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +58,23 @@ pub(super) enum Heard {
     /// Its time is over.
     Due,
     Resolved,
+    EpisodeOver,
 }
 
 impl Stand {
+    /// Before its first firing.
+    pub const NEW: Stand = Stand::Ended { explained: false, over: None };
+
     pub fn after(self, heard: Heard, now: Timestamp, terms: Terms) -> Stand {
         match (self, heard) {
-            (_, Heard::Resolved) => Stand::Ended,
+            (stand, Heard::Resolved) => {
+                let explained = matches!(stand, Stand::Held { .. } | Stand::Grace { .. });
+                Stand::Ended { explained, over: None }
+            }
+            (Stand::Ended { explained, .. }, Heard::EpisodeOver) => Stand::Ended { explained, over: Some(now) },
+            (stand, Heard::EpisodeOver) => stand,
             (_, Heard::Fired { known, back }) => Stand::firing(known, back, now, terms),
-            (Stand::Ended, _) => Stand::Ended,
+            (stand @ Stand::Ended { .. }, _) => stand,
             (Stand::Waiting { .. } | Stand::Free, Heard::Out(root)) => Stand::Held { root, since: now },
             (Stand::Held { since, .. }, Heard::Out(root)) => Stand::Held { root, since },
             // a root that comes and goes holds it no longer than one that stays away
@@ -94,7 +106,8 @@ impl Stand {
             Stand::Waiting { since } => Some(*since + terms.hold),
             Stand::Held { since, .. } => Some(*since + terms.wait),
             Stand::Grace { since, .. } => Some(*since + terms.grace),
-            Stand::Named { .. } | Stand::Free | Stand::Ended => None,
+            Stand::Ended { over, .. } => over.map(|at| at + KEPT),
+            Stand::Named { .. } | Stand::Free => None,
         }
     }
 
@@ -113,7 +126,7 @@ impl Stand {
         match self {
             Stand::Waiting { since } | Stand::Held { since, .. } => *since = *since + gap,
             Stand::Grace { held_since, since, .. } => (*held_since, *since) = (*held_since + gap, *since + gap),
-            Stand::Named { .. } | Stand::Free | Stand::Ended => {}
+            Stand::Named { .. } | Stand::Free | Stand::Ended { .. } => {}
         }
     }
 }
@@ -135,7 +148,7 @@ mod tests {
     }
 
     fn fired(known: bool, back: Option<Root>) -> Stand {
-        Stand::Ended.after(Heard::Fired { known, back }, at(100), TERMS)
+        Stand::NEW.after(Heard::Fired { known, back }, at(100), TERMS)
     }
 
     #[test]
@@ -170,14 +183,15 @@ mod tests {
             (grace.clone(), &held, &grace, &Stand::Free),
             (named.clone(), &named, &Stand::Free, &named),
             (Stand::Free, &anew, &Stand::Free, &Stand::Free),
-            (Stand::Ended, &Stand::Ended, &Stand::Ended, &Stand::Ended),
+            (Stand::NEW, &Stand::NEW, &Stand::NEW, &Stand::NEW),
         ] {
             for (heard, expected) in
                 [(Heard::Out(root()), when_out), (Heard::Clear, when_clear), (Heard::Due, when_due)]
             {
                 assert_eq!(stand.clone().after(heard.clone(), now, TERMS), *expected, "{stand:?} {heard:?}");
             }
-            assert_eq!(stand.after(Heard::Resolved, now, TERMS), Stand::Ended);
+            let explained = stand == held || stand == grace;
+            assert_eq!(stand.after(Heard::Resolved, now, TERMS), Stand::Ended { explained, over: None });
         }
     }
 }

@@ -86,6 +86,8 @@ struct Story {
     now: u64,
     ids: BTreeSet<String>,
     sick: BTreeSet<String>,
+    /// What is restarted is well.
+    cures: bool,
     sent: Vec<(u64, Arc<Notification>)>,
     calls: Vec<String>,
     alerts: BTreeMap<String, AlertView>,
@@ -111,6 +113,7 @@ impl Story {
             ids: policy.deployments.keys().map(ToString::to_string).collect(),
             policies: vec![policy],
             sick: BTreeSet::new(),
+            cures: true,
             sent: Vec::new(),
             calls: Vec::new(),
             alerts: BTreeMap::new(),
@@ -200,7 +203,9 @@ impl Story {
             }
             Effect::StartStep(call) => {
                 self.calls.push(format!("{}s {}", self.now, call.deployment.id));
-                self.sick.remove(call.deployment.id.as_str());
+                if self.cures {
+                    self.sick.remove(call.deployment.id.as_str());
+                }
                 let (outcome, took) = (Outcome::done(Value::Null), Duration::from_secs(1));
                 Some(Input::StepEnded(StepEnd { id: call.id, outcome, log: String::new(), took }))
             }
@@ -256,7 +261,24 @@ fn a_root_seen_within_the_hold_is_told_once_for_all_of_them() {
     story.heal(&["db", "api-1", "api-2"]).at(20 * MINUTE);
     assert_eq!(story.told(), ["330s [RESOLVED] Out db"]);
     assert_eq!(story.calls, [""; 0]);
-    assert_eq!(story.engine.judge().dependents().next_deadline(), None);
+    assert!(
+        story.engine.judge().dependents().next_deadline().is_some_and(|at| at < START + Duration::from_secs(3_906))
+    );
+    story.at(70 * MINUTE);
+    assert_eq!(story.engine.judge().dependents().next_deadline(), None, "and nothing is kept of it");
+}
+
+#[test]
+fn a_repair_that_began_before_its_root_was_out_is_no_news_either() {
+    let all = "webhook: [{ url: \"http://127.0.0.1:9/\" }], send: [firing, resolved, cured]";
+    let asking = HEAD.replace("webhook: [{ url: \"http://127.0.0.1:9/\" }]", all).replace("40s", "5s");
+    let mut story = Story::under(&asking, &ONE_ROOT);
+    story.cures = false;
+    story.sicken(&["api-1", "web"]).at(12).sicken(&["db"]).at(30);
+    assert_eq!(story.calls, ["10s api-1", "10s web"]);
+    assert_eq!(story.told(), ["10s [FIRING:1] Down web (warning)", "20s [FIRING:1] Out db (critical)"]);
+    story.heal(&["api-1", "web", "db"]).at(30 * MINUTE);
+    assert_eq!(story.told(), ["70s [RESOLVED] Down web: repaired", "80s [RESOLVED] Out db"]);
 }
 
 #[test]

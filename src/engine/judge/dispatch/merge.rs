@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::group::arrange;
-use crate::alert::notification::{AlertChangeWord, AlertFacts, FlushReason, Notification};
+use crate::alert::notification::{AlertChangeWord, AlertFacts, AlertStatus, FlushReason, Notification};
 use crate::model::Labels;
 
 /// The later one, with what only the earlier one says.
@@ -19,7 +19,11 @@ pub(super) fn merge(earlier: Notification, mut later: Notification) -> Notificat
     all.extend(earlier.alerts.iter().filter(|alert| !known.contains(&alert.id)).cloned());
     later.news.splice(0..0, earlier.news.iter().cloned());
     let mut dependents = earlier.dependents.clone();
-    dependents.retain(|before| later.dependents.iter().all(|after| after.root != before.root));
+    dependents.retain(|before| {
+        let fires =
+            |alert: &AlertFacts| alert.status == AlertStatus::Firing && alert.deployment.as_ref() == Some(&before.root);
+        all.iter().any(fires) && later.dependents.iter().all(|after| after.root != before.root)
+    });
     later.dependents.splice(0..0, dependents);
     later.merged += earlier.merged;
     // in one group both may have left out the same alerts; in two they cannot

@@ -111,9 +111,10 @@ fn a_message_about_a_root_names_whom_it_explains_as_of_then() {
     bench.fires("Slow", "db", Warning).at(secs(400));
     let second = bench.last().clone();
     assert_eq!(second.dependents, held(&["api", "shop"]));
-    assert_eq!(merge(first, second).dependents, held(&["api", "shop"]), "of one root what was said last");
+    assert_eq!(merge(first, second.clone()).dependents, held(&["api", "shop"]), "of one root what was said last");
     bench.resolves("Down", "db").resolves("Slow", "db").at(secs(1_000));
     assert_eq!(bench.last().dependents, [], "it is about nothing that is out");
+    assert_eq!(merge(second, bench.last().clone()).dependents, [], "nor are both together");
 }
 
 #[test]
