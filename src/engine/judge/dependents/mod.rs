@@ -281,7 +281,8 @@ fn depends(policy: &Policy, id: &DeploymentId) -> bool {
 /// The deployment of an alert that a root may explain: it depends on others, and the alert is no word of selfheal about
 /// its own work there.
 fn dependent_of<'a>(policy: &Policy, alert: &'a Alert) -> Option<&'a DeploymentId> {
-    let explained = policy.rules.contains_key(&alert.key.rule) || alert.key.rule.as_str() == NO_DATA;
+    let key = &alert.key;
+    let explained = key.is_posted() || policy.rules.contains_key(&key.rule) || key.rule.as_str() == NO_DATA;
     alert.deployment.as_ref().filter(|id| explained && depends(policy, id))
 }
 

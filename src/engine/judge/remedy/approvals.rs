@@ -220,6 +220,7 @@ impl Remedy {
             Ok(targets) => targets,
             Err(refusal) => return self.may_not_act(turn, alerts, id, refusal),
         };
+        self.survey.forget();
         let situation = self.situation(&turn.policy, alerts, whole, &targets, turn.now, None);
         let answers = guard::ask(&turn.policy.guards, &situation);
         // also where it is itself the run that tries a playbook out of service

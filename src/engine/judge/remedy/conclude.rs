@@ -49,6 +49,7 @@ impl Remedy {
         };
         self.give_back(turn, id, verdict);
         self.remember(turn, id, verdict);
+        self.survey.forget();
         self.not_stuck(turn, id);
         let key = self.runs.get(id).and_then(|run| run.alert().cloned());
         if verdict == Verdict::NotCured {

@@ -72,6 +72,7 @@ impl Remedy {
         };
         let targets = targets(policy, &run.playbook, &run.deployment).ok()?;
         let evidence = alerts.get(key).map(|alert| alert.evidence);
+        self.survey.forget();
         let situation = self.situation(policy, alerts, run, &targets, now, evidence);
         Some(guard::ask(&policy.guards, &situation).0.iter().map(views::guard_view).collect())
     }

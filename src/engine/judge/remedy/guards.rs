@@ -9,12 +9,13 @@ use super::memory::Maintenance;
 use super::outages::all_under;
 use super::parts::subs_of;
 use super::state::{LastRun, Place, Run};
+use super::survey::Reserved;
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, AlertKey, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, RunId,
-    Severity, Timestamp, Verb, VerbSpec,
+    AdapterDef, AlertKey, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName,
+    RunId, Severity, Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
     self, Circuit, FlappingCheck, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
@@ -121,7 +122,10 @@ impl Remedy {
         evidence: Option<Timestamp>,
     ) -> Situation {
         let guards = &policy.guards;
-        let running = self.runs.values().filter(|other| other.takes_a_slot() && other.id != run.id).count();
+        let runs = self.survey_of_runs(now);
+        let running = runs.slots.iter().filter(|other| **other != run.id).count();
+        let reserved: Vec<Reserved> = runs.reserved.iter().filter(|other| other.run != run.id).cloned().collect();
+        drop(runs);
         let name = run.playbook.name.clone();
         let storm = self.memory.storm.until(guards.storm, now);
         let circuit = self.memory.breakers.get(&name).map(|breaker| breaker.circuit(guards.breaker, now));
@@ -140,10 +144,12 @@ impl Remedy {
             sensor: self.sensor(policy),
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
             playbook: PlaybookSituation {
-                counted: self.counted_runs_of(run, now),
+                counted: self.counted_runs_of(&name, &reserved, now),
                 circuit: match circuit {
                     // one run tries it, from when it is allowed on
-                    Some(Circuit::ProbeDue { since }) if self.is_another_at(run) => Circuit::Probing { since },
+                    Some(Circuit::ProbeDue { since }) if reserved.iter().any(|other| other.playbook == name) => {
+                        Circuit::Probing { since }
+                    }
                     circuit => circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
                 },
                 name,
@@ -151,27 +157,19 @@ impl Remedy {
             running: u32::try_from(running).unwrap_or(u32::MAX),
             targets: targets
                 .iter()
-                .map(|(id, disrupts)| self.target_situation(policy, alerts, run, id, *disrupts, targets, now))
+                .map(|(id, disrupts)| {
+                    self.target_situation(policy, alerts, run, id, *disrupts, targets, &reserved, now)
+                })
                 .collect(),
             held: run.alert().and_then(|key| self.held_back.get(key).cloned()),
             overridden: run.overridden.clone(),
         }
     }
 
-    /// Whether another run of its playbook is under way.
-    fn is_another_at(&self, run: &Run) -> bool {
-        let same = |other: &Run| other.id != run.id && other.playbook.name == run.playbook.name;
-        self.runs.values().any(|other| other.has_budget_reserved() && same(other))
-    }
-
-    /// When runs of its playbook counted; those that are allowed to act and have not yet count as of now.
-    fn counted_runs_of(&self, run: &Run, now: Timestamp) -> Vec<Timestamp> {
-        let name = &run.playbook.name;
-        let to_come = self.runs.values().filter(|other| {
-            let acts = other.targets.len() > other.acted_on.len() && other.acted_on.is_empty();
-            other.has_budget_reserved() && other.id != run.id && other.playbook.name == *name && acts
-        });
+    /// When runs of a playbook counted; those that are allowed to act and have not yet count as of now.
+    fn counted_runs_of(&self, name: &PlaybookName, reserved: &[Reserved], now: Timestamp) -> Vec<Timestamp> {
         let mut counted = self.memory.counted(name);
+        let to_come = reserved.iter().filter(|other| other.has_yet_to_act && other.playbook == *name);
         counted.extend(to_come.map(|_| now));
         counted
     }
@@ -214,6 +212,7 @@ impl Remedy {
         id: &DeploymentId,
         disrupts: bool,
         targets: &BTreeMap<DeploymentId, bool>,
+        reserved: &[Reserved],
         now: Timestamp,
     ) -> TargetSituation {
         let place = self.places.get(id);
@@ -221,7 +220,7 @@ impl Remedy {
         let foreign = |last: &&LastRun| last.ladder.is_none() || last.ladder != own_ladder;
         let last = place.and_then(|place| place.last.as_ref()).filter(foreign);
         let limits = limits_of(policy, id);
-        let disrupted = disrupts.then(|| self.disruptions(policy, id, &run.id, &limits, now)).flatten();
+        let disrupted = disrupts.then(|| self.disruptions(policy, id, reserved, &limits, now)).flatten();
         TargetSituation {
             deployment: id.clone(),
             maintenance: self.maintained(policy, id, now),
@@ -246,29 +245,20 @@ impl Remedy {
         Some(format!("by {} until {}: {}", one.by, one.until, one.reason))
     }
 
-    /// When members of its `velocity` group were disrupted.
+    /// When members of its `velocity` group were disrupted; what is allowed to and has not yet counts as of now.
     fn disruptions(
         &self,
         policy: &Policy,
         id: &DeploymentId,
-        run: &RunId,
+        reserved: &[Reserved],
         limits: &Guards,
         now: Timestamp,
     ) -> Option<(String, Vec<Timestamp>)> {
-        let group_by = &limits.velocity.group_by;
-        let own = group_of(policy.deployments.get(id)?, group_by)?;
-        let members = policy.deployments.values().filter(|one| is_in_group(one, &own));
-        let places = members.filter_map(|member| self.places.get(&member.id));
-        let mut instants: Vec<_> = places.flat_map(|place| place.disrupted.iter().copied()).collect();
-        instants.sort_unstable();
-        // what is allowed to and has not yet counts as of now
-        let others = self.runs.values().filter(|other| other.has_budget_reserved() && other.id != *run);
-        let to_come = others.flat_map(|other| {
-            let targets =
-                other.targets.iter().filter(|(target, disrupts)| **disrupts && !other.disrupted.contains(*target));
-            targets.filter(|(target, _)| policy.deployments.get(*target).is_some_and(|one| is_in_group(one, &own)))
-        });
-        instants.extend(to_come.map(|_| now));
+        let own = group_of(policy.deployments.get(id)?, &limits.velocity.group_by)?;
+        let mut instants = self.survey_of_disruptions(policy, &own, now);
+        let in_group =
+            |target: &&DeploymentId| policy.deployments.get(*target).is_some_and(|one| is_in_group(one, &own));
+        instants.extend(reserved.iter().flat_map(|other| &other.disrupts).filter(in_group).map(|_| now));
         Some((group_name(&own), instants))
     }
 
@@ -307,35 +297,26 @@ impl Remedy {
         now: Timestamp,
         limits: &Guards,
     ) -> Option<Group> {
-        let group_by = &limits.blast_radius.group_by;
-        let own = group_of(policy.deployments.get(id)?, group_by)?;
-        let sick = |id: &DeploymentId| {
-            health_of(self.places.get(id)) == Health::Unhealthy
-                || alerts.firing_on(id).any(|alert| alert.severity == Severity::Critical)
-        };
-        let mut group = Group {
+        let deployment = policy.deployments.get(id)?;
+        let own = group_of(deployment, &limits.blast_radius.group_by)?;
+        let members = self.survey_of_members(policy, alerts, &own, limits.grace, now);
+        let target = self.condition_of(alerts, id, limits.grace, now);
+        let counts_as = |healthy: bool| u32::from(deployment.adapter.is_some() && healthy);
+        let in_run = self.places.get(id).is_some_and(|place| place.lease.is_some());
+        let others = || members.in_run.iter().filter(|one| one.deployment != *id);
+        // what this very run holds is in no other run
+        let own_others = others().filter(|one| one.holder == *run && one.healthy).count();
+        let in_other_runs = others().filter(|one| one.holder != *run).count();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Some(Group {
             name: group_name(&own),
-            members: 1,
-            healthy_others: 0,
-            in_run_others: 0,
-            target_sick: sick(id),
-            uncured_other: None,
-        };
-        let members = policy.deployments.values().filter(|other| other.adapter.is_some() && other.id != *id);
-        for other in members.filter(|other| is_in_group(other, &own)) {
-            group.members += 1;
-            let place = self.places.get(&other.id);
-            let in_run = place.and_then(|place| place.lease.as_ref()).is_some_and(|holder| holder != run);
-            let last = place.and_then(|place| place.last.as_ref());
-            let in_grace = last.is_some_and(|last| now < last.ended_at + limits.grace);
-            let is_sick = sick(&other.id);
-            group.in_run_others += u32::from(in_run);
-            group.healthy_others += u32::from(!is_sick && !in_run && !in_grace);
-            if is_sick && last.is_some_and(|last| !last.cured) && group.uncured_other.is_none() {
-                group.uncured_other = Some(other.id.clone());
-            }
-        }
-        Some(group)
+            members: 1 + members.count - counts_as(true),
+            healthy_others: members.healthy - counts_as(!in_run && !target.sick && !target.in_grace)
+                + count(own_others),
+            in_run_others: count(in_other_runs),
+            target_sick: target.sick,
+            uncured_other: members.uncured.into_iter().find(|other| other != id),
+        })
     }
 
     /// How many fell sick together whose sickness nothing they depend on explains.
@@ -448,7 +429,7 @@ fn label_of<'d>(deployment: &'d Deployment, name: &str) -> Option<&'d str> {
     if name == "deployment" { Some(deployment.id.as_str()) } else { deployment.labels.get(name) }
 }
 
-fn is_in_group(deployment: &Deployment, group: &[(SmolStr, SmolStr)]) -> bool {
+pub(super) fn is_in_group(deployment: &Deployment, group: &[(SmolStr, SmolStr)]) -> bool {
     group.iter().all(|(name, value)| label_of(deployment, name) == Some(value))
 }
 

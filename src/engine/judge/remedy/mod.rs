@@ -29,6 +29,7 @@ mod schedules;
 mod start;
 mod state;
 mod steps;
+mod survey;
 mod tell;
 mod verify;
 mod views;
@@ -61,6 +62,7 @@ pub use outages::Root;
 pub(super) use outages::all_under;
 use schedules::Schedules;
 use state::{Doing, LadderState, Places, Run, Stand};
+use survey::Survey;
 
 /// `finally` of a run past its deadline may take so much longer.
 const CLEAN_UP_WITHIN: Duration = Duration::from_secs(600);
@@ -68,6 +70,10 @@ const CLEAN_UP_WITHIN: Duration = Duration::from_secs(600);
 const STEP_MARGIN: Duration = Duration::from_secs(10);
 /// A run that waits asks again at least so often: not everything a guard looks at announces its changes.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Of the runs that wait, so many at most ask when something has changed, those first that come first; and with more ladders than
+/// [`AT_EASE`] each asks by itself that much more seldom. So many that wait cannot hold up what else there is to do.
+const ASKED_AT_ONCE: usize = 100;
+const AT_EASE: usize = 1_000;
 /// A run asked for by hand that is refused for so long ends as refused.
 const HAND_GIVE_UP: Duration = Duration::from_secs(1800);
 /// Runs asked for by hand that may wait or be under way at a time.
@@ -147,6 +153,8 @@ pub struct Remedy {
     stirred: bool,
     ended_by_hand: VecDeque<RunId>,
     over: VecDeque<(AlertKey, u64)>,
+    #[serde(skip)]
+    survey: Survey,
 }
 
 impl Remedy {
@@ -171,6 +179,7 @@ impl Remedy {
             stirred: false,
             ended_by_hand: VecDeque::new(),
             over: VecDeque::new(),
+            survey: Survey::default(),
         }
     }
 
@@ -181,6 +190,11 @@ impl Remedy {
     /// Does what is due first.
     pub fn fire(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         let Some((_, timer)) = self.timers.pop_due(turn.now) else { return };
+        // who only asks, and goes on waiting, changes nothing that others are told
+        let only_asks = matches!(timer, Timer::Again(_) | Timer::Ladder(_) | Timer::GiveUp(_));
+        if !only_asks {
+            self.survey.forget();
+        }
         match timer {
             Timer::Hold(run) => self.held_clear(turn, alerts, &run),
             Timer::Step(run) => self.step_timer(turn, alerts, &run),
@@ -196,10 +210,14 @@ impl Remedy {
             Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
             Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
         }
-        self.calm(turn, alerts);
+        match only_asks {
+            true => self.let_ask(turn, alerts),
+            false => self.calm(turn, alerts),
+        }
     }
 
     pub fn alert_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, change: &AlertChange) {
+        self.survey.forget();
         if !alerts.get(&change.key).is_some_and(|alert| alert.firing) {
             self.held_back.remove(&change.key);
         }
@@ -216,6 +234,7 @@ impl Remedy {
     /// A silence, an inhibition or a person holds the ladder of an alert back, or does no more. A run under way that a person
     /// has silenced stops after its step.
     pub fn held_changed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, held: Option<HeldBy>) {
+        self.survey.forget();
         let Some(held) = held else {
             self.stirred |= self.held_back.remove(key).is_some();
             return self.calm(turn, alerts);
@@ -234,6 +253,7 @@ impl Remedy {
     }
 
     pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
+        self.survey.forget();
         match id {
             AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
             AskId::Scheduled(run) => self.scheduled_told(turn, alerts, &run, replies),
@@ -246,6 +266,7 @@ impl Remedy {
     }
 
     pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, truth: Truth) {
+        self.survey.forget();
         match id {
             WatchId::Verify(run) => self.verify_watched(turn, &run, at, truth),
             WatchId::Wait(run) => self.wait_watched(turn, alerts, &run, &truth),
@@ -254,6 +275,7 @@ impl Remedy {
     }
 
     pub fn health(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, health: DeploymentHealth) {
+        self.survey.forget();
         let id = health.deployment.clone();
         self.places.at(&id).health = Some(health);
         self.note_sickness(turn, alerts, &id);
@@ -267,12 +289,14 @@ impl Remedy {
     }
 
     pub fn step_ended(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, end: StepEnd) {
+        self.survey.forget();
         self.call_ended(turn, alerts, end);
         self.calm(turn, alerts);
     }
 
     /// The check a `check` step asked for has run: detect knows its verdict by now.
     pub fn probed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, attempt: &StepAttemptId) {
+        self.survey.forget();
         let waits = |run: &Run| matches!(&run.doing, Doing::Probing(probe) if probe == attempt);
         let run = self.runs.values().find(|run| waits(run)).map(|run| run.id.clone());
         if let Some(run) = run {
@@ -283,6 +307,7 @@ impl Remedy {
 
     /// An observation of this deployment has arrived, good or not; settles unknown outcomes.
     pub fn observed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, deployment: &DeploymentId) {
+        self.survey.forget();
         // while the call may still be going on, nothing that is seen says what will have come of it
         let waits =
             |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment && !call.at_large);
@@ -298,11 +323,13 @@ impl Remedy {
     }
 
     pub fn operator(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, operator: Operator) {
+        self.survey.forget();
         self.operate(turn, alerts, operator);
         self.calm(turn, alerts);
     }
 
     pub fn replace_policy(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        self.survey.forget();
         self.policy_loaded_at = turn.now;
         self.policy_errors.clear();
         self.show_engine(turn);
@@ -325,6 +352,7 @@ impl Remedy {
     /// What is under way gets the time back in which nothing was watched, and ladders wait for `start_grace` again. Where
     /// selfheal itself was not there, nobody will report the end of a call that was under way.
     pub fn resumed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, from: Timestamp, to: Timestamp, because: Gap) {
+        self.survey.forget();
         self.watching_since = to.max(self.watching_since);
         let gap = to.since(from);
         let mut moved = Timers::default();
@@ -357,6 +385,7 @@ impl Remedy {
 
     /// Whether what is done can be written down.
     pub fn storage(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, storage: &Storage) {
+        self.survey.forget();
         self.unwritable = match storage {
             Storage::Working => None,
             Storage::Failing { why } => Some(why.clone()),
@@ -413,10 +442,16 @@ impl Remedy {
     /// Lets everything that waits ask again, if anything it looks at has changed. Bounded: each round either begins
     /// or ends a run, or is the last.
     fn calm(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        self.survey.forget();
+        self.let_ask(turn, alerts);
+    }
+
+    /// [`Remedy::calm`] where nothing that is counted can have changed but by what forgets it itself.
+    fn let_ask(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
         self.note_outages(turn, alerts);
         while std::mem::take(&mut self.stirred) {
             let mut full = self.is_full(turn);
-            for run in self.waiting_in_order() {
+            for run in self.waiting_in_order(full) {
                 // in a storm many wait for the same few places: those keep their reason until their own next asking
                 if full && self.runs.get(&run).is_some_and(|run| run.refusal.is_some()) {
                     continue;
@@ -476,11 +511,23 @@ impl Remedy {
         self.may_act().is_err() || full || storm || self.memory.sensor_told
     }
 
-    /// Waiting runs by severity (what people asked for first), then age.
-    fn waiting_in_order(&self) -> Vec<RunId> {
-        let mut waiting: Vec<&Run> = self.runs.values().filter(|run| run.is_waiting()).collect();
-        waiting.sort_by_key(|run| (run.level.map(std::cmp::Reverse), run.created_at, run.id.clone()));
+    /// Waiting runs by severity (what people asked for first), then age. `full`: only those that have not asked yet.
+    fn waiting_in_order(&self, full: bool) -> Vec<RunId> {
+        let asks = |run: &&Run| run.is_waiting() && !(full && run.refusal.is_some());
+        let order = |run: &&Run| (run.level.map(std::cmp::Reverse), run.created_at, run.id.clone());
+        let mut waiting: Vec<&Run> = self.runs.values().filter(asks).collect();
+        if waiting.len() > ASKED_AT_ONCE {
+            waiting.select_nth_unstable_by_key(ASKED_AT_ONCE, order);
+            waiting.truncate(ASKED_AT_ONCE);
+        }
+        waiting.sort_by_key(order);
         waiting.into_iter().map(|run| run.id.clone()).collect()
+    }
+
+    /// After how long a run that waits asks by itself again.
+    fn asks_again_after(&self) -> Duration {
+        let crowd = u32::try_from(self.ladders.len() / AT_EASE).unwrap_or(u32::MAX);
+        ASK_AGAIN.saturating_mul(crowd.max(1))
     }
 
     fn deadline(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {

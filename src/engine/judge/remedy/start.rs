@@ -6,7 +6,7 @@ use super::guards::{limits_of, observed, targets};
 use super::inputs;
 use super::parts::subs_of;
 use super::state::{Cause, Doing, Run, Waiting};
-use super::{ASK_AGAIN, CHAIN_WINDOW, Remedy, Timer};
+use super::{CHAIN_WINDOW, Remedy, Timer};
 use crate::engine::effect::Effect;
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
@@ -183,7 +183,7 @@ impl Remedy {
     /// The run stays as it is and asks again; the first "no" is the reason.
     pub(super) fn keep_waiting(&mut self, turn: &mut Turn<'_>, id: &RunId, refusals: Vec<Refusal>) {
         let passes_at = refusals.iter().filter_map(|refusal| refusal.passes_at(turn.now)).min();
-        let latest = turn.now + ASK_AGAIN;
+        let latest = turn.now + self.asks_again_after();
         self.timers.set(Timer::Again(id.clone()), passes_at.map_or(latest, |at| at.min(latest)));
         let Some(run) = self.runs.get_mut(id) else { return };
         let Some(first) = refusals.into_iter().next() else { return };
@@ -239,11 +239,14 @@ impl Remedy {
         let deadline = limits_of(&turn.policy, &run.deployment).run_deadline;
         self.timers.set(Timer::Deadline(id.clone()), turn.now + deadline);
         self.tell_started(turn, id);
+        self.survey.forget();
         self.advance(turn, alerts, id);
+        self.survey.forget();
     }
 
     /// The guards have seen that they are free; where one is not, acting there is refused for want of a lease.
     pub(super) fn take_leases<'a>(&mut self, id: &RunId, targets: impl Iterator<Item = &'a DeploymentId>) {
+        self.survey.forget();
         let Some(run) = self.runs.get_mut(id) else { return };
         for target in targets {
             if let Some(fence) = self.places.lease(target, id) {
