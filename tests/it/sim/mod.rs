@@ -21,7 +21,7 @@ use selfheal::policy::Diagnostic;
 use crate::world::{Behaviour, DiskFault, Moment, World, secs};
 
 /// Seeds of a run at the desk; CI takes more, and a long run many more.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 /// Stories that failed once: two acting calls at once, where an edge was slow to say that a cancelled call had ended; two
 /// messages under one id; a step that waited for a failing disk and started although all had been paused since.
 const FAILED_ONCE: [u64; 4] = [886, 5547, 1737, 2217];

@@ -38,6 +38,8 @@ impl Remedy {
             return self.part_ended(turn, alerts, id, verdict);
         }
         let Some(run) = self.runs.get_mut(id) else { return };
+        // one that only waited takes nothing away from others
+        let frees = !run.is_waiting();
         let eased = run.eased_until.is_some_and(|until| turn.now < until);
         let verdict = if verdict == Verdict::Cured && eased { Verdict::Eased } else { verdict };
         run.doing = Doing::Ended(verdict);
@@ -64,7 +66,7 @@ impl Remedy {
                 self.keep_by_hand(id);
             }
         }
-        self.stirred = true;
+        self.stirred |= frees;
     }
 
     pub(super) fn forget_timers(&mut self, id: &RunId) {

@@ -123,6 +123,8 @@ enum Timer {
     Scheduled(SmolStr),
     /// People are to hear that selfheal is there.
     Heartbeat,
+    /// What waits may ask again, once for all that was heard at this instant.
+    Stirred,
 }
 
 /// Ladders and runs.
@@ -207,6 +209,7 @@ impl Remedy {
             Timer::Ladder(key) => self.ladder_due(turn, alerts, &key),
             Timer::Sensor => self.judge_sensor(turn),
             Timer::Heartbeat => self.beat(turn),
+            Timer::Stirred => self.stirred = true,
             Timer::Schedule(name) => self.schedule_due(turn, alerts, &name),
             Timer::Scheduled(name) => self.run_scheduled(turn, alerts, &name),
         }
@@ -227,7 +230,9 @@ impl Remedy {
         }
         self.ladder_hears(turn, alerts, change);
         // one more alert lets nothing go that was held
-        self.stirred |= !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed);
+        if !matches!(change.kind, AlertChangeKind::Fired | AlertChangeKind::Relapsed) {
+            self.timers.set(Timer::Stirred, turn.now);
+        }
         self.calm(turn, alerts);
     }
 
@@ -280,7 +285,7 @@ impl Remedy {
         self.places.at(&id).health = Some(health);
         self.note_sickness(turn, alerts, &id);
         self.places.touched.insert(id);
-        self.stirred = true;
+        self.timers.set(Timer::Stirred, turn.now);
         self.calm(turn, alerts);
     }
 
@@ -366,6 +371,7 @@ impl Remedy {
                     | Timer::Scheduled(_)
                     | Timer::Heartbeat
                     | Timer::Sensor
+                    | Timer::Stirred
             );
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
