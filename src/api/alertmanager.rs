@@ -52,8 +52,10 @@ impl Wanted {
                 "active" => wanted.active = flag()?,
                 "silenced" => wanted.silenced = flag()?,
                 "inhibited" => wanted.inhibited = flag()?,
-                // there are none here, and there is one receiver or more for each
-                "unprocessed" | "receiver" => {}
+                // there are none here
+                "unprocessed" => {}
+                "receiver" if value.is_empty() => {}
+                "receiver" => return Err(wrong("alerts are not listed by receiver here".to_owned())),
                 "filter" => wanted.filter.push(value.parse().map_err(|error| wrong(format!("`filter`: {error}")))?),
                 _ => return Err(wrong(format!("there is no parameter `{key}`"))),
             }
@@ -92,7 +94,8 @@ fn gettable(view: &AlertView) -> Value {
     let held = view.held.as_deref();
     let silenced_by = held.map(|held| held.silenced_by.clone()).unwrap_or_default();
     let inhibited_by: Vec<&str> = held.filter(|held| held.inhibited).map(|_| "an inhibit rule").into_iter().collect();
-    let state = if silenced_by.is_empty() && inhibited_by.is_empty() { "active" } else { "suppressed" };
+    let is_held = view.suppressed.as_deref().is_some_and(|by| by != "acknowledgement");
+    let state = if is_held { "suppressed" } else { "active" };
     let annotations = match view.annotations.get("summary") {
         Some(_) => view.annotations.clone(),
         None => view.annotations.with_label("summary", &view.summary),

@@ -48,6 +48,10 @@ pub struct LevelAnswer {
     pub clear: Truth,
 }
 
+/// An alert from elsewhere that is over is remembered for so long, for the runs that wait to hear it; one that ran out may come
+/// again for as long.
+pub const POSTED_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
+
 /// An alert from elsewhere, as it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PostedNow {
@@ -60,6 +64,8 @@ pub struct PostedNow {
     pub generator_url: String,
     /// When it was posted last.
     pub evidence: Timestamp,
+    /// It is over only because nobody posts it any more.
+    pub ran_out: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

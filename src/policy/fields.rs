@@ -86,7 +86,7 @@ fn unknown(reader: &Reader<'_>, what: &str, specs: &[FieldSpec], entry: &Entry) 
 pub(super) fn field(texts: &Texts<'_>, kind: &FieldKind, node: &Node) -> Option<Param> {
     let reader = texts.reader();
     if let Texts::Templates(scripts, names) = texts
-        && is_template(node)
+        && (is_template(node) || *kind == FieldKind::Secret)
     {
         if *kind == FieldKind::Secret {
             return secrets::passed_on(scripts, node, names);

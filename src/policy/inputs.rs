@@ -47,6 +47,11 @@ fn input(reader: &Reader<'_>, entry: &Entry) -> Option<InputSpec> {
         kind.map(|kind| items.iter().filter_map(|item| literal(reader, kind, item)).collect::<Vec<_>>())
     });
     let default = keys.get("default").and_then(|node| {
+        if kind == Some(InputKind::Secret) {
+            reader.note_secret(node.span);
+            reader.error(node.span, "not-a-secret", "a secret has no default: whoever runs the playbook names one");
+            return None;
+        }
         let value = literal(reader, kind?, node)?;
         check_one_of(reader, node, &value, one_of.as_ref().and_then(Option::as_ref));
         Some(value)
@@ -129,10 +134,10 @@ pub(super) fn with(
 
 fn value(scripts: &Scripts<'_>, input: &InputSpec, node: &Node, names: &Names<'_>) -> Option<Param> {
     let reader = scripts.reader;
+    if input.kind == InputKind::Secret {
+        return secrets::passed_on(scripts, node, names);
+    }
     if is_template(node) {
-        if input.kind == InputKind::Secret {
-            return secrets::passed_on(scripts, node, names);
-        }
         return scripts.template(node, names).map(Param::Template);
     }
     if input.kind == InputKind::List && matches!(node.kind, Kind::List(_)) {

@@ -12,8 +12,9 @@ use super::links::Possible;
 use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
 use super::yaml::Node;
-use crate::model::{AlertKey, Labels, Map, Selector, Severity};
-use crate::playbook::ladder::Ladder;
+use crate::model::{AlertKey, DeploymentId, Labels, Map, Selector, Severity};
+use crate::playbook::ladder::{Ladder, On};
+use crate::script::Param;
 
 /// What is done about alerts that another system raised.
 #[derive(Clone)]
@@ -25,6 +26,19 @@ pub struct Remediation {
     pub ladder: Arc<Ladder>,
     /// As a rule's: firing again within it is a relapse.
     pub cooldown: Duration,
+}
+
+impl Remediation {
+    /// Whom its first rung is for, as far as the alert's labels alone say it.
+    pub fn deployment_of(&self, labels: &Labels) -> Option<DeploymentId> {
+        match self.ladder.rungs.first()?.on.as_ref()? {
+            On::Deployment(Param::Template(text)) => {
+                let inner = text.source().trim().strip_prefix("{{")?.strip_suffix("}}")?.trim();
+                inner.strip_prefix("labels.").and_then(|name| labels.get(name)).map(DeploymentId::from)
+            }
+            on => on.literal(),
+        }
+    }
 }
 
 /// In the order in which they are asked: the first that matches is the one.

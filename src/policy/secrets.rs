@@ -63,6 +63,7 @@ pub(super) fn passed_on(scripts: &Scripts<'_>, node: &Node, names: &Names<'_>) -
             scripts.template(node, names).map(Param::Template)
         }
         _ => {
+            reader.note_secret(node.span);
             let message = "a secret is passed on whole, and is not made of other texts";
             let help = "write \"{{ secrets.NAME }}\" with a name of `secrets:`, or \"{{ inputs.NAME }}\" of an input of type secret";
             reader.error_with_help(node.span, "not-a-secret", message, help);

@@ -120,10 +120,46 @@ fn an_alert_that_runs_out_is_over_for_people_and_no_cure_for_a_run() {
 }
 
 #[test]
+fn an_alert_that_ran_out_and_comes_again_is_told_and_its_ladder_does_not_start_over() {
+    // without a cooldown
+    let mut world = world(&POLICY.replace("    cooldown: 5m\n", ""));
+    posting(&mut world, &pod_down(), mins(1), |_| false);
+    world.run_until("the end of the run", mins(10), |world| !world.verdicts().is_empty());
+    assert_eq!(world.verdicts(), ["restart inconclusive"], "{}", world.told());
+    world.run(mins(5));
+    let told = world.mails("oncall").len();
+    posting(&mut world, &pod_down(), mins(30), |_| false);
+    assert_eq!(world.acted(), ["web restart"], "a person has to look first\n{}", world.told());
+    assert_eq!(state(&world), Some(AlertStateWord::Firing));
+    assert!(world.mails("oncall").len() > told, "{}", world.told());
+    // over for good: the next one is a new episode
+    post(&mut world, &pod_down(), true);
+    world.run(mins(1));
+    posting(&mut world, &pod_down(), mins(5), |world| world.acted().len() == 2);
+    assert_eq!(world.acted(), ["web restart", "web restart"], "{}", world.told());
+}
+
+#[test]
+fn what_was_cured_and_is_still_posted_is_left_alone_for_as_long_as_others_look_back() {
+    let playbooks = PLAYBOOKS.replacen(
+        "verify: { hold: 20s, within: 4m }",
+        "verify: { until: 'last(\"heat\") < 50', hold: 20s, within: 4m }",
+        1,
+    );
+    let mut world = World::new(&[("selfheal.yaml", POLICY), ("playbooks/all.yaml", &playbooks)]);
+    world.gauge("web", "heat", 20.0);
+    posting(&mut world, &pod_down(), mins(10), |_| false);
+    assert_eq!(world.verdicts(), ["restart cured"], "{}", world.told());
+    assert_eq!(world.acted(), ["web restart"], "its own window may still hold what was before\n{}", world.told());
+    posting(&mut world, &pod_down(), mins(10), |world| world.acted().len() == 2);
+    assert_eq!(world.acted(), ["web restart", "web scale"], "the cure has not lasted\n{}", world.told());
+}
+
+#[test]
 fn what_is_not_posted_again_in_time_starts_nothing() {
-    let mut world = world(&POLICY.replace("act_after: 1s", "act_after: 150s"));
+    let mut world = world(&POLICY.replace("act_after: 1s", "act_after: 185s"));
     post(&mut world, &pod_down(), false);
-    world.run(mins(3));
+    world.run(mins(3) + secs(10));
     assert_eq!(state(&world), Some(AlertStateWord::Firing), "{}", world.told());
     assert!(world.alert("PodDown").is_some_and(|view| view.without_data), "{}", world.told());
     world.run(mins(10));

@@ -429,6 +429,22 @@ fn safety_dependency_first() {
     world.check("db", "tcp", CheckStatus::Healthy);
     world.run(mins(3));
     assert_eq!(world.acted().first().map(String::as_str), Some("web restart"), "{}", world.told());
+
+    // nor does its ladder act on another one that is well
+    let policy =
+        policy.replace("  - { id: web,", "  - { id: ci, adapter: sim, labels: { tier: tools } }\n  - { id: web,");
+    let rule = RULE.replace("remediate: [restart]", "remediate: [{ playbook: restart, on: ci }]");
+    files[0].1 = &policy;
+    files[1].1 = &rule;
+    let mut world = World::new(&files);
+    world.check("db", "tcp", CheckStatus::Unhealthy);
+    world.run(secs(30));
+    world.gauge("web", "cpu_percent", 95.0);
+    world.run(mins(5));
+    assert_eq!(world.acted(), [""; 0], "{}", world.told());
+    world.check("db", "tcp", CheckStatus::Healthy);
+    world.run(mins(5));
+    assert_eq!(world.acted().first().map(String::as_str), Some("ci restart"), "{}", world.told());
 }
 
 #[test]

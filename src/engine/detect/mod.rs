@@ -288,7 +288,7 @@ impl Detect {
     pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
         self.world.gap(from, to);
-        self.posted_unwatched(from, to);
+        self.posted_unwatched(from, to, out);
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {
             // quick rules read no ages: what left their windows meanwhile is found below

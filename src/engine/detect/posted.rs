@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::asks::Found;
 use super::{Detect, Due};
-use crate::engine::message::{PostedNow, ToJudge, WatchId};
+use crate::engine::message::{POSTED_KEPT, PostedNow, ToJudge, WatchId};
 use crate::model::{AlertKey, Labels, PostedAlert, Timestamp};
 use crate::script::Truth;
 
 /// One that does not say when it ends runs out after this without another posting: Alertmanager's `resolve_timeout`.
 const RUNS_OUT_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Longer than Prometheus says by itself nobody is believed: four times the rhythm in which it posts.
+const SAYS_AT_MOST: Duration = Duration::from_secs(5 * 60);
 /// More at a time are refused.
 const MAX_POSTED: usize = 100_000;
-/// What is over is remembered for so long, for the runs that wait to hear it.
-const KEPT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All that were posted and are not forgotten.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub(super) struct Posted(BTreeMap<AlertKey, Known>);
 /// One as it was posted last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Known {
+    /// It says itself that it stands for so long: for three quarters of it another posting may be on its way.
+    #[serde(default)]
+    says: Duration,
     annotations: Labels,
     generator_url: String,
     posted_at: Timestamp,
@@ -46,10 +49,14 @@ enum State {
 }
 
 impl Known {
+    fn fresh_until(&self, max_age: Duration) -> Timestamp {
+        self.posted_at + max_age.max(self.says / 4 * 3)
+    }
+
     /// Whether it stands, as people are told.
     fn stands(&self, now: Timestamp, max_age: Duration) -> Truth {
         match self.state {
-            State::Standing { .. } if now < self.posted_at + max_age => Truth::True,
+            State::Standing { .. } if now < self.fresh_until(max_age) => Truth::True,
             State::Standing { .. } => Truth::NoData,
             State::RanOut { .. } | State::Over { .. } => Truth::False,
         }
@@ -60,7 +67,7 @@ impl Known {
         let counts = cut.is_none_or(|cut| self.posted_at > cut);
         match self.state {
             State::Over { .. } if counts => Truth::True,
-            State::Standing { .. } if counts && now < self.posted_at + max_age => Truth::False,
+            State::Standing { .. } if counts && now < self.fresh_until(max_age) => Truth::False,
             _ => Truth::NoData,
         }
     }
@@ -69,10 +76,10 @@ impl Known {
     fn next(&self, now: Timestamp, max_age: Duration) -> Timestamp {
         match self.state {
             State::Standing { runs_out_at } => {
-                let ages_at = Some(self.posted_at + max_age).filter(|at| *at > now);
+                let ages_at = Some(self.fresh_until(max_age)).filter(|at| *at > now);
                 ages_at.map_or(runs_out_at, |at| at.min(runs_out_at))
             }
-            State::RanOut { at } | State::Over { at } => at + KEPT_OVER,
+            State::RanOut { at } | State::Over { at } => at + POSTED_KEPT,
         }
     }
 }
@@ -101,8 +108,12 @@ impl Detect {
                     State::Standing { runs_out_at }
                 }
             };
+            let says = match state {
+                State::Standing { runs_out_at } => runs_out_at.since(now).min(SAYS_AT_MOST),
+                State::RanOut { .. } | State::Over { .. } => Duration::ZERO,
+            };
             let PostedAlert { annotations, generator_url, .. } = alert;
-            self.posted.0.insert(key.clone(), Known { annotations, generator_url, posted_at: now, state });
+            self.posted.0.insert(key.clone(), Known { says, annotations, generator_url, posted_at: now, state });
             self.posted_moved(now, &key, out);
         }
     }
@@ -112,7 +123,7 @@ impl Detect {
         let Some(known) = self.posted.0.get_mut(key) else { return };
         match known.state {
             State::Standing { runs_out_at } if runs_out_at <= now => known.state = State::RanOut { at: now },
-            State::RanOut { at } | State::Over { at } if at + KEPT_OVER <= now => {
+            State::RanOut { at } | State::Over { at } if at + POSTED_KEPT <= now => {
                 self.posted.0.remove(key);
                 return;
             }
@@ -121,8 +132,8 @@ impl Detect {
         self.posted_moved(now, key, out);
     }
 
-    /// Nothing could be posted meanwhile: what stood runs out that much later.
-    pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp) {
+    /// Nothing could be posted meanwhile: what stood runs out that much later, and is not fresh any more.
+    pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         let mut due = Vec::new();
         for (key, known) in &mut self.posted.0 {
             if let State::Standing { runs_out_at } = &mut known.state {
@@ -131,7 +142,7 @@ impl Detect {
             }
         }
         for key in due {
-            self.time_posted(to, &key);
+            self.posted_moved(to, &key, out);
         }
     }
 
@@ -173,7 +184,7 @@ impl Detect {
         };
         let posted_at = known.posted_at;
         match known.state {
-            State::Standing { runs_out_at } if now < posted_at + self.policy.guards.max_event_age => {
+            State::Standing { runs_out_at } if now < known.fresh_until(self.policy.guards.max_event_age) => {
                 format!(
                     "it comes from elsewhere: posted last at {posted_at}; unless it comes again it runs out at {runs_out_at}"
                 )
@@ -201,6 +212,7 @@ impl Detect {
             annotations: known.annotations.clone(),
             generator_url: known.generator_url.clone(),
             evidence: known.posted_at,
+            ran_out: matches!(known.state, State::RanOut { .. }),
         })));
         let waits = |watching: &super::Watching| watching.watch.context.alert.as_ref() == Some(key);
         let concerned: Vec<WatchId> =

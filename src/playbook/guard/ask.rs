@@ -182,6 +182,11 @@ fn dependencies(situation: &Situation, answers: &mut Answers) {
         let no = out.or_else(|| situation.ladder.as_ref().and_then(|_| root_back(situation.now, target)));
         answers.hear("dependency", Some(&target.deployment), no, "nothing it depends on is out");
     }
+    // what explains the alert holds its ladder, wherever that acts
+    if let Some((deployment, on, outage)) = situation.ladder.as_ref().and_then(|ladder| ladder.root.clone()) {
+        let no = Refusal::Dependency { deployment: deployment.clone(), on, outage };
+        answers.hear("dependency", Some(&deployment), Some(no), "");
+    }
 }
 
 /// What a deployment suffered under its root may pass with it: no ladder begins before its grace is over.

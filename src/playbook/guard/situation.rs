@@ -44,6 +44,8 @@ pub struct Situation {
 /// What is special about a run that an alert asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LadderSituation {
+    /// The alert's own deployment, where it is no target, and what it depends on that is out.
+    pub root: Option<(DeploymentId, DeploymentId, Outage)>,
     /// Of the newest evidence its condition read; `None`: not asked yet.
     pub evidence: Option<Timestamp>,
     pub fired_at: Timestamp,

@@ -130,6 +130,7 @@ impl Entry {
             without_data: false,
             evidence: at,
             generator_url: String::new(),
+            ran_out: false,
             key,
         };
         Entry {
@@ -190,6 +191,8 @@ impl Entry {
             match what {
                 Move::Began | Move::Lapsed => {}
                 Move::Fired => changes.push(AlertChangeKind::Fired),
+                // to people the one that ran out was over
+                Move::Relapsed if self.alert.ran_out => changes.push(AlertChangeKind::Fired),
                 Move::Relapsed => changes.push(AlertChangeKind::Relapsed),
                 Move::SeverityChanged { from, to } => {
                     changes.push(AlertChangeKind::SeverityChanged { from: *from, to: *to });
@@ -224,6 +227,7 @@ impl Entry {
             Stage::Cooling { ended_at, .. } => self.alert.ended_at = Some(ended_at),
         }
         self.alert.firing = self.life.is_firing();
+        self.alert.ran_out &= !self.alert.firing;
         self.alert.true_now = self.life.is_true_now();
         self.alert.without_data = self.life.is_without_data();
         if let Some(severity) = self.life.severity() {

@@ -74,6 +74,9 @@ pub struct Alert {
     /// Of one from elsewhere: where whoever raised it shows it.
     #[serde(default)]
     pub generator_url: String,
+    /// Of one from elsewhere: it is over for people, but nobody said so.
+    #[serde(default)]
+    pub ran_out: bool,
 }
 
 impl Alerts {

@@ -6,7 +6,7 @@ use super::entry::{Entry, Kind};
 use super::{Alerts, texts};
 use crate::alert::lifecycle::{Move, Sight, Terms};
 use crate::engine::judge::turn::Turn;
-use crate::engine::message::PostedNow;
+use crate::engine::message::{POSTED_KEPT, PostedNow};
 use crate::model::{AlertKey, Labels, Severity, Timestamp};
 use crate::policy::Policy;
 use crate::script::Truth;
@@ -20,9 +20,11 @@ impl Alerts {
         if known.is_none() && posted.stands != Truth::True {
             return;
         }
-        let terms = terms(&turn.policy, &posted.key, posted.severity);
+        let comes_back = posted.stands == Truth::True && known.as_ref().is_some_and(|known| known.alert.ran_out);
+        let terms = terms(&turn.policy, &posted.key, posted.severity, posted.ran_out || comes_back);
         let mut entry = known.unwrap_or_else(|| Entry::posted(posted.key.clone(), terms.clone(), turn.now));
         entry.terms = terms;
+        entry.place(&turn.policy);
         let mut moves = entry.life.adopt(turn.now, &entry.terms);
         moves.extend(entry.take_posted(turn.now, posted));
         self.settle(turn, entry, moves);
@@ -30,7 +32,8 @@ impl Alerts {
 
     /// Goes on under a new policy; what it is and how bad detect says in this turn.
     pub(super) fn adopt_posted(&mut self, turn: &mut Turn<'_>, mut entry: Entry) {
-        entry.terms = terms(&turn.policy, &entry.alert.key, entry.alert.severity);
+        entry.terms = terms(&turn.policy, &entry.alert.key, entry.alert.severity, entry.alert.ran_out);
+        entry.place(&turn.policy);
         let moves = entry.life.adopt(turn.now, &entry.terms);
         self.settle(turn, entry, moves);
     }
@@ -45,7 +48,7 @@ impl Entry {
     }
 
     fn take_posted(&mut self, now: Timestamp, posted: PostedNow) -> Vec<Move> {
-        let PostedNow { stands, severity, annotations, generator_url, evidence, .. } = posted;
+        let PostedNow { stands, severity, annotations, generator_url, evidence, ran_out, .. } = posted;
         let clear = match &stands {
             Truth::True => Truth::False,
             Truth::False => Truth::True,
@@ -57,12 +60,26 @@ impl Entry {
         self.alert.summary = summary(&self.alert.key, &annotations);
         self.alert.annotations = annotations;
         self.alert.generator_url = generator_url;
+        if self.life.is_firing() {
+            return moves;
+        }
+        self.alert.ran_out = ran_out;
         moves
+    }
+
+    /// Whose alert it is: what its label says, or what would be repaired for it.
+    fn place(&mut self, policy: &Policy) {
+        let key = &self.alert.key;
+        let repaired = || policy.remediations.of(key).and_then(|remediation| remediation.deployment_of(&key.scope));
+        self.alert.deployment = key.deployment().or_else(repaired);
     }
 }
 
-fn terms(policy: &Policy, key: &AlertKey, severity: Severity) -> Terms {
+/// The episode of one that ran out goes on while it may come again: its ladder does not begin anew because whoever posts it was
+/// away.
+fn terms(policy: &Policy, key: &AlertKey, severity: Severity, ran_out: bool) -> Terms {
     let cooldown = policy.remediations.of(key).map_or(Duration::ZERO, |remediation| remediation.cooldown);
+    let cooldown = if ran_out { cooldown.max(POSTED_KEPT) } else { cooldown };
     Terms { cooldown, ..Terms::immediate(severity) }
 }
 

@@ -3,6 +3,7 @@
 //! Invariants: nothing new begins once one of them failed, or a person is needed; a target has one run of the rung.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::guards::labels_of;
 use super::state::{Cause, Fan, Rest, Run, Stand};
@@ -96,6 +97,10 @@ impl Remedy {
             _ => None,
         };
         match told.filter(|id| !id.is_empty()) {
+            Some(id) if !turn.policy.deployments.contains_key(id.as_str()) => {
+                let refusal = Refusal::EmptyTarget(NotThere::NotListed(DeploymentId::new(id)));
+                self.no_target(turn, alerts, key, &refusal);
+            }
             Some(id) => self.run_for_rung(turn, alerts, key, rung, DeploymentId::new(id)),
             None => self.no_target(turn, alerts, key, &Refusal::EmptyTarget(NotThere::NoDeployment)),
         }
@@ -197,7 +202,9 @@ impl Remedy {
             self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.unwrap_or_default().max(ASK_AGAIN));
         } else {
             ladder.stand = Stand::Judging;
-            self.timers.set(Timer::Ladder(key.clone()), turn.now + within);
+            // by then what was posted before has no data any more
+            let fresh = if key.is_posted() { turn.policy.guards.max_event_age } else { Duration::ZERO };
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + within.max(fresh));
         }
     }
 
@@ -211,6 +218,11 @@ impl Remedy {
             self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
             return;
         }
+        self.fan_inconclusive(turn, key);
+    }
+
+    /// Nobody knows whether it helped.
+    pub(super) fn fan_inconclusive(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
         if let Some(ladder) = self.ladders.get_mut(key) {
             ladder.stand = Stand::Stopped;
             self.tell_fan_inconclusive(turn, key);

@@ -139,7 +139,7 @@ impl Remedy {
             draining: self.draining,
             unwritable: self.unwritable.clone(),
             automatic: run.is_automatic(),
-            ladder: self.ladder_situation(policy, run, evidence),
+            ladder: self.ladder_situation(policy, alerts, run, targets, evidence),
             watching_since: self.watching_since,
             sensor: self.sensor(policy),
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
@@ -174,11 +174,24 @@ impl Remedy {
         counted
     }
 
-    fn ladder_situation(&self, policy: &Policy, run: &Run, evidence: Option<Timestamp>) -> Option<LadderSituation> {
+    fn ladder_situation(
+        &self,
+        policy: &Policy,
+        alerts: &Alerts,
+        run: &Run,
+        targets: &BTreeMap<DeploymentId, bool>,
+        evidence: Option<Timestamp>,
+    ) -> Option<LadderSituation> {
         let key = run.alert()?;
         let ladder = self.ladders.get(key)?;
         let rule = policy.rule_of(key);
+        let own = alerts.get(key).and_then(|alert| alert.deployment.clone());
+        let root = own.filter(|own| !targets.contains_key(own)).and_then(|own| {
+            let (on, outage) = self.dependency_out(policy, alerts, &own, &run.id, targets)?;
+            Some((own, on, outage))
+        });
         Some(LadderSituation {
+            root,
             evidence,
             fired_at: ladder.fired_at,
             // what one of several targets came to is no cure of the alert
@@ -310,8 +323,8 @@ impl Remedy {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Some(Group {
             name: group_name(&own),
-            members: 1 + members.count - counts_as(true),
-            healthy_others: members.healthy - counts_as(!in_run && !target.sick && !target.in_grace)
+            members: (1 + members.count).saturating_sub(counts_as(true)),
+            healthy_others: members.healthy.saturating_sub(counts_as(!in_run && !target.sick && !target.in_grace))
                 + count(own_others),
             in_run_others: count(in_other_runs),
             target_sick: target.sick,

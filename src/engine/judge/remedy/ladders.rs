@@ -18,6 +18,9 @@ use crate::playbook::run::{Interrupt, Verdict};
 use crate::policy::Policy;
 use crate::script::{Condition, Param};
 
+/// What another system's alert looks back over is not known; few look back over more than this.
+const POSTED_WINDOW: Duration = Duration::from_secs(15 * 60);
+
 /// The ladder the policy has for this rule at this level.
 fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
     policy.ladder_of(key, level).cloned()
@@ -49,6 +52,9 @@ fn same_param(one: &Param, other: &Param) -> bool {
 
 /// The longest window any part of the rule looks back over: until it has passed, evidence from before is in it.
 fn longest_window(policy: &Policy, key: &AlertKey) -> Duration {
+    if key.is_posted() {
+        return POSTED_WINDOW;
+    }
     let Some(rule) = policy.rule_of(key) else { return Duration::ZERO };
     let levels = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
     let windows = levels.chain(&rule.value).flat_map(|condition| condition.reads()).filter_map(|read| read.window);
@@ -72,9 +78,11 @@ impl Remedy {
     fn fired(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, relapse: bool) {
         let Some(alert) = alerts.get(key) else { return };
         let under_way = self.is_any_under_way(key);
+        // an alert from elsewhere that nobody posted for a while is the same one
+        let goes_on = relapse || key.is_posted();
         match self.ladders.get_mut(key) {
             // what is under way is not begun anew because the alert was clear for a moment
-            Some(ladder) if (relapse && !ladder.over) || under_way => {
+            Some(ladder) if (goes_on && !ladder.over) || under_way => {
                 ladder.over = false;
                 ladder.fired_at = turn.now;
                 if matches!(ladder.stand, Stand::Resting(_) | Stand::Due) {
@@ -196,9 +204,14 @@ impl Remedy {
             Stand::Run(run) => self.interrupt(turn, alerts, &run, Interrupt::SymptomGone),
             Stand::Fan(_) => self.fan_symptom_gone(turn, alerts, key),
             Stand::Judging => {
-                ladder.stand = Stand::Resting(Rest::Cured);
                 self.timers.clear(&Timer::Ladder(key.clone()));
-                turn.say(Word::RemediationMoved(key.clone()));
+                match alerts.get(key).is_some_and(|alert| alert.ran_out) {
+                    true => self.fan_inconclusive(turn, key),
+                    false => {
+                        ladder.stand = Stand::Resting(Rest::Cured);
+                        turn.say(Word::RemediationMoved(key.clone()));
+                    }
+                }
             }
             Stand::Exhausted | Stand::Stopped => {}
         }

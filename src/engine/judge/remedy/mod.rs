@@ -362,17 +362,24 @@ impl Remedy {
         let gap = to.since(from);
         let mut moved = Timers::default();
         while let Some((at, timer)) = self.timers.pop_due(Timestamp::MAX) {
+            // what waits for something to show itself gets the time back, too
+            let shows = |key: &AlertKey| {
+                let stand = self.ladders.get(key).map(|ladder| &ladder.stand);
+                matches!(stand, Some(Stand::Judging | Stand::Resting(_)))
+            };
+            let waits_to_see = matches!(&timer, Timer::Ladder(key) if shows(key));
             // what only asks again may do so at once
-            let asks = matches!(
-                timer,
-                Timer::Again(_)
-                    | Timer::Ladder(_)
-                    | Timer::Schedule(_)
-                    | Timer::Scheduled(_)
-                    | Timer::Heartbeat
-                    | Timer::Sensor
-                    | Timer::Stirred
-            );
+            let asks = !waits_to_see
+                && matches!(
+                    timer,
+                    Timer::Again(_)
+                        | Timer::Ladder(_)
+                        | Timer::Schedule(_)
+                        | Timer::Scheduled(_)
+                        | Timer::Heartbeat
+                        | Timer::Sensor
+                        | Timer::Stirred
+                );
             moved.set(timer, if asks { at.max(turn.now) } else { at + gap });
         }
         self.timers = moved;

@@ -313,6 +313,7 @@ impl Bench {
             without_data: false,
             evidence: self.now,
             generator_url: String::new(),
+            ran_out: false,
             key: key.clone(),
         };
         self.world.alerts.insert(key, alert);

@@ -380,6 +380,7 @@ impl Bench {
             without_data: false,
             evidence: self.now,
             generator_url: String::new(),
+            ran_out: false,
         };
         self.alerts.insert(key.clone(), alert);
         self.change(key, kind);
