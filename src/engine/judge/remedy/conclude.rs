@@ -28,9 +28,9 @@ impl Remedy {
     }
 
     pub(super) fn finish(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, verdict: Verdict) {
-        if self.runs.get(id).is_none_or(Run::is_ended) {
-            return;
-        }
+        let Some(run) = self.runs.get(id).filter(|run| !run.is_ended()) else { return };
+        // one that only waited takes nothing away from others
+        let frees = !run.is_waiting();
         self.leave_step(turn, id, "the run has ended");
         self.withdraw(turn, id);
         self.forget_timers(id);
@@ -38,8 +38,6 @@ impl Remedy {
             return self.part_ended(turn, alerts, id, verdict);
         }
         let Some(run) = self.runs.get_mut(id) else { return };
-        // one that only waited takes nothing away from others
-        let frees = !run.is_waiting();
         let eased = run.eased_until.is_some_and(|until| turn.now < until);
         let verdict = if verdict == Verdict::Cured && eased { Verdict::Eased } else { verdict };
         run.doing = Doing::Ended(verdict);
