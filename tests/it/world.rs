@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use selfheal::alert::notification::Notification;
-use selfheal::engine::view::{AlertView, ApprovalView, Change, RunView, SilenceView};
+use selfheal::engine::view::{AlertView, ApprovalState, ApprovalView, Change, RunView, SilenceView};
 use selfheal::engine::{
     Delivery, DeliveryResult, DesiredDeployment, ENGINE_VERSION, Effect, Engine, Gap, Input, Observation, Operator,
     OperatorAnswer, OperatorCommand, StepCall, StepEnd, Upgraded,
@@ -609,7 +609,7 @@ impl World {
         use selfheal::engine::view::AlertStateWord::Resolved;
         self.alerts.retain(|_, view| view.state == Resolved);
         self.runs.retain(|_, view| view.ended_at.is_some());
-        self.approvals.clear();
+        self.approvals.retain(|_, view| view.state != ApprovalState::Waiting);
         self.silences.clear();
     }
 

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use selfheal::engine::view::{ApprovalState, SilenceState};
+use selfheal::engine::view::{ApprovalState, RunView, SilenceState};
 use selfheal::engine::{Input, OperatorCommand, SilenceAsked, SilenceEnd};
 use selfheal::model::{Labels, Matcher, PostedAlert, Selector};
 
@@ -273,6 +273,15 @@ pub fn check_approved(world: &World) {
         let acted = run.steps.iter().any(|step| step.action == "rollback" && step.outcome != "skipped");
         assert!(!acted || run.approved_by.is_some(), "{} acted and nobody had allowed it\n{}", run.id, world.told());
     }
+}
+
+/// It gave everything back while it waited for a person, who did not say yes: it only ends.
+pub fn acts_no_more(world: &World, run: &RunView) -> bool {
+    let whole = |id: &str| id.split('/').next().map(str::to_owned);
+    let no = |state| matches!(state, ApprovalState::Withdrawn | ApprovalState::Denied | ApprovalState::Expired);
+    world
+        .approvals()
+        .any(|view| no(view.state) && view.step.is_some() && whole(view.run.as_str()) == whole(run.id.as_str()))
 }
 
 /// Silences would hide what still fires.
