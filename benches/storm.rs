@@ -19,10 +19,10 @@ const BATCH: usize = 1_000;
 
 /// Upkeep is no storm: all but a few of its runs wait for other guards.
 fn policy(deployments: usize, upkeep: bool) -> Arc<Policy> {
-    let mut config = format!(
-        "format: 1\nadapters: {{ a: {{ type: http, base_url: \"http://127.0.0.1:9\", verbs: {{ restart: {{ path: /restart }} }} }} }}\n\
-         receivers: [{{ name: nobody }}]\nroute: {{ receiver: nobody, group_by: [alertname] }}\nguards: {{ start_grace: 0s }}\ndeployments:\n"
-    );
+    let mut config =
+        "format: 1\nadapters: { a: { type: http, base_url: \"http://127.0.0.1:9\", verbs: { restart: { path: /restart } } } }\n\
+         receivers: [{ name: nobody }]\nroute: { receiver: nobody, group_by: [alertname] }\nguards: { start_grace: 0s }\ndeployments:\n"
+        .to_owned();
     for n in 0..deployments {
         writeln!(config, "  - {{ id: web-{n}, adapter: a, labels: {{ tier: web }} }}").expect("a text takes it");
     }
