@@ -28,7 +28,7 @@ use crate::engine::view::DeploymentView;
 use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
 use crate::model::Timestamp;
 use crate::policy::record::{Answers, PolicyRecord, Recorded};
-use crate::policy::{Policy, UnknownDeployments};
+use crate::policy::{Policy, UnknownDeployments, secrets_by_name};
 use crate::store::history::History;
 
 /// A body of so many bytes is parsed in less time than another thread takes to wake up for it.
@@ -188,6 +188,13 @@ impl EngineBackend {
     }
 
     async fn operate(&self, who: String, command: OperatorCommand) -> Result<OperatorAnswer, String> {
+        // what is no name of a secret may be one, and shall not come into the journal
+        if let OperatorCommand::Trigger { playbook, with, .. } = &command {
+            let policy = self.policy();
+            let inputs = policy.playbooks.get(playbook).map(|playbook| playbook.inputs.as_slice()).unwrap_or_default();
+            secrets_by_name(inputs, with.clone(), &policy.secrets)
+                .map_err(|why| format!("playbook `{playbook}`: {why}"))?;
+        }
         let ticket = self.next_ticket.fetch_add(1, Ordering::SeqCst);
         let (answer, wait) = oneshot::channel();
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner).insert(ticket, answer);

@@ -46,7 +46,7 @@ use smol_str::SmolStr;
 pub use diagnostic::{Diagnostic, Level};
 pub use intake::Intake;
 pub use remediations::{Remediation, Remediations, Severities};
-pub use secrets::Secrets;
+pub use secrets::{Secrets, by_name as secrets_by_name};
 pub use storage::{Durability, Keep, StorageRules};
 
 use crate::alert::inhibit::InhibitRule;

@@ -10,7 +10,8 @@ use smol_str::SmolStr;
 use super::reader::Reader;
 use super::scripts::Scripts;
 use super::yaml::Node;
-use crate::model::Value;
+use crate::model::{Map, Value};
+use crate::playbook::{InputKind, InputSpec};
 use crate::script::{Names, Param};
 
 /// Each name with its reference, as it is written.
@@ -34,6 +35,27 @@ pub(super) fn read(reader: &Reader<'_>, node: Option<&Node>) -> Secrets {
         Some((SmolStr::new(&entry.key), reference?.to_owned()))
     });
     read.collect()
+}
+
+/// What a person hands over by hand: a secret is named, never said.
+///
+/// # Errors
+/// One sentence for the first that is no name of a secret.
+pub fn by_name(specs: &[InputSpec], mut given: Map, secrets: &Secrets) -> Result<Map, String> {
+    for spec in specs.iter().filter(|spec| spec.kind == InputKind::Secret) {
+        let Some(value) = given.get_mut(&spec.name) else { continue };
+        let reference = value.as_str().and_then(|name| secrets.get(name));
+        // what was given may be a secret itself, and is not said again
+        let reference = reference.ok_or_else(|| {
+            let names: Vec<&str> = secrets.keys().map(|name| name.as_str()).collect();
+            match names.is_empty() {
+                true => format!("input `{}` is the name of a secret, and `secrets:` has none", spec.name),
+                false => format!("input `{}` is the name of a secret: {}", spec.name, names.join(", ")),
+            }
+        })?;
+        *value = Value::from(reference.as_str());
+    }
+    Ok(given)
 }
 
 /// What stands alone between `{{` and `}}`, as its two parts.
@@ -68,6 +90,28 @@ pub(super) fn passed_on(scripts: &Scripts<'_>, node: &Node, names: &Names<'_>) -
             let help = "write \"{{ secrets.NAME }}\" with a name of `secrets:`, or \"{{ inputs.NAME }}\" of an input of type secret";
             reader.error_with_help(node.span, "not-a-secret", message, help);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_given_by_its_name_and_never_said_again() {
+        let spec = InputSpec { name: "token".to_owned(), kind: InputKind::Secret, one_of: Vec::new(), default: None };
+        let secrets = Secrets::from([("api".into(), "${API_TOKEN}".to_owned())]);
+        let given = |value: Value| {
+            let given = Map::from_iter([("token".to_owned(), value), ("other".to_owned(), json!(1))]);
+            by_name(std::slice::from_ref(&spec), given, &secrets)
+        };
+        assert_eq!(given(json!("api")).map(Value::Object), Ok(json!({ "token": "${API_TOKEN}", "other": 1 })));
+        for wrong in [json!("${HOME}"), json!("hunter2"), json!(7)] {
+            let why = given(wrong.clone()).expect_err("no name of a secret");
+            assert_eq!(why, "input `token` is the name of a secret: api");
         }
     }
 }

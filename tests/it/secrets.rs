@@ -25,7 +25,8 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("HOOK_SECRET", "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA=="),
 ];
 /// What the credential command prints, and literals of the policy.
-const LITERALS: [&str; 3] = ["planted-issued-token", "planted-literal-header", "planted-literal-smtp"];
+const LITERALS: [&str; 4] =
+    ["planted-issued-token", "planted-literal-header", "planted-literal-smtp", "planted-by-hand"];
 
 const POLICY: &str = r#"format: 1
 server: { listen: "127.0.0.1:@PORT@" }
@@ -198,6 +199,10 @@ async fn no_planted_secret_is_in_a_file_a_log_or_an_answer() {
     )
     .await;
     wait("the end of the run", port, "/api/v1/runs", |text| text.contains("\"state\":\"ended\"")).await;
+    // whoever says a secret instead of naming it is refused, and it is written nowhere
+    let said = json!({ "playbook": "leak", "deployment": "web", "with": { "key": "planted-by-hand" } }).to_string();
+    let asked = reqwest::Client::new().post(format!("http://127.0.0.1:{port}/api/v1/runs")).body(said).send().await;
+    assert!(asked.expect("an answer").status().is_client_error());
     assert!(dir.path().join("passed-on").exists(), "the adapter was given the secret that the playbook passed on");
     harness_until_told(&webhook).await;
     // once more from what was written

@@ -29,6 +29,9 @@ use stand::{Heard, Stand, Terms};
 #[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Dependents {
     alerts: BTreeMap<AlertKey, Dependent>,
+    /// What was held when it ended, not longer ago than `dependency_wait`: coming again under the same root it goes on waiting.
+    #[serde(default)]
+    lately: BTreeMap<AlertKey, Lately>,
     timers: Timers<AlertKey>,
     /// By what they depend on, directly or not. Follows from `alerts` and the policy.
     #[serde(skip)]
@@ -41,6 +44,13 @@ struct Dependent {
     stand: Stand,
     /// People may have heard of it in this episode.
     known: bool,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct Lately {
+    root: DeploymentId,
+    held_since: Timestamp,
+    ended_at: Timestamp,
 }
 
 impl Dependents {
@@ -118,6 +128,10 @@ impl Dependents {
                 one.stand.stand_still(to.since(from));
             }
             self.arm(turn, &key);
+        }
+        for lately in self.lately.values_mut() {
+            lately.held_since = lately.held_since + to.since(from);
+            lately.ended_at = lately.ended_at + to.since(from);
         }
     }
 
@@ -244,7 +258,22 @@ impl Dependents {
         let Some(one) = self.alerts.get_mut(key) else { return };
         let terms = Terms::of(&turn.policy, &one.deployment);
         let before = one.stand.clone();
+        let ends = heard == Heard::Resolved;
         one.stand = before.clone().after(heard, turn.now, terms);
+        if let Some((root, held_since)) = before.held_by().filter(|_| ends) {
+            let wait = turn.policy.guards.dependency_wait;
+            self.lately.retain(|_, lately| turn.now < lately.ended_at + wait);
+            let lately = Lately { root: root.clone(), held_since, ended_at: turn.now };
+            self.lately.insert(key.clone(), lately);
+        }
+        if let Stand::Held { root, since } = &mut one.stand
+            && *since == turn.now
+            && let Some(lately) = self.lately.get(key)
+            && lately.root == root.deployment
+            && turn.now < lately.ended_at + terms.wait
+        {
+            *since = lately.held_since;
+        }
         one.known |= one.stand.tells();
         if one.stand != before {
             turn.say(Word::HeldChanged(key.clone()));

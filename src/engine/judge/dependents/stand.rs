@@ -111,6 +111,16 @@ impl Stand {
         }
     }
 
+    /// By which root it is or was held in this firing, and since when.
+    pub fn held_by(&self) -> Option<(&DeploymentId, Timestamp)> {
+        match self {
+            Stand::Held { root, since }
+            | Stand::Named { root, since }
+            | Stand::Grace { root, held_since: since, .. } => Some((&root.deployment, *since)),
+            _ => None,
+        }
+    }
+
     /// People are not told of it now.
     pub fn mutes(&self) -> bool {
         matches!(self, Stand::Waiting { .. } | Stand::Held { .. } | Stand::Grace { .. })

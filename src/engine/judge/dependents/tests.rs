@@ -317,6 +317,17 @@ fn what_was_held_for_long_is_told_with_its_root_named_and_still_waits_for_it() {
 }
 
 #[test]
+fn what_comes_and_goes_under_a_root_that_stays_out_is_held_no_longer_than_what_stays() {
+    let mut story = Story::of(&ONE_ROOT);
+    story.sicken(&["api-1", "db"]).at(10 * MINUTE).heal(&["api-1"]).at(11 * MINUTE).told();
+    story.sicken(&["api-1"]).at(14 * MINUTE);
+    assert_eq!(story.told(), [""; 0]);
+    story.at(17 * MINUTE);
+    let told = story.told();
+    assert!(told.len() == 1 && told[0].contains("Down api-1"), "{told:?}");
+}
+
+#[test]
 fn what_was_told_before_its_root_went_out_is_not_repeated_while_it_is() {
     let mut story = Story::under(&with("dependency_wait", "1h"), &["db plain", "api plain db"]);
     story.sicken(&["api"]).at(100).sicken(&["db"]).at(120);

@@ -2,7 +2,6 @@
 
 use crate::model::{Bytes, Map, Value, units};
 use crate::playbook::{InputKind, InputSpec};
-use crate::policy::Secrets;
 
 /// The inputs a run is pinned to: what was given, then the defaults.
 ///
@@ -30,27 +29,6 @@ pub(super) fn typed(specs: &[InputSpec], given: &Map) -> Result<Map, String> {
         inputs.insert(spec.name.clone(), value);
     }
     Ok(inputs)
-}
-
-/// What a person hands over by hand: a secret is named, never said.
-///
-/// # Errors
-/// One sentence for the first that is no name of a secret.
-pub(super) fn with_secrets(specs: &[InputSpec], mut given: Map, secrets: &Secrets) -> Result<Map, String> {
-    for spec in specs.iter().filter(|spec| spec.kind == InputKind::Secret) {
-        let Some(value) = given.get_mut(&spec.name) else { continue };
-        let reference = value.as_str().and_then(|name| secrets.get(name));
-        // what was given may be a secret itself, and is not said again
-        let reference = reference.ok_or_else(|| {
-            let names: Vec<&str> = secrets.keys().map(|name| name.as_str()).collect();
-            match names.is_empty() {
-                true => format!("input `{}` is the name of a secret, and `secrets:` has none", spec.name),
-                false => format!("input `{}` is the name of a secret: {}", spec.name, names.join(", ")),
-            }
-        })?;
-        *value = Value::from(reference.as_str());
-    }
-    Ok(given)
 }
 
 fn as_kind(spec: &InputSpec, value: &Value) -> Result<Value, String> {
@@ -150,21 +128,6 @@ mod tests {
             given(json!({"add": "3", "grace": "1500ms", "memory": 7, "size": "large"})),
             Ok(json!({"add": 3, "grace": 1.5, "memory": 7, "size": "large"}))
         );
-    }
-
-    #[test]
-    fn a_secret_is_given_by_its_name_and_never_said_again() {
-        let spec = InputSpec { name: "token".to_owned(), kind: InputKind::Secret, one_of: Vec::new(), default: None };
-        let secrets = Secrets::from([("api".into(), "${API_TOKEN}".to_owned())]);
-        let given = |value: Value| {
-            let given = Map::from_iter([("token".to_owned(), value), ("other".to_owned(), json!(1))]);
-            with_secrets(std::slice::from_ref(&spec), given, &secrets)
-        };
-        assert_eq!(given(json!("api")).map(Value::Object), Ok(json!({ "token": "${API_TOKEN}", "other": 1 })));
-        for wrong in [json!("${HOME}"), json!("hunter2"), json!(7)] {
-            let why = given(wrong.clone()).expect_err("no name of a secret");
-            assert_eq!(why, "input `token` is the name of a secret: api");
-        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::engine::view::{AuditEntry, Change, PauseView};
 use crate::model::{DeploymentId, Map, PlaybookName, RunId, Selector};
 use crate::playbook::guard::Breaker;
 use crate::playbook::run::Interrupt;
+use crate::policy::secrets_by_name;
 
 /// The name under which people hear of the kill switch.
 const PAUSED: &str = "Paused";
@@ -77,7 +78,7 @@ impl Remedy {
             let names = policy.deployments.keys().map(DeploymentId::as_str);
             return Err(unknown("deployment", deployment.as_str(), names));
         }
-        let with = inputs::with_secrets(&found.inputs, with, &policy.secrets)
+        let with = secrets_by_name(&found.inputs, with, &policy.secrets)
             .map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         let typed = inputs::typed(&found.inputs, &with).map_err(|why| format!("playbook `{playbook}`: {why}"))?;
         // what can never be allowed is said at once instead of being queued
