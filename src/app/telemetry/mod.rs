@@ -60,6 +60,7 @@ pub struct Telemetry {
     alerts_ended: Counters<2>,
     runs: Gauges<1>,
     runs_ended: Counters<1>,
+    runs_refused: Counters<1>,
     steps: Counters<1>,
     step_seconds: Histogram,
     steps_under_way: Gauge,

@@ -23,7 +23,7 @@ pub const DEPLOYMENT: &str = "selfheal";
 /// Often enough to alert on within a minute, seldom enough to be nothing beside the journal's own ticks.
 pub const OWN_SERIES_EVERY: Duration = Duration::from_secs(15);
 /// What of the page is taken in: a fixed number of series, however large the policy is.
-pub const SERIES: [&str; 27] = [
+pub const SERIES: [&str; 28] = [
     "selfheal_alerts",
     "selfheal_commit_seconds_count",
     "selfheal_commit_seconds_sum",
@@ -44,6 +44,7 @@ pub const SERIES: [&str; 27] = [
     "selfheal_process_resident_memory_bytes",
     "selfheal_runs",
     "selfheal_runs_ended_total",
+    "selfheal_runs_refused_total",
     "selfheal_series",
     "selfheal_steps_total",
     "selfheal_steps_under_way",

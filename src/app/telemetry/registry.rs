@@ -41,9 +41,39 @@ fn from_zero<W: Words>(counters: &Counters<1>, name: &'static str) {
 pub(super) const ALERT_STATES: [&str; 2] = ["pending", "firing"];
 pub(super) const ALERT_ENDS: [&str; 2] = ["resolved", "ended"];
 /// The states of a run that has not ended.
-pub(super) const RUN_STATES: [&str; 3] = ["waiting", "running", "verifying"];
+pub(super) const RUN_STATES: [&str; 4] = ["waiting", "approving", "running", "verifying"];
 /// What a run comes to.
-const VERDICTS: [&str; 7] = ["cured", "done", "not_cured", "inconclusive", "went_away", "refused", "cancelled"];
+const VERDICTS: [&str; 9] =
+    ["cured", "cured(eased)", "done", "not_cured", "inconclusive", "went_away", "refused", "denied", "cancelled"];
+/// Those that may refuse a run, so that a rate of theirs begins at zero.
+const GUARDS: [&str; 26] = [
+    "pause",
+    "draining",
+    "storage",
+    "observe",
+    "freeze",
+    "stale",
+    "start_grace",
+    "act_after",
+    "sensor",
+    "storm",
+    "flap",
+    "grace",
+    "dependency",
+    "breaker",
+    "recurrence",
+    "per_deployment",
+    "per_playbook",
+    "velocity",
+    "max_running",
+    "blast_radius",
+    "suppressed",
+    "lease",
+    "no_data",
+    "empty_target",
+    "verb_missing",
+    "if",
+];
 /// What becomes of a notification.
 const NOTIFICATION_ENDS: [&str; 3] = ["delivered", "undelivered", "merged"];
 
@@ -91,6 +121,7 @@ impl Default for Telemetry {
             alerts_ended: all.plain("alerts_ended", "Alerts that had fired and ended, by state and severity"),
             runs: all.plain("runs", "Runs that have not ended, by state"),
             runs_ended: all.plain("runs_ended", "Runs that ended, by verdict"),
+            runs_refused: all.plain("runs_refused", "Runs that a guard refused, now or for good, by guard"),
             steps: all.plain("steps", "Attempts of steps that ended, by outcome"),
             step_seconds: all.with_unit("step", Unit::Seconds, "How long an attempt of a step took", long_times()),
             steps_under_way: all.plain("steps_under_way", "Attempts of steps under way"),
@@ -169,6 +200,9 @@ impl Telemetry {
         }
         for verdict in VERDICTS {
             show(&self.runs_ended, &by("verdict", verdict));
+        }
+        for guard in GUARDS {
+            show(&self.runs_refused, &by("guard", guard));
         }
         for state in NOTIFICATION_ENDS {
             show(&self.notifications_ended, &by("state", state));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::app::inbox::Inbox;
-use crate::engine::view::{AlertStateWord, AlertView, Change, EngineView};
+use crate::engine::view::{AlertStateWord, AlertView, Change, EngineView, RefusalView, RunView};
 use crate::model::{EventKind, Labels, Severity};
 use crate::source::formats::{Dialect, parse_text};
 
@@ -183,4 +183,43 @@ fn alerts_are_counted_where_they_stand_and_once_when_they_end() {
     let page = page(&telemetry, &[], Tally::default());
     assert!(shows(&page, "selfheal_alerts_ended_total{state=\"resolved\",severity=\"critical\"} 1"), "{page}");
     assert!(shows(&page, "selfheal_alerts_fired_total{severity=\"warning\"} 1"), "{page}");
+}
+
+fn refused(by: Option<&str>) -> Change {
+    let at = Timestamp::from_millis(1_000);
+    let refusal = |guard: &str| RefusalView { guard: guard.into(), figures: "too many".to_owned(), may_pass: true };
+    Change::Run(Box::new(RunView {
+        id: "web-1".into(),
+        playbook: "restart".into(),
+        deployment: "web".into(),
+        alert: None,
+        alert_name: None,
+        cause: "operator:ana".to_owned(),
+        approval: None,
+        approved_by: None,
+        guards: Vec::new(),
+        state: "waiting".into(),
+        verdict: None,
+        refused: by.map(refusal),
+        why: None,
+        started_at: at,
+        ended_at: None,
+        steps: Vec::new(),
+        policy: "v1".into(),
+    }))
+}
+
+#[test]
+fn a_run_is_counted_once_for_each_guard_that_refuses_it_in_turn() {
+    let telemetry = Telemetry::default();
+    let mut before = None;
+    for by in [None, Some("storm"), Some("storm"), Some("grace"), None, Some("storm")] {
+        let now = refused(by);
+        telemetry.shown(before.as_ref(), &now, Shows::Changes);
+        before = Some(now);
+    }
+    telemetry.shown(None, &refused(Some("grace")), Shows::Everything);
+    let page = page(&telemetry, &[], Tally::default());
+    assert!(shows(&page, "selfheal_runs_refused_total{guard=\"storm\"} 2"), "{page}");
+    assert!(shows(&page, "selfheal_runs_refused_total{guard=\"grace\"} 1"), "{page}");
 }
