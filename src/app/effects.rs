@@ -53,6 +53,7 @@ impl Releaser {
         let Decisions { sequence, at, effects, is_whole } = decisions;
         let mut changes = Vec::new();
         let shows = if is_whole { Shows::Everything } else { Shows::Changes };
+        let mut answers = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Show(change) => {
@@ -60,15 +61,17 @@ impl Releaser {
                     self.telemetry.shown(before.as_ref(), &change, shows);
                     changes.push(change);
                 }
-                Effect::Answer { ticket, answer } => {
-                    let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
-                    if let Some(waiting) = waiting {
-                        // the asker may have gone away
-                        let _ = waiting.send(answer);
-                    }
-                }
+                Effect::Answer { ticket, answer } => answers.push((ticket, answer)),
                 // the edges' task ends last; when it is gone nothing is released any more
                 effect => drop(self.to_edges.send(effect)),
+            }
+        }
+        // whoever is answered finds what came of it when they look
+        for (ticket, answer) in answers {
+            let waiting = self.tickets.lock().unwrap_or_else(PoisonError::into_inner).remove(&ticket);
+            if let Some(waiting) = waiting {
+                // the asker may have gone away
+                let _ = waiting.send(answer);
             }
         }
         if is_whole {
