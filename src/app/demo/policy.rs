@@ -123,6 +123,9 @@ guards:
   act_after: 1s
   grace: 1s
   per_deployment: { rate: 30/1h }
+  per_playbook: { rate: 30/1h }
+  velocity: { disrupt: 30/10m }
+  recurrence: { cured: 10, within: 24h }
 settings:
   cpu_percent: { info: 14, warning: 15, critical: 90 }
 "#;
