@@ -79,7 +79,7 @@ impl Backend for Fake {
     }
 
     fn history(&self, _: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>> {
-        unimplemented!("not asked here")
+        Box::pin(async { Err(NoHistory::Unavailable("there is none here".to_owned())) })
     }
 
     fn is_ready(&self) -> bool {

@@ -9,6 +9,7 @@ use super::words::{DeliveryOutcome, Kind, Reason, StepOutcome, Way, Words};
 use super::{By, Counters, Figure, Gauges, Telemetry, by, process};
 use crate::engine::ENGINE_VERSION;
 use crate::model::Severity;
+use crate::playbook::guard::GUARDS;
 
 /// From a tenth of a millisecond to about half a minute.
 fn short_times() -> Histogram {
@@ -45,35 +46,6 @@ pub(super) const RUN_STATES: [&str; 4] = ["waiting", "approving", "running", "ve
 /// What a run comes to.
 const VERDICTS: [&str; 9] =
     ["cured", "cured(eased)", "done", "not_cured", "inconclusive", "went_away", "refused", "denied", "cancelled"];
-/// Those that may refuse a run, so that a rate of theirs begins at zero.
-const GUARDS: [&str; 26] = [
-    "pause",
-    "draining",
-    "storage",
-    "observe",
-    "freeze",
-    "stale",
-    "start_grace",
-    "act_after",
-    "sensor",
-    "storm",
-    "flap",
-    "grace",
-    "dependency",
-    "breaker",
-    "recurrence",
-    "per_deployment",
-    "per_playbook",
-    "velocity",
-    "max_running",
-    "blast_radius",
-    "suppressed",
-    "lease",
-    "no_data",
-    "empty_target",
-    "verb_missing",
-    "if",
-];
 /// What becomes of a notification.
 const NOTIFICATION_ENDS: [&str; 3] = ["delivered", "undelivered", "merged"];
 
@@ -201,6 +173,7 @@ impl Telemetry {
         for verdict in VERDICTS {
             show(&self.runs_ended, &by("verdict", verdict));
         }
+        // a rate of theirs begins at zero
         for guard in GUARDS {
             show(&self.runs_refused, &by("guard", guard));
         }

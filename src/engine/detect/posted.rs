@@ -4,7 +4,7 @@
 //! Invariant: silence proves nothing. One that is not posted again has no data first, and then runs out: that ends it for
 //! people, as it would in Alertmanager, and is no cure of anything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,11 +20,30 @@ const RUNS_OUT_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Longer than Prometheus says by itself nobody is believed: four times the rhythm in which it posts.
 const SAYS_AT_MOST: Duration = Duration::from_secs(5 * 60);
 /// More at a time are refused.
-const MAX_POSTED: usize = 100_000;
+pub(super) const MAX_POSTED: usize = 100_000;
 
 /// All that were posted and are not forgotten.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Posted(BTreeMap<AlertKey, Known>);
+pub(super) struct Posted {
+    alerts: BTreeMap<AlertKey, Known>,
+    /// Those of them that do not stand: they make room first.
+    over: BTreeSet<AlertKey>,
+}
+
+impl Posted {
+    fn insert(&mut self, key: AlertKey, known: Known) {
+        match known.state {
+            State::Standing { .. } => self.over.remove(&key),
+            State::RanOut { .. } | State::Over { .. } => self.over.insert(key.clone()),
+        };
+        self.alerts.insert(key, known);
+    }
+
+    fn remove(&mut self, key: &AlertKey) -> Option<Known> {
+        self.over.remove(key);
+        self.alerts.remove(key)
+    }
+}
 
 /// One as it was posted last.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,8 +109,8 @@ impl Detect {
         let wall = self.world.wall(now);
         for alert in posted {
             let key = alert.key();
-            let before = self.posted.0.get(&key).map(|known| known.state);
-            if before.is_none() && self.posted.0.len() >= MAX_POSTED && !self.forget_one_that_is_over() {
+            let before = self.posted.alerts.get(&key).map(|known| known.state);
+            if before.is_none() && self.posted.alerts.len() >= MAX_POSTED && !self.forget_one_that_is_over() {
                 self.tally.too_many_posted += 1;
                 continue;
             }
@@ -113,29 +132,29 @@ impl Detect {
                 State::RanOut { .. } | State::Over { .. } => Duration::ZERO,
             };
             let PostedAlert { annotations, generator_url, .. } = alert;
-            self.posted.0.insert(key.clone(), Known { says, annotations, generator_url, posted_at: now, state });
+            self.posted.insert(key.clone(), Known { says, annotations, generator_url, posted_at: now, state });
             self.posted_moved(now, &key, out);
         }
     }
 
     /// It is no longer fresh, runs out, or is forgotten.
     pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
-        let Some(known) = self.posted.0.get_mut(key) else { return };
-        match known.state {
-            State::Standing { runs_out_at } if runs_out_at <= now => known.state = State::RanOut { at: now },
-            State::RanOut { at } | State::Over { at } if at + POSTED_KEPT <= now => {
-                self.posted.0.remove(key);
-                return;
+        let Some(known) = self.posted.remove(key) else { return };
+        let known = match known.state {
+            State::Standing { runs_out_at } if runs_out_at <= now => {
+                Known { state: State::RanOut { at: now }, ..known }
             }
-            _ => {}
-        }
+            State::RanOut { at } | State::Over { at } if at + POSTED_KEPT <= now => return,
+            _ => known,
+        };
+        self.posted.insert(key.clone(), known);
         self.posted_moved(now, key, out);
     }
 
     /// Nothing could be posted meanwhile: what stood runs out that much later, and is not fresh any more.
     pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
         let mut due = Vec::new();
-        for (key, known) in &mut self.posted.0 {
+        for (key, known) in &mut self.posted.alerts {
             if let State::Standing { runs_out_at } = &mut known.state {
                 *runs_out_at = *runs_out_at + to.since(from);
                 due.push(key.clone());
@@ -150,7 +169,7 @@ impl Detect {
     pub(super) fn posted_anew(&mut self, now: Timestamp, out: &mut VecDeque<ToJudge>) {
         let standing =
             |(key, known): (&AlertKey, &Known)| matches!(known.state, State::Standing { .. }).then(|| key.clone());
-        let keys: Vec<AlertKey> = self.posted.0.iter().filter_map(standing).collect();
+        let keys: Vec<AlertKey> = self.posted.alerts.iter().filter_map(standing).collect();
         for key in keys {
             self.posted_moved(now, &key, out);
         }
@@ -159,7 +178,7 @@ impl Detect {
     /// Whether the alert stands: for a run that is about to act.
     pub(super) fn find_posted(&self, now: Timestamp, key: &AlertKey) -> Found {
         let max_age = self.policy.guards.max_event_age;
-        let Some(known) = self.posted.0.get(key) else { return Found::nothing(now) };
+        let Some(known) = self.posted.alerts.get(key) else { return Found::nothing(now) };
         // that it ran out is not known to be its end
         let truth = match (known.stands(now, max_age), known.state) {
             (_, State::RanOut { .. }) => Truth::NoData,
@@ -171,7 +190,7 @@ impl Detect {
     /// Whether the alert is over, by what came after `cut`: for a run that verifies.
     pub(super) fn find_posted_over(&self, now: Timestamp, key: &AlertKey, cut: Option<Timestamp>) -> Found {
         let max_age = self.policy.guards.max_event_age;
-        let Some(known) = self.posted.0.get(key) else { return Found::nothing(now) };
+        let Some(known) = self.posted.alerts.get(key) else { return Found::nothing(now) };
         let truth = known.is_over(now, max_age, cut);
         Found { truth, evidence: known.posted_at, next: Some(known.next(now, max_age)), blind: false }
     }
@@ -179,7 +198,7 @@ impl Detect {
     /// What is known of it, for people.
     pub(super) fn posted_sentence(&self, key: &AlertKey) -> String {
         let now = self.now;
-        let Some(known) = self.posted.0.get(key) else {
+        let Some(known) = self.posted.alerts.get(key) else {
             return "it comes from elsewhere, and is not posted any more".to_owned();
         };
         let posted_at = known.posted_at;
@@ -203,7 +222,7 @@ impl Detect {
 
     fn posted_moved(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
         self.time_posted(now, key);
-        let Some(known) = self.posted.0.get(key) else { return };
+        let Some(known) = self.posted.alerts.get(key) else { return };
         out.push_back(ToJudge::Posted(Box::new(PostedNow {
             key: key.clone(),
             at: now,
@@ -224,7 +243,7 @@ impl Detect {
 
     fn time_posted(&mut self, now: Timestamp, key: &AlertKey) {
         let due = Due::Posted(key.clone());
-        match self.posted.0.get(key) {
+        match self.posted.alerts.get(key) {
             Some(known) => self.timers.set(due, known.next(now, self.policy.guards.max_event_age)),
             None => self.timers.clear(&due),
         }
@@ -232,10 +251,8 @@ impl Detect {
 
     /// Makes room for one that stands.
     fn forget_one_that_is_over(&mut self) -> bool {
-        let is_over =
-            |(key, known): (&AlertKey, &Known)| (!matches!(known.state, State::Standing { .. })).then(|| key.clone());
-        let Some(key) = self.posted.0.iter().find_map(is_over) else { return false };
-        self.posted.0.remove(&key);
+        let Some(key) = self.posted.over.first().cloned() else { return false };
+        self.posted.remove(&key);
         self.timers.clear(&Due::Posted(key));
         true
     }

@@ -3,6 +3,7 @@
 mod answers;
 mod budget;
 mod documented;
+mod posted;
 mod questions;
 mod quick;
 mod reloads;

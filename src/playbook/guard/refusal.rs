@@ -223,6 +223,36 @@ pub enum GroupTrouble {
     },
 }
 
+/// Every word of [`Refusal::guard`].
+pub const GUARDS: [&str; 26] = [
+    "pause",
+    "draining",
+    "storage",
+    "observe",
+    "freeze",
+    "stale",
+    "start_grace",
+    "act_after",
+    "sensor",
+    "storm",
+    "flap",
+    "grace",
+    "dependency",
+    "breaker",
+    "recurrence",
+    "per_deployment",
+    "per_playbook",
+    "velocity",
+    "max_running",
+    "blast_radius",
+    "suppressed",
+    "lease",
+    "no_data",
+    "empty_target",
+    "verb_missing",
+    "if",
+];
+
 impl Refusal {
     /// The guard's name, as policy, API and messages say it.
     pub fn guard(&self) -> &'static str {

@@ -166,6 +166,7 @@ fn all_are_asked_in_their_order() {
         ]
     );
     for refusal in ask(&Guards::default(), &everything) {
+        assert!(GUARDS.contains(&refusal.guard()), "{}", refusal.guard());
         let for_good = matches!(refusal, Refusal::Breaker { .. } | Refusal::Recurrence { .. });
         assert_eq!(refusal.may_pass(), !for_good, "{refusal}");
         assert!(!refusal.to_string().is_empty());
