@@ -6,7 +6,7 @@
 #[path = "../tests/it/sim/mod.rs"]
 mod sim;
 #[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../tests/it/world.rs"]
+#[path = "../tests/it/world/mod.rs"]
 mod world;
 
 use std::process::ExitCode;
