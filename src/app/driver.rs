@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::clock::{Clock, Stopwatch};
 use super::inbox::{Inbox, Item, Query, Waiting};
 use super::telemetry::{Reason, Telemetry, TurnTaken};
-use crate::engine::{Effect, Engine, Gap, Input};
+use crate::engine::{Effect, Engine, Gap, Input, Intake};
 use crate::model::Timestamp;
 use crate::store::journal::{Batch, SqliteJournal};
 use crate::store::writer::{Settled, Stored, Writer};
@@ -73,6 +73,9 @@ struct Life {
     engine: Engine,
     last_look: Timestamp,
     told_offset_ms: i64,
+    /// Bursts of refusals that were told.
+    told_bursts: u64,
+    told_intake: Intake,
 }
 
 impl Driver {
@@ -80,7 +83,8 @@ impl Driver {
     /// some of what it knows could not be written.
     pub fn run(self, engine: Engine, opening: Opening, ready: oneshot::Sender<()>) -> Option<Engine> {
         let now = self.clock.now();
-        let mut life = Life { driver: self, engine, last_look: now, told_offset_ms: 0 };
+        let told_intake = Intake::Whole;
+        let mut life = Life { driver: self, engine, last_look: now, told_offset_ms: 0, told_bursts: 0, told_intake };
         life.open(opening);
         // whoever started it may have gone away
         let _ = ready.send(());
@@ -129,6 +133,7 @@ impl Life {
     fn turn(&mut self, taken: Vec<Waiting>) -> Turn {
         let mut turn = Turn::new(self.driver.writer.begin(self.driver.clock.now()));
         self.look_at_the_clock(&mut turn);
+        self.look_at_the_inbox(&mut turn);
         let now = self.driver.clock.now();
         let began = Stopwatch::start();
         let timer_late = self.engine.next_deadline().filter(|due| *due <= now).map(|due| now.since(due));
@@ -188,6 +193,26 @@ impl Life {
             self.engine.handle(to, input, &mut turn.effects);
         }
         self.tell_offset(to, turn);
+    }
+
+    /// What is refused for want of room is not seen. A burst that came and went between two turns is told, too: silence begins
+    /// anew after it.
+    fn look_at_the_inbox(&mut self, turn: &mut Turn) {
+        let (bursts, intake) = self.driver.inbox.shed();
+        if bursts > self.told_bursts && self.told_intake == Intake::Whole {
+            self.tell_intake(Intake::Shedding, turn);
+        }
+        self.told_bursts = bursts;
+        if intake != self.told_intake {
+            self.tell_intake(intake, turn);
+        }
+    }
+
+    fn tell_intake(&mut self, intake: Intake, turn: &mut Turn) {
+        let now = self.driver.clock.now();
+        self.told_intake = intake;
+        turn.batch.take_in(now, &Input::Intake(intake));
+        self.engine.handle(now, Input::Intake(intake), &mut turn.effects);
     }
 
     fn tell_offset(&mut self, now: Timestamp, turn: &mut Turn) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, Input};
+use crate::engine::{Engine, Input, Intake};
 use crate::model::{Event, EventKind, PostedAlert};
 use crate::store::writer::{NotStored, Stored};
 use shed::Shed;
@@ -269,6 +269,14 @@ impl Inbox {
             Gate::Closed => Err(Refused::Closed),
             Gate::Unwritable(why) => Err(Refused::Unwritable(why.clone())),
         }
+    }
+
+    /// How often events began to be refused for want of room, and whether they are now.
+    pub(super) fn shed(&self) -> (u64, Intake) {
+        let lanes = self.lanes();
+        let sheds = [&lanes.urgent_shed, &lanes.metrics_shed];
+        let goes_on = sheds.iter().any(|shed| shed.goes_on());
+        (sheds.iter().map(|shed| shed.bursts()).sum(), if goes_on { Intake::Shedding } else { Intake::Whole })
     }
 
     /// How full the lanes are now.

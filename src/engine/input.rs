@@ -40,6 +40,8 @@ pub enum Input {
     /// Whether what happens can be written down. While it cannot, no action is taken and what is said is marked as
     /// perhaps said before.
     Storage(Storage),
+    /// Whether all that is sent is taken in.
+    Intake(Intake),
     /// Recovery came to other decisions than the journal has: automation is paused and people are told.
     Diverged { why: String },
     /// Recovery folded batches that an engine of another version had decided on, so that what this one knows is not
@@ -74,6 +76,14 @@ pub enum Gap {
 pub enum Storage {
     Working,
     Failing { why: String },
+}
+
+/// What becomes of what is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intake {
+    Whole,
+    /// More comes than is taken: some of it is refused.
+    Shedding,
 }
 
 /// How one attempt of a step ended.

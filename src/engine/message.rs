@@ -48,6 +48,16 @@ pub struct LevelAnswer {
     pub clear: Truth,
 }
 
+/// A span in which what was sent was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwatched {
+    pub from: Timestamp,
+    pub to: Timestamp,
+}
+
+/// Shorter than this it is as if everything had been watched.
+pub const UNWATCHED_COUNTS: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// An alert from elsewhere that is over is remembered for so long, for the runs that wait to hear it; one that ran out may come
 /// again for as long.
 pub const POSTED_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
@@ -62,6 +72,8 @@ pub struct PostedNow {
     pub severity: Severity,
     pub annotations: Labels,
     pub generator_url: String,
+    /// Since when it stands, as whoever raised it says.
+    pub began_at: Option<Timestamp>,
     /// When it was posted last.
     pub evidence: Timestamp,
     /// It is over only because nobody posts it any more.

@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
 pub use input::{
-    DeliveryResult, Gap, Input, Observation, Operator, OperatorCommand, SilenceAsked, SilenceEnd, StepEnd, Storage,
-    Upgraded,
+    DeliveryResult, Gap, Input, Intake, Observation, Operator, OperatorCommand, SilenceAsked, SilenceEnd, StepEnd,
+    Storage, Upgraded,
 };
 pub use saved::{ENGINE_VERSION, RestoreError};
 
@@ -100,13 +100,21 @@ impl Engine {
                 self.detect.replace_policy(now, policy, &mut to_judge, effects);
             }
             Input::Resumed { from, to, because } => {
-                self.detect.resumed(from, to, &mut to_judge);
+                self.detect.resumed(from, to, because, &mut to_judge);
                 self.judge.resumed(from, to, because, &mut to_detect, effects);
             }
             Input::Tick => {}
             Input::ClockMoved { offset_ms } => {
                 self.detect.clock_moved(now, offset_ms, &mut to_judge);
                 self.judge.clock_moved(now, offset_ms, &mut to_detect, effects);
+            }
+            Input::Storage(storage) => {
+                let over = self.detect.storage(now, &storage, &mut to_judge);
+                self.judge.storage(now, &storage, over, &mut to_detect, effects);
+            }
+            Input::Intake(intake) => {
+                let over = self.detect.intake(now, intake, &mut to_judge);
+                self.judge.unwatched(over);
             }
             other => self.judge.input(now, other, &mut to_detect, effects),
         }

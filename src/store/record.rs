@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::{SmolStr, ToSmolStr};
 
 use crate::engine::{
-    DeliveryResult, ENGINE_VERSION, Effect, Gap, Input, Observation, Operator, StepEnd, Storage, Upgraded,
+    DeliveryResult, ENGINE_VERSION, Effect, Gap, Input, Intake, Observation, Operator, StepEnd, Storage, Upgraded,
 };
 use crate::model::{CheckName, DeliveryId, DeploymentId, Event, PostedAlert, StepAttemptId, Timestamp};
 use crate::policy::{Diagnostic, Policy};
@@ -76,6 +76,7 @@ enum Written<'a> {
     Upgraded(&'a Upgraded),
     Draining,
     Posted(&'a [PostedAlert]),
+    Intake(Intake),
 }
 
 /// An input as it is read back.
@@ -98,6 +99,7 @@ pub enum StoredInput {
     Upgraded(Upgraded),
     Draining,
     Posted(Vec<PostedAlert>),
+    Intake(Intake),
 }
 
 /// A batch as it is read back.
@@ -169,6 +171,7 @@ impl Batch {
             Input::Upgraded(upgraded) => Written::Upgraded(upgraded),
             Input::Draining => Written::Draining,
             Input::Posted(posted) => Written::Posted(posted),
+            Input::Intake(intake) => Written::Intake(*intake),
         };
         (now, written)
             .serialize(&mut Serializer::new(&mut self.inputs))
@@ -276,6 +279,7 @@ impl StoredInput {
             StoredInput::Upgraded(upgraded) => Input::Upgraded(upgraded),
             StoredInput::Draining => Input::Draining,
             StoredInput::Posted(posted) => Input::Posted(posted),
+            StoredInput::Intake(intake) => Input::Intake(intake),
         })
     }
 }
@@ -383,6 +387,7 @@ mod tests {
             Input::Diverged { why: "x".into() },
             Input::Upgraded(Upgraded { from: 0, batches: 3, unknown_steps: vec!["web-1/act/1".into()] }),
             Input::Draining,
+            Input::Intake(Intake::Shedding),
             Input::Posted(vec![PostedAlert {
                 labels: [("alertname", "PodDown"), ("deployment", "web")].into_iter().collect(),
                 annotations: Labels::default(),

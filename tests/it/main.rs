@@ -28,4 +28,5 @@ mod silences;
 mod sim;
 mod storage;
 mod telemetry;
+mod unseen;
 mod world;

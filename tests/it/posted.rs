@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use selfheal::engine::Input;
 use selfheal::engine::view::AlertStateWord;
-use selfheal::model::{Labels, PostedAlert};
+use selfheal::model::{Labels, PostedAlert, Timestamp};
 
 use crate::harness;
 use crate::world::{Behaviour, World, mins, secs};
@@ -55,11 +55,15 @@ fn pod_down() -> Labels {
 
 fn post(world: &mut World, labels: &Labels, is_over: bool) {
     let wall = world.wall();
+    post_until(world, labels, if is_over { wall } else { wall + mins(4) });
+}
+
+fn post_until(world: &mut World, labels: &Labels, ends_at: Timestamp) {
     let posted = PostedAlert {
         labels: labels.clone(),
         annotations: [("summary", "a pod is down")].into_iter().collect(),
-        starts_at: Some(wall - mins(10)),
-        ends_at: Some(if is_over { wall } else { wall + mins(4) }),
+        starts_at: Some(world.wall() - mins(10)),
+        ends_at: Some(ends_at),
         generator_url: "http://prometheus/graph?g0".to_owned(),
     };
     world.input(Input::Posted(vec![posted]));
@@ -105,6 +109,29 @@ fn what_is_still_posted_after_the_repair_is_not_cured_and_the_next_rung_is_tried
     assert_eq!(world.acted(), ["web restart", "web scale"], "{}", world.told());
     assert_eq!(world.verdicts(), ["restart not_cured", "scale not_cured"], "{}", world.told());
     assert!(world.news("oncall").iter().any(|news| news.starts_with("exhausted")), "{}", world.told());
+}
+
+#[test]
+fn an_end_from_before_the_action_is_no_cure_of_it() {
+    let mut world = world(POLICY);
+    world.on("web", "restart", Behaviour::done().takes(secs(5)));
+    posting(&mut world, &pod_down(), mins(1), |_| false);
+    assert_eq!(world.acted(), ["web restart"], "{}", world.told());
+    let before = world.wall() - mins(2);
+    post_until(&mut world, &pod_down(), before);
+    assert_eq!(state(&world), Some(AlertStateWord::Resolved), "for people it is over");
+    world.run_until("the end of the run", mins(10), |world| !world.verdicts().is_empty());
+    assert_eq!(world.verdicts(), ["restart inconclusive"], "{}", world.told());
+}
+
+#[test]
+fn since_when_it_stands_is_what_whoever_raised_it_says() {
+    let mut world = world(POLICY);
+    let now = world.now;
+    post(&mut world, &pod_down(), false);
+    let view = world.alert("PodDown").expect("it is there");
+    assert_eq!(view.started_at, now - mins(10));
+    assert_eq!(view.fired_at, Some(now));
 }
 
 #[test]

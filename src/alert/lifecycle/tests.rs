@@ -21,7 +21,7 @@ fn sight(letter: char) -> Sight {
         'N' => (Truth::NoData, Truth::NoData),
         _ => (Truth::Error("oops".into()), Truth::Error("oops".into())),
     };
-    Sight { when, clear }
+    Sight { when, clear, blind: false }
 }
 
 fn terms(levels: &[(Severity, u64, u64)], cooldown: u64) -> Terms {

@@ -10,10 +10,12 @@ use crate::model::Timestamp;
 use crate::script::Truth;
 
 /// What a level's two conditions say: `when`, and `clear_when` or the contrary of `when`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
     pub when: Truth,
     pub clear: Truth,
+    /// What they read may have gone on unseen: that there is no data means nothing.
+    pub blind: bool,
 }
 
 impl Sight {
@@ -90,7 +92,8 @@ impl Track {
     pub fn see(self, sight: &Sight, at: Timestamp, on_no_data: OnNoData) -> Track {
         let entering = sight.entering();
         let leaving = match (sight.leaving(), on_no_data) {
-            (Seen::NoData, OnNoData::Resolve) => None,
+            (Seen::NoData, OnNoData::Resolve) if sight.blind && matches!(self, Track::Keeping { .. }) => return self,
+            (Seen::NoData, OnNoData::Resolve) if !sight.blind => None,
             (seen, _) => Some(seen),
         };
         match self {

@@ -5,6 +5,7 @@
 #[derive(Debug, Default)]
 pub(super) struct Shed {
     refused: u64,
+    bursts: u64,
     burst: Option<Burst>,
 }
 
@@ -21,12 +22,23 @@ impl Shed {
         self.refused
     }
 
+    /// How many bursts there were, with the one that goes on.
+    pub fn bursts(&self) -> u64 {
+        self.bursts
+    }
+
+    /// Whether one goes on.
+    pub fn goes_on(&self) -> bool {
+        self.burst.is_some()
+    }
+
     /// Counts one request with so many events.
     pub fn refuse(&mut self, lane: &'static str, events: usize) {
         self.refused += events as u64;
         if self.burst.is_none() {
             tracing::warn!(lane, "a lane into the engine is full: what comes is refused until there is room");
         }
+        self.bursts += u64::from(self.burst.is_none());
         let burst = self.burst.get_or_insert_default();
         burst.requests += 1;
         burst.refused += events as u64;

@@ -68,6 +68,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
                 | StoredInput::Tick
                 | StoredInput::Resumed(..)
                 | StoredInput::Storage(_)
+                | StoredInput::Intake(_)
                 | StoredInput::Diverged(_)
                 | StoredInput::Upgraded(_)
                 | StoredInput::Draining => {}

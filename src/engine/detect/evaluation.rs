@@ -88,7 +88,7 @@ impl Detect {
         });
         let Some(Answered { levels, value, seen }) = asked else { return self.timers.clear(&due) };
         match seen.next() {
-            Some(next) => self.timers.set(due, next),
+            Some(next) => self.timers.set(due.clone(), next),
             None => self.timers.clear(&due),
         }
         self.spend(now, rule, seen.operations(), out);
@@ -100,7 +100,10 @@ impl Detect {
             return state.tidy(name);
         }
         let made_by_time = made_by_time(&levels, before.as_deref(), because, now);
-        let said = Said { levels, value, made_by_time, blind: seen.is_blind() };
+        // no data proves nothing either, while it could only have come unseen
+        let unseen_until = seen.unseen_until().filter(|_| levels.iter().any(|level| level.when == Truth::NoData));
+        let blind = seen.is_blind() || unseen_until.is_some();
+        let said = Said { levels, value, made_by_time, blind };
         let is_other =
             |before: &Said| before.levels != said.levels || before.value != said.value || before.blind != said.blind;
         let changed = before.as_deref().is_none_or(is_other);
@@ -119,6 +122,9 @@ impl Detect {
         let clear = !loud && said.levels.iter().all(|level| level.clear.is_true());
         scope.said = (!clear).then(|| Box::new(said));
         state.tidy(name);
+        if let Some(until) = unseen_until {
+            self.timers.set(due, seen.next().map_or(until, |next| next.min(until)));
+        }
         if state.is_per_deployment() {
             self.note_loudness(rule, name, !clear);
         }

@@ -40,6 +40,23 @@ pub(super) struct World {
     pub plan: Plan,
     /// The wall clock, by which events say when, is so far ahead of the engine's time.
     pub offset_ms: i64,
+    pub deaf: Deafness,
+}
+
+/// Why what is sent here is refused for now: its silence means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub(super) enum Deaf {
+    /// Nothing can be written down.
+    Storage,
+    /// More comes in than is taken.
+    Shedding,
+}
+
+/// All reasons there are now, and since when there is one.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Deafness {
+    because: BTreeSet<Deaf>,
+    since: Option<Timestamp>,
 }
 
 impl World {
@@ -50,7 +67,39 @@ impl World {
             firing: BTreeMap::new(),
             plan: Plan::default(),
             offset_ms: 0,
+            deaf: Deafness::default(),
         }
+    }
+
+    /// A reason for which what is sent is refused comes or goes. Whether that makes a difference.
+    pub fn hears(&mut self, now: Timestamp, deaf: Deaf, hears: bool) -> bool {
+        let was_deaf = self.deaf.since;
+        if hears {
+            self.deaf.because.remove(&deaf);
+        } else {
+            self.deaf.because.insert(deaf);
+        }
+        let is_deaf = !self.deaf.because.is_empty();
+        self.deaf.since = is_deaf.then(|| was_deaf.unwrap_or(now));
+        if let Some(since) = was_deaf.filter(|_| !is_deaf) {
+            self.gap(since, now);
+        }
+        was_deaf.is_some() != is_deaf
+    }
+
+    /// Since when what is sent is refused, if it is.
+    pub fn deaf_since(&self) -> Option<Timestamp> {
+        self.deaf.since
+    }
+
+    /// Whether something whose newest sample is this one may have been refused.
+    fn hides(&self, newest: Option<Timestamp>) -> bool {
+        self.deaf.since.is_some_and(|since| newest.is_none_or(|newest| newest < since))
+    }
+
+    /// Spans in which nobody watched, the present one too.
+    fn unwatched(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        self.gaps.iter().copied().chain(self.deaf.since.map(|since| (since, now)))
     }
 
     /// Nobody watches between the two.
@@ -80,12 +129,12 @@ impl World {
 
     /// The watched time from `at` to `now`, in seconds: it stands still in gaps.
     fn watched(&self, at: Timestamp, now: Timestamp) -> f64 {
-        seen(self.gaps.iter().copied(), at, now)
+        seen(self.unwatched(now), at, now)
     }
 
     /// As [`World::watched`]; it also stands still while a source of the deployment fails.
     fn age(&self, subject: &Subject, at: Timestamp, now: Timestamp) -> f64 {
-        let mut spans: Vec<_> = self.gaps.iter().copied().chain(subject.sight.blind(now)).collect();
+        let mut spans: Vec<_> = self.unwatched(now).chain(subject.sight.blind(now)).collect();
         spans.sort_unstable();
         seen(spans.into_iter(), at, now)
     }
@@ -127,11 +176,18 @@ pub(super) struct Seen {
     next: Cell<Option<Timestamp>>,
     operations: Cell<u64>,
     blind: Cell<bool>,
+    unseen_until: Cell<Option<Timestamp>>,
 }
 
 impl Seen {
     pub fn nothing() -> Self {
-        Seen { newest: Cell::new(None), next: Cell::new(None), operations: Cell::new(0), blind: Cell::new(false) }
+        Seen {
+            newest: Cell::new(None),
+            next: Cell::new(None),
+            operations: Cell::new(0),
+            blind: Cell::new(false),
+            unseen_until: Cell::new(None),
+        }
     }
 
     /// The instant of the newest evidence that was read.
@@ -142,6 +198,12 @@ impl Seen {
     /// Whether something that was read may have gone on unseen, because a source fails.
     pub fn is_blind(&self) -> bool {
         self.blind.get()
+    }
+
+    /// Something is missing where nobody watched for part of the time it could have come in: until then that it is missing
+    /// means nothing.
+    pub fn unseen_until(&self) -> Option<Timestamp> {
+        self.unseen_until.get()
     }
 
     /// What it took: the scripts' operations, and one for each deployment looked at in each read.
@@ -162,6 +224,16 @@ impl Evidence for Reader<'_> {
 
     fn read(&self, read: &Read) -> Result<Reading, String> {
         self.spent(self.members.len() as u64);
+        let answer = self.answer(read);
+        if let Ok(Reading::Missing) = answer {
+            self.note_unseen(read);
+        }
+        answer
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn answer(&self, read: &Read) -> Result<Reading, String> {
         match read.func {
             Func::Last | Func::Age => self.newest_value(read),
             Func::Absent => self.absent(read),
@@ -206,9 +278,19 @@ impl Evidence for Reader<'_> {
             Func::Deployments => Ok(Reading::Number(self.members.len() as f64)),
         }
     }
-}
 
-impl<'a> Reader<'a> {
+    /// What is missing could have come while nobody watched, for as long as that lies within what is looked back over.
+    fn note_unseen(&self, read: &Read) {
+        let of_check = || self.members.iter().filter_map(|member| member.checks.get(&read.subject));
+        let newest =
+            || self.longest_stale_after().max(of_check().map(CheckState::stale_after).max().unwrap_or_default());
+        let until = self.world.watched_since + read.window.unwrap_or_else(newest);
+        if until > self.now {
+            let known = self.seen.unseen_until.get();
+            self.seen.unseen_until.set(Some(known.map_or(until, |known| known.max(until))));
+        }
+    }
+
     fn note(&self, at: Timestamp) {
         self.seen.newest.set(Some(self.seen.newest.get().map_or(at, |newest| newest.max(at))));
     }
@@ -248,6 +330,9 @@ impl<'a> Reader<'a> {
 
     /// As [`Reader::watched_for`], of what is sent and not fetched; and perhaps not before another instant.
     fn listened_for(&self, window: Duration, also: Option<Timestamp>) -> Option<Timestamp> {
+        if self.world.deaf_since().is_some() {
+            return None;
+        }
         let known = self.members.iter().map(|subject| subject.known_since).max();
         let since = [Some(self.world.watched_since), Some(self.rule_since), known, self.cut, also];
         let full = since.into_iter().flatten().max().unwrap_or(self.now) + window;

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::asks::Watching;
-use self::evidence::World;
+use self::evidence::{Deaf, World};
 use self::plan::Topic;
 use self::posted::Posted;
 use self::scopes::{Moved, RuleState};
@@ -44,8 +44,8 @@ pub use self::tally::{Figures, Refused, Tally};
 use self::warmth::Warmth;
 use self::wheel::Wheel;
 use super::effect::{Desired, DesiredDeployment, Effect};
-use super::input::Observation;
-use super::message::{ToDetect, ToJudge, WatchId};
+use super::input::{Gap, Intake, Observation, Storage};
+use super::message::{ToDetect, ToJudge, Unwatched, WatchId};
 use super::timers::Timers;
 use super::view::{Change, DeploymentView};
 use crate::model::{AlertKey, DeploymentId, Event, Labels, RuleName, Timestamp};
@@ -284,25 +284,62 @@ impl Detect {
         self.settle(now, &mut dirty, Because::News, out);
     }
 
-    /// Nothing was watched between the two: no age counts it, and silence begins anew at `to`.
-    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
+    /// Whether what is sent is taken, as far as the storage goes. Gives the span in which it was not, once it is over.
+    pub fn storage(&mut self, now: Timestamp, storage: &Storage, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+        self.hear(now, Deaf::Storage, *storage == Storage::Working, out)
+    }
+
+    /// As [`Detect::storage`], as far as there is room for it.
+    pub fn intake(&mut self, now: Timestamp, intake: Intake, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+        self.hear(now, Deaf::Shedding, intake == Intake::Whole, out)
+    }
+
+    /// While what is sent is refused no silence grows, and nothing runs out.
+    fn hear(&mut self, now: Timestamp, deaf: Deaf, hears: bool, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+        self.now = self.now.max(now);
+        let before = self.world.deaf_since();
+        if !self.world.hears(now, deaf, hears) {
+            return None;
+        }
+        if let Some(since) = before {
+            self.posted_unwatched(since, now, out);
+        }
+        let mut dirty = self.all_scopes();
+        self.settle(now, &mut dirty, Because::News, out);
+        before.map(|from| Unwatched { from, to: now })
+    }
+
+    /// Nothing was watched between the two: no age counts it, and silence begins anew at `to`. Whoever comes back from a
+    /// stop hears again.
+    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, because: Gap, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
+        if because == Gap::Stopped {
+            for deaf in [Deaf::Storage, Deaf::Shedding] {
+                self.world.hears(from, deaf, true);
+            }
+        }
         self.world.gap(from, to);
         self.posted_unwatched(from, to, out);
+        let mut dirty = self.all_scopes();
+        // not as something that time made true: nobody watched that time
+        while let Some((due, key)) = self.next_of_wheel(to) {
+            self.time_changed(to, due, key, &mut dirty);
+        }
+        self.settle(to, &mut dirty, Because::News, out);
+    }
+
+    /// Everything that may be another thing once something is no longer, or again, seen.
+    fn all_scopes(&self) -> Dirty {
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {
-            // quick rules read no ages: what left their windows meanwhile is found below
+            // quick rules read no ages, and what leaves their windows is found by itself
             let scopes: Vec<Labels> = match self.world.plan.quick_of(rule) {
                 Some(_) => state.kept().into_iter().map(|(scope, _)| scope).collect(),
                 None => state.names(&self.subjects),
             };
             dirty.scopes.extend(scopes.into_iter().map(|scope| (rule.clone(), scope)));
         }
-        // not as something that time made true: nobody watched that time
-        while let Some((due, key)) = self.next_of_wheel(to) {
-            self.time_changed(to, due, key, &mut dirty);
-        }
-        self.settle(to, &mut dirty, Because::News, out);
+        dirty
     }
 
     /// Events say when by the wall clock, which is so far ahead of the engine's time now.
@@ -407,9 +444,9 @@ impl Detect {
             if !rule.selects(&subject.labels) {
                 continue;
             }
-            let has_own_settings = !Arc::ptr_eq(&subject.settings, &self.policy.settings);
-            let is_quiet =
-                !has_own_settings && !subject.loud.contains(&rule.name) && rule.is_quiet(subject, place, now);
+            let is_quiet = !subject.has_own_settings(&self.policy)
+                && !subject.loud.contains(&rule.name)
+                && rule.is_quiet(subject, place, now);
             if !is_quiet {
                 dirty.scopes.insert((rule.name.clone(), subject.own_scope()));
             }

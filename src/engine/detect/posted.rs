@@ -53,6 +53,9 @@ struct Known {
     says: Duration,
     annotations: Labels,
     generator_url: String,
+    /// Since when it stands, as it says.
+    #[serde(default)]
+    began_at: Option<Timestamp>,
     posted_at: Timestamp,
     state: State,
 }
@@ -63,8 +66,12 @@ enum State {
     Standing { runs_out_at: Timestamp },
     /// Nobody has posted it any more.
     RanOut { at: Timestamp },
-    /// Posted as over.
-    Over { at: Timestamp },
+    /// Posted as over, first at `at`; it says itself that it ended at `ended_at`.
+    Over {
+        at: Timestamp,
+        #[serde(default)]
+        ended_at: Timestamp,
+    },
 }
 
 impl Known {
@@ -81,11 +88,11 @@ impl Known {
         }
     }
 
-    /// Whether it is over, by what was posted after `cut` alone.
+    /// Whether it is over, by what was posted after `cut` alone. That it ended before the cut proves nothing of what came after.
     fn is_over(&self, now: Timestamp, max_age: Duration, cut: Option<Timestamp>) -> Truth {
         let counts = cut.is_none_or(|cut| self.posted_at > cut);
         match self.state {
-            State::Over { .. } if counts => Truth::True,
+            State::Over { ended_at, .. } if cut.is_none_or(|cut| ended_at > cut) => Truth::True,
             State::Standing { .. } if counts && now < self.fresh_until(max_age) => Truth::False,
             _ => Truth::NoData,
         }
@@ -98,7 +105,7 @@ impl Known {
                 let ages_at = Some(self.fresh_until(max_age)).filter(|at| *at > now);
                 ages_at.map_or(runs_out_at, |at| at.min(runs_out_at))
             }
-            State::RanOut { at } | State::Over { at } => at + POSTED_KEPT,
+            State::RanOut { at } | State::Over { at, .. } => at + POSTED_KEPT,
         }
     }
 }
@@ -114,14 +121,14 @@ impl Detect {
                 self.tally.too_many_posted += 1;
                 continue;
             }
-            let is_over = alert.ends_at.is_some_and(|at| at <= wall);
-            let state = match (is_over, before) {
+            let ended_at = alert.ends_at.filter(|at| *at <= wall).map(|at| now - wall.since(at));
+            let state = match (ended_at, before) {
                 // the end of what nobody heard of is no news
-                (true, None) => continue,
+                (Some(_), None) => continue,
                 // it is posted as over for a while after its end
-                (true, Some(State::Over { at })) => State::Over { at },
-                (true, Some(_)) => State::Over { at: now },
-                (false, _) => {
+                (Some(ended_at), Some(State::Over { at, .. })) => State::Over { at, ended_at },
+                (Some(ended_at), Some(_)) => State::Over { at: now, ended_at },
+                (None, _) => {
                     let runs_out_at =
                         alert.ends_at.map_or(now + RUNS_OUT_AFTER, |at| now + at.since(wall).max(Duration::ZERO));
                     State::Standing { runs_out_at }
@@ -131,8 +138,11 @@ impl Detect {
                 State::Standing { runs_out_at } => runs_out_at.since(now).min(SAYS_AT_MOST),
                 State::RanOut { .. } | State::Over { .. } => Duration::ZERO,
             };
-            let PostedAlert { annotations, generator_url, .. } = alert;
-            self.posted.insert(key.clone(), Known { says, annotations, generator_url, posted_at: now, state });
+            let PostedAlert { annotations, generator_url, starts_at, .. } = alert;
+            // nothing began in the future
+            let began_at = starts_at.map(|at| now - wall.since(at));
+            self.posted
+                .insert(key.clone(), Known { says, annotations, generator_url, began_at, posted_at: now, state });
             self.posted_moved(now, &key, out);
         }
     }
@@ -140,11 +150,15 @@ impl Detect {
     /// It is no longer fresh, runs out, or is forgotten.
     pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
         let Some(known) = self.posted.remove(key) else { return };
+        // it may be posted in vain now: nothing runs out before that is over
+        if self.world.deaf_since().is_some() {
+            return self.posted.insert(key.clone(), known);
+        }
         let known = match known.state {
             State::Standing { runs_out_at } if runs_out_at <= now => {
                 Known { state: State::RanOut { at: now }, ..known }
             }
-            State::RanOut { at } | State::Over { at } if at + POSTED_KEPT <= now => return,
+            State::RanOut { at } | State::Over { at, .. } if at + POSTED_KEPT <= now => return,
             _ => known,
         };
         self.posted.insert(key.clone(), known);
@@ -216,7 +230,9 @@ impl Detect {
                 "it comes from elsewhere, was posted last at {posted_at}, and ran out at {at}: to people it is over, to a run \
                  that proves nothing"
             ),
-            State::Over { at } => format!("it comes from elsewhere, and was posted as over at {at}"),
+            State::Over { at, ended_at } => {
+                format!("it comes from elsewhere, and was posted as over at {at}; it says that it ended at {ended_at}")
+            }
         }
     }
 
@@ -230,6 +246,7 @@ impl Detect {
             severity: self.policy.severities.of(&key.scope),
             annotations: known.annotations.clone(),
             generator_url: known.generator_url.clone(),
+            began_at: known.began_at,
             evidence: known.posted_at,
             ran_out: matches!(known.state, State::RanOut { .. }),
         })));

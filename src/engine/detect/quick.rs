@@ -69,7 +69,28 @@ impl QuickRule {
             let program = quick.program(level.when.quick(&policy.settings)?)?;
             quick.whens.push(program);
         }
-        (quick.figures.len() <= MAX_READS).then_some(quick)
+        (quick.figures.len() <= MAX_READS && quick.is_quiet_about_nothing()).then_some(quick)
+    }
+
+    /// Whether it has nothing to say where nothing ever came: nobody asks it there. Of a count nothing is no number, until
+    /// somebody has listened for long enough, and then none.
+    fn is_quiet_about_nothing(&self) -> bool {
+        let counts: Vec<usize> = self
+            .figures
+            .iter()
+            .enumerate()
+            .filter(|(_, figure)| figure.func == Func::Count)
+            .map(|(at, _)| at)
+            .collect();
+        (0_u32..1 << counts.len()).all(|listened| {
+            let mut known = [Some(f64::NAN); MAX_READS];
+            for (bit, at) in counts.iter().enumerate() {
+                if listened & (1 << bit) != 0 {
+                    known[*at] = Some(0.0);
+                }
+            }
+            self.is_quiet_with(&known)
+        })
     }
 
     fn program(&mut self, quick: Quick) -> Option<Program> {
@@ -100,6 +121,10 @@ impl QuickRule {
         for (known, figure) in known.iter_mut().zip(&self.figures) {
             *known = look(subject, place, figure, now);
         }
+        self.is_quiet_with(&known)
+    }
+
+    fn is_quiet_with(&self, known: &[Option<f64>; MAX_READS]) -> bool {
         let run = |program: &Program, value: f64| {
             program.quick.run(value, |index| known.get(*program.figures.get(index)?).copied().flatten())
         };

@@ -138,10 +138,12 @@ impl Detect {
             }
             state.tidy(scope);
         }
-        if is_quick || (!is_edited && changed.is_empty()) {
+        if !is_edited && changed.is_empty() {
             return;
         }
-        let concerned = |subject: &&Subject| is_edited || changed.contains(&subject.id);
+        // that a quick rule has nothing to say where nothing came was found with the policy's settings
+        let may_speak = |subject: &Subject| !is_quick || subject.has_own_settings(&self.policy);
+        let concerned = |subject: &&Subject| (is_edited || changed.contains(&subject.id)) && may_speak(subject);
         let scopes = self.subjects.values().filter(concerned).flat_map(|subject| state.of(subject));
         let unheard = scopes.filter(|scope| !said.contains_key(scope));
         dirty.scopes.extend(unheard.map(|scope| (name.clone(), scope)));

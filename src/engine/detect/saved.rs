@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asks::Watching;
 use super::budget::Budget;
-use super::evidence::World;
+use super::evidence::{Deafness, World};
 use super::plan::Plan;
 use super::posted::Posted;
 use super::scopes::{Kept, RuleState, SavedScopes, Scope};
@@ -36,6 +36,7 @@ pub(in crate::engine) struct Saving<'a> {
     rules: Vec<(&'a RuleName, SavingRule<'a>)>,
     watches: Vec<(&'a WatchId, SavingWatch<'a>)>,
     posted: &'a Posted,
+    deaf: &'a Deafness,
     timers: &'a Timers<Due>,
     refused: Refused,
 }
@@ -52,6 +53,8 @@ pub(in crate::engine) struct Saved {
     watches: Vec<(WatchId, SavedWatch)>,
     #[serde(default)]
     posted: Posted,
+    #[serde(default)]
+    deaf: Deafness,
     timers: Timers<Due>,
     refused: Refused,
 }
@@ -97,6 +100,7 @@ impl Detect {
             rules: self.rules.iter().map(|(rule, state)| (rule, saving_rule(state))).collect(),
             watches: self.watches.iter().map(|(id, watching)| (id, saving_watch(watching))).collect(),
             posted: &self.posted,
+            deaf: &self.world.deaf,
             timers: &self.timers,
             refused: self.refused,
         }
@@ -119,6 +123,7 @@ impl Detect {
             firing: saved.firing,
             plan: Plan::of(&policy),
             offset_ms: saved.offset_ms,
+            deaf: saved.deaf,
         };
         for (id, saved) in saved.subjects {
             let subject = Subject::restored(id, saved, &policy, &detect.world.plan);

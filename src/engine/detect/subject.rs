@@ -235,6 +235,11 @@ impl Subject {
         lists ^ times ^ settings ^ i64::from(self.stale_after.subsec_millis())
     }
 
+    /// Whether rules may come to something else for it than with the policy's settings.
+    pub fn has_own_settings(&self, policy: &Policy) -> bool {
+        !Arc::ptr_eq(&self.settings, &policy.settings)
+    }
+
     /// The name of its own scope.
     pub fn own_scope(&self) -> Labels {
         own_scope(&self.id)

@@ -308,7 +308,7 @@ impl Bench {
         self.until(from);
         self.now = at(to);
         let mut out = VecDeque::new();
-        self.detect.resumed(at(from), at(to), &mut out);
+        self.detect.resumed(at(from), at(to), Gap::Blind, &mut out);
         self.note(out);
         if self.detect.next_deadline().is_some_and(|due| due < at(to)) {
             let mut out = VecDeque::new();

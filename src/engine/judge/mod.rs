@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::effect::Effect;
 use super::explain::Explanation;
 use super::input::{Gap, Input, OperatorCommand, Storage};
-use super::message::{AskId, ToDetect, ToJudge};
+use super::message::{AskId, ToDetect, ToJudge, UNWATCHED_COUNTS, Unwatched};
 use super::view::HeldView;
 use crate::model::{AlertKey, DeploymentId, Timestamp};
 use crate::policy::Policy;
@@ -154,11 +154,6 @@ impl Judge {
                     self.alerts.divergence_seen(&mut turn);
                 }
             }
-            Input::Storage(storage) => {
-                self.remedy.storage(&mut turn, &self.alerts, &storage);
-                self.dispatch.storage(&storage);
-                self.alerts.storage(&mut turn, &storage);
-            }
             Input::Diverged { why } => {
                 self.remedy.diverged(&mut turn, &why);
                 self.alerts.diverged(&mut turn, &why);
@@ -174,6 +169,8 @@ impl Judge {
             | Input::PolicyReplaced(_)
             | Input::Resumed { .. }
             | Input::ClockMoved { .. }
+            | Input::Storage(_)
+            | Input::Intake(_)
             | Input::Tick => unreachable!("the engine hands these over by their own names"),
         }
         self.settle(turn, out);
@@ -207,6 +204,30 @@ impl Judge {
         let (dispatch, known) = self.dispatching();
         dispatch.replace_policy(&mut turn, known);
         self.settle(turn, out);
+    }
+
+    /// Whether what happens can be written down; what was sent meanwhile was refused.
+    pub fn storage(
+        &mut self,
+        now: Timestamp,
+        storage: &Storage,
+        over: Option<Unwatched>,
+        out: &mut VecDeque<ToDetect>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut turn = Turn::new(now, self.policy.clone(), effects);
+        self.unwatched(over);
+        self.remedy.storage(&mut turn, &self.alerts, storage);
+        self.dispatch.storage(storage);
+        self.alerts.storage(&mut turn, storage);
+        self.settle(turn, out);
+    }
+
+    /// What was sent in that span was refused: where it was long enough, ladders wait for what comes since.
+    pub fn unwatched(&mut self, over: Option<Unwatched>) {
+        if let Some(Unwatched { from, to }) = over.filter(|over| over.to.since(over.from) > UNWATCHED_COUNTS) {
+            self.remedy.unwatched(from, to);
+        }
     }
 
     /// The wall clock is so far ahead of the engine's time now.

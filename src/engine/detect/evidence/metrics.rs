@@ -42,8 +42,9 @@ impl<'a> Reader<'a> {
             let selected = matching().filter(|(labels, _)| !narrowed || exact(labels));
             found.extend(selected.map(|(labels, series)| Found { subject: member, labels, series }));
         }
-        let is_hidden = |found: &Found<'_>| found.subject.sight.hides(found.series.newest().map(|newest| newest.at));
-        let none_is_seen = || found.is_empty() && self.members.iter().any(|member| member.sight.hides(None));
+        let hides = |subject: &Subject, newest| subject.sight.hides(newest) || self.world.hides(newest);
+        let is_hidden = |found: &Found<'_>| hides(found.subject, found.series.newest().map(|newest| newest.at));
+        let none_is_seen = || found.is_empty() && self.members.iter().any(|member| hides(member, None));
         if found.iter().any(is_hidden) || none_is_seen() {
             self.seen.blind.set(true);
         }

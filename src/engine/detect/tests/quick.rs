@@ -134,3 +134,34 @@ fn a_quiet_rule_and_a_deployment_cost_no_memory_together() {
     let kept: usize = bench.detect.rules.values().map(|state| state.kept().len()).sum();
     assert_eq!(kept, 0);
 }
+
+#[test]
+fn a_rule_that_speaks_of_what_is_missing_is_asked_where_nothing_ever_came() {
+    let when = [
+        r#"!has(last("heartbeat"))"#,
+        r#"(last("ready") ?? 0.0) < 1"#,
+        r#"(avg("ready", "1m") ?? settings.limit) > 50"#,
+        r#"count("heartbeat", "5m") == 0"#,
+        r#"count("heartbeat", "5m") == 0 && count("heartbeat", "1m") < 1"#,
+        // and those that do not
+        r#"last("heartbeat") < 1"#,
+        r#"has(last("heartbeat"))"#,
+        r#"(last("ready") ?? 0.0) > settings.limit"#,
+    ];
+    let rules = when.iter().enumerate().map(|(n, when)| rule(&format!("R{n}"), &["deployment"], when)).collect();
+    let mut own = deployment("own", &[]);
+    own.settings = Map::from_iter([("limit".to_owned(), Value::from(-1))]);
+    let mut bench = Bench::new(policy(vec![deployment("shop", &[]), own], rules));
+    bench.until(1_000);
+    let mut firing: Vec<String> = bench.heard().into_iter().filter(|line| line.ends_with("true/false")).collect();
+    firing.sort();
+    let said = |rule: usize, of: &str, at: i64| format!("{at} R{rule}{{deployment=\"{of}\"}} true/false");
+    let mut expected: Vec<String> = [(0, 0), (1, 0), (3, 300), (4, 300)]
+        .into_iter()
+        .flat_map(|(rule, at)| ["shop", "own"].map(|of| said(rule, of, at)))
+        .collect();
+    // by their own settings
+    expected.extend([said(2, "shop", 0), said(7, "own", 0)]);
+    expected.sort();
+    assert_eq!(firing, expected);
+}

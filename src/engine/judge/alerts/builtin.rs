@@ -88,9 +88,13 @@ impl Alerts {
     }
 
     /// Raises or ends `NoData` about an alert whose rule asks for it.
-    pub(super) fn judge_no_data(&mut self, turn: &mut Turn<'_>, source: &Alert) {
+    pub(super) fn judge_no_data(&mut self, turn: &mut Turn<'_>, source: &Alert, blind: bool) {
         let key = no_data(&source.key);
         if source.firing && source.without_data {
+            // that nothing came where nobody watched is not said
+            if blind {
+                return;
+            }
             let summary = format!("{} has no data; it still counts as firing", super::texts::built_in(&source.key));
             self.raise(turn, key, summary);
         } else {
@@ -217,7 +221,7 @@ impl Alerts {
 
 fn see(entry: &mut Entry, now: Timestamp, when: Truth, clear: Truth) -> Vec<crate::alert::lifecycle::Move> {
     let severity = entry.terms.levels.keys().next().copied().unwrap_or_default();
-    entry.life.see(now, [(severity, &Sight { when, clear })], &entry.terms)
+    entry.life.see(now, [(severity, &Sight { when, clear, blind: false })], &entry.terms)
 }
 
 /// A built-in alert about the whole of selfheal.

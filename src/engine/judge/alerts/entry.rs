@@ -8,7 +8,7 @@ use super::texts;
 use crate::alert::lifecycle::{Life, Move, OnNoData, Sight, Stage, Terms, Timing};
 use crate::alert::notification::RemediationFacts;
 use crate::engine::judge::turn::AlertChangeKind;
-use crate::engine::message::RuleAnswer;
+use crate::engine::message::{LevelAnswer, RuleAnswer};
 use crate::engine::view::{AlertStateWord, AlertView, DependencyView, HeldView};
 use crate::model::{AlertKey, Labels, Severity, Timestamp};
 use crate::policy::Policy;
@@ -130,6 +130,7 @@ impl Entry {
             without_data: false,
             evidence: at,
             generator_url: String::new(),
+            began_at: None,
             ran_out: false,
             key,
         };
@@ -162,7 +163,7 @@ impl Entry {
             .levels
             .iter()
             .zip(&answer.levels)
-            .map(|(level, seen)| (level.severity, Sight { when: seen.when.clone(), clear: seen.clear.clone() }))
+            .map(|(level, seen)| (level.severity, sight_of(seen, answer.blind)))
             .collect();
         self.stand_still(now);
         self.blind_since = answer.blind.then_some(now);
@@ -219,7 +220,7 @@ impl Entry {
             }
             Stage::Firing { fired_at, episode, .. } => {
                 self.has_fired = true;
-                self.alert.started_at = episode.started_at;
+                self.alert.started_at = self.alert.began_at.unwrap_or(episode.started_at);
                 self.alert.fired_at = fired_at;
                 self.alert.relapse = episode.relapse;
                 self.alert.ended_at = None;
@@ -381,6 +382,10 @@ impl Entry {
             shown.value == alert.value && shown.summary == alert.summary && shown.annotations == alert.annotations;
         (!is_right).then_some(*at)
     }
+}
+
+fn sight_of(seen: &LevelAnswer, blind: bool) -> Sight {
+    Sight { when: seen.when.clone(), clear: seen.clear.clone(), blind }
 }
 
 /// The first failure among a rule's scripts.

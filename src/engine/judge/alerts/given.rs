@@ -23,7 +23,7 @@ impl Entry {
         let mut life = Life::default();
         let sight = |holds: bool| {
             let (when, clear) = if holds { (Truth::True, Truth::False) } else { (Truth::False, Truth::True) };
-            Sight { when, clear }
+            Sight { when, clear, blind: false }
         };
         if alert.firing || alert.ended_at.is_some() {
             life.see(alert.fired_at, [(alert.severity, &sight(true))], &terms);

@@ -74,6 +74,9 @@ pub struct Alert {
     /// Of one from elsewhere: where whoever raised it shows it.
     #[serde(default)]
     pub generator_url: String,
+    /// Of one from elsewhere: since when it stands, as whoever raised it says.
+    #[serde(default)]
+    pub began_at: Option<Timestamp>,
     /// Of one from elsewhere: it is over for people, but nobody said so.
     #[serde(default)]
     pub ran_out: bool,
@@ -214,11 +217,12 @@ impl Alerts {
             turn.to_detect.push(ToDetect::Firing { key: entry.alert.key.clone(), firing: entry.alert.firing });
         }
         let source = entry.alert.clone();
+        let blind = entry.blind_since.is_some();
         let tells_no_data = entry.kind == Kind::Live
             && turn.policy.rule_of(&source.key).is_some_and(|rule| rule.no_data == NoData::Alert);
         self.keep(turn, entry, changes, wants_texts);
         if tells_no_data {
-            self.judge_no_data(turn, &source);
+            self.judge_no_data(turn, &source, blind);
         }
     }
 

@@ -48,18 +48,19 @@ impl Entry {
     }
 
     fn take_posted(&mut self, now: Timestamp, posted: PostedNow) -> Vec<Move> {
-        let PostedNow { stands, severity, annotations, generator_url, evidence, ran_out, .. } = posted;
+        let PostedNow { stands, severity, annotations, generator_url, began_at, evidence, ran_out, .. } = posted;
         let clear = match &stands {
             Truth::True => Truth::False,
             Truth::False => Truth::True,
             unknown => unknown.clone(),
         };
-        let sight = Sight { when: stands, clear };
+        let sight = Sight { when: stands, clear, blind: false };
         let moves = self.life.see(now, [(severity, &sight)], &self.terms);
         self.alert.evidence = evidence;
         self.alert.summary = summary(&self.alert.key, &annotations);
         self.alert.annotations = annotations;
         self.alert.generator_url = generator_url;
+        self.alert.began_at = began_at;
         if self.life.is_firing() {
             return moves;
         }

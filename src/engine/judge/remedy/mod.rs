@@ -396,6 +396,12 @@ impl Remedy {
         }
     }
 
+    /// What was sent between the two was refused: ladders wait for `start_grace`, and for evidence from after it.
+    pub fn unwatched(&mut self, _from: Timestamp, to: Timestamp) {
+        self.survey.forget();
+        self.watching_since = to.max(self.watching_since);
+    }
+
     /// Whether what is done can be written down.
     pub fn storage(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, storage: &Storage) {
         self.survey.forget();

@@ -313,6 +313,7 @@ impl Bench {
             without_data: false,
             evidence: self.now,
             generator_url: String::new(),
+            began_at: None,
             ran_out: false,
             key: key.clone(),
         };

@@ -380,6 +380,7 @@ impl Bench {
             without_data: false,
             evidence: self.now,
             generator_url: String::new(),
+            began_at: None,
             ran_out: false,
         };
         self.alerts.insert(key.clone(), alert);

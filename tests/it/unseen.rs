@@ -1,0 +1,156 @@
+//! Time in which selfheal could not see is not time in which nothing came: no-data and silence stand still.
+
+use std::time::Duration;
+
+use selfheal::engine::{Input, Intake, Storage};
+use selfheal::model::{Event, EventKind, Origin};
+
+use crate::world::{World, mins, secs};
+
+const POLICY: &str = r#"format: 1
+adapters:
+  sim: { type: sim }
+deployments:
+  - { id: web, adapter: sim, labels: { tier: web } }
+sources:
+  - { name: exporter, type: scrape, url: "http://127.0.0.1:9/metrics", every: 15s, labels: { deployment: web } }
+receivers:
+  - name: oncall
+    webhook: [{ url: "http://127.0.0.1:9/hook" }]
+    send: [firing, resolved]
+route: { receiver: oncall, group_by: [deployment], group_wait: 1s, group_interval: 10s }
+guards: { start_grace: 2m, act_after: 1s }
+"#;
+
+const RESTART: &str = "playbook: restart\nsteps: [{ id: restart, action: restart }]\n";
+
+fn world(rule: &str) -> World {
+    let rules = format!("rules:\n  - {rule}\n");
+    World::new(&[("selfheal.yaml", POLICY), ("rules/one.yaml", &rules), ("playbooks/restart.yaml", RESTART)])
+}
+
+fn hot(no_data: &str) -> World {
+    world(&format!("{{ alert: Hot, when: 'last(\"cpu\") > 80', no_data: {no_data} }}"))
+}
+
+/// The exporter answers or does not.
+fn up(world: &mut World, answers: bool) {
+    let labels = [("source", "exporter")].into_iter().collect();
+    let kind = EventKind::Metric { name: "up".into(), value: f64::from(u8::from(answers)), labels };
+    let event = Event { deployment: "web".into(), time: world.wall(), kind, origin: Origin::Watched };
+    world.input(Input::Events(vec![event]));
+}
+
+fn intake(world: &mut World, intake: Intake) {
+    world.input(Input::Intake(intake));
+}
+
+#[test]
+fn that_nothing_is_known_after_a_gap_resolves_nothing_until_it_could_have_come() {
+    let mut world = hot("resolve");
+    world.gauge("web", "cpu", 90.0);
+    world.run(secs(30));
+    world.no_gauge("web", "cpu");
+    world.gap(mins(6));
+    world.run(mins(4));
+    assert!(world.is_firing("Hot"), "it had no time to come\n{}", world.told());
+    assert!(world.alert("Hot").is_some_and(|view| view.without_data), "{}", world.told());
+    world.run(mins(2));
+    assert!(!world.is_firing("Hot"), "five minutes were watched, and nothing came\n{}", world.told());
+}
+
+#[test]
+fn that_a_source_does_not_answer_resolves_nothing() {
+    let mut world = hot("resolve");
+    world.metric("web", "cpu", 90.0);
+    world.run(secs(10));
+    up(&mut world, false);
+    world.run(mins(30));
+    assert!(world.is_firing("Hot"), "{}", world.told());
+    // it answers, and does not have the metric any more
+    world.event("web", EventKind::Ended { name: "cpu".into(), labels: Default::default() });
+    up(&mut world, true);
+    world.run(secs(2));
+    assert!(!world.is_firing("Hot"), "{}", world.told());
+}
+
+#[test]
+fn no_data_is_told_once_it_was_watched_for_and_not_before() {
+    let mut world = hot("alert");
+    world.gauge("web", "cpu", 90.0);
+    world.run(secs(30));
+    world.no_gauge("web", "cpu");
+    world.gap(mins(6));
+    world.run(mins(4));
+    assert!(!world.is_firing("NoData"), "{}", world.told());
+    world.run(mins(2));
+    assert!(world.is_firing("NoData"), "{}", world.told());
+}
+
+#[test]
+fn what_is_sent_and_refused_is_not_silent() {
+    let silent = r#"{ alert: Silent, when: 'absent("beat", "5m")', remediate: [restart] }"#;
+    let refusals: [(fn(&mut World), fn(&mut World)); 2] = [
+        (
+            |world| drop(world.input(Input::Storage(Storage::Failing { why: "the disk is full".into() }))),
+            |world| drop(world.input(Input::Storage(Storage::Working))),
+        ),
+        (|world| intake(world, Intake::Shedding), |world| intake(world, Intake::Whole)),
+    ];
+    for (begin, end) in refusals {
+        let mut world = world(silent);
+        world.gauge("web", "beat", 1.0);
+        world.run(mins(6));
+        world.no_gauge("web", "beat");
+        begin(&mut world);
+        world.run(mins(20));
+        assert!(!world.is_firing("Silent"), "it may have been sent\n{}", world.told());
+        end(&mut world);
+        world.run(mins(4));
+        assert!(!world.is_firing("Silent"), "{}", world.told());
+        world.run(mins(2));
+        assert!(world.is_firing("Silent"), "five minutes were watched\n{}", world.told());
+    }
+}
+
+#[test]
+fn after_a_time_of_refusals_ladders_wait_for_what_comes_since() {
+    let rule = r#"{ alert: Hot, when: 'last("cpu") > 80', remediate: [restart] }"#;
+    let acted = |refused: Duration| {
+        let mut world = world(rule);
+        world.run(mins(6));
+        intake(&mut world, Intake::Shedding);
+        world.run(refused);
+        intake(&mut world, Intake::Whole);
+        world.gauge("web", "cpu", 95.0);
+        world.run(secs(60));
+        let early = world.acted().len();
+        world.run(mins(2));
+        (early, world.acted().len())
+    };
+    assert_eq!(acted(mins(2)), (0, 1), "within `start_grace` nothing acts");
+    assert_eq!(acted(secs(20)), (1, 1), "a short one is none");
+}
+
+#[test]
+fn an_alert_from_elsewhere_does_not_run_out_while_it_is_posted_in_vain() {
+    use selfheal::model::PostedAlert;
+    let mut world = hot("keep");
+    let wall = world.wall();
+    world.input(Input::Posted(vec![PostedAlert {
+        labels: [("alertname", "PodDown")].into_iter().collect(),
+        annotations: Default::default(),
+        starts_at: None,
+        ends_at: Some(wall + mins(4)),
+        generator_url: String::new(),
+    }]));
+    world.run(secs(10));
+    intake(&mut world, Intake::Shedding);
+    world.run(mins(20));
+    assert!(world.is_firing("PodDown"), "{}", world.told());
+    intake(&mut world, Intake::Whole);
+    world.run(mins(3));
+    assert!(world.is_firing("PodDown"), "{}", world.told());
+    world.run(mins(2));
+    assert!(!world.is_firing("PodDown"), "{}", world.told());
+}
