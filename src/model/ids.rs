@@ -109,6 +109,8 @@ impl StepAttemptId {
     }
 }
 
+/// Whose selfheal's own series are, and what a source says of itself where no deployment is named.
+pub const OWN_DEPLOYMENT: &str = "selfheal";
 /// What an alert is called, among its labels.
 pub const ALERTNAME: &str = "alertname";
 

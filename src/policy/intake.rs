@@ -47,10 +47,9 @@ impl Default for Intake {
 }
 
 impl Intake {
-    /// When a newest value of a deployment is stale: later where it is asked for seldom.
-    pub fn stale_after_of(&self, deployment: &str) -> Duration {
-        let of_it =
-            self.sources.iter().filter(|source| source.labels.get("deployment").is_none_or(|id| id == deployment));
+    /// When a newest value is stale that some of the sources give: later where they are asked seldom.
+    pub fn stale_after_of(&self, gives: impl Fn(&Source) -> bool) -> Duration {
+        let of_it = self.sources.iter().filter(|source| gives(source));
         of_it.map(|source| source.every.saturating_mul(STALE_ROUNDS)).max().unwrap_or_default().max(self.stale_after)
     }
 }

@@ -210,6 +210,7 @@ impl Telemetry {
             (Reason::TooLate, before.too_late, now.too_late),
             (Reason::TooManyChecks, before.too_many_checks, now.too_many_checks),
             (Reason::TooManySignals, before.too_many_signals, now.too_many_signals),
+            (Reason::TooManyScopes, before.too_many_scopes, now.too_many_scopes),
             (Reason::TooManyPosted, before.too_many_posted, now.too_many_posted),
         ];
         for (reason, before, now) in counts {

@@ -13,13 +13,11 @@ use super::{Exposition, Kinds, Way};
 use crate::app::backend::EngineBackend;
 use crate::app::clock;
 use crate::app::inbox::Refused;
-use crate::model::{Event, Labels, Origin, Timestamp};
+use crate::model::{Event, Labels, OWN_DEPLOYMENT, Origin, Timestamp};
 use crate::policy::{Policy, UnknownDeployments};
 use crate::source::formats::{Dialect, parse_text};
 use crate::source::placing::{Placing, place};
 
-/// Whose the series are.
-pub const DEPLOYMENT: &str = "selfheal";
 /// Often enough to alert on within a minute, seldom enough to be nothing beside the journal's own ticks.
 pub const OWN_SERIES_EVERY: Duration = Duration::from_secs(15);
 /// What of the page is taken in: a fixed number of series, however large the policy is.
@@ -57,12 +55,12 @@ pub const SERIES: [&str; 28] = [
 /// Whether the policy has room for the deployment `selfheal`.
 pub(super) fn admitted(policy: &Policy) -> bool {
     policy.unknown_deployments != UnknownDeployments::Reject
-        || policy.deployments.keys().any(|id| id.as_str() == DEPLOYMENT)
+        || policy.deployments.keys().any(|id| id.as_str() == OWN_DEPLOYMENT)
 }
 
 /// The page's part that is taken in.
 pub(super) fn events(page: &str, arrival: Timestamp) -> Vec<Event> {
-    let labels: Labels = [("deployment", DEPLOYMENT)].into_iter().collect();
+    let labels: Labels = [("deployment", OWN_DEPLOYMENT)].into_iter().collect();
     let placing = Placing {
         labels: &labels,
         deployment_from: &[],

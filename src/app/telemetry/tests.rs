@@ -76,7 +76,7 @@ fn what_becomes_a_series_is_on_the_page_and_documented() {
     let events = own::events(&page, Timestamp::from_millis(1_000));
     let mut names = BTreeSet::new();
     for event in &events {
-        assert_eq!(event.deployment.as_str(), own::DEPLOYMENT);
+        assert_eq!(event.deployment.as_str(), crate::model::OWN_DEPLOYMENT);
         if let EventKind::Metric { name, .. } = &event.kind {
             names.insert(name.as_str());
         }

@@ -122,6 +122,8 @@ pub enum Reason {
     TooManySeries,
     TooManyChecks,
     TooManySignals,
+    /// Of a rule, for one deployment.
+    TooManyScopes,
     /// Alerts that another system raised.
     TooManyPosted,
     /// From before every window that is open.
@@ -168,6 +170,7 @@ impl Words for Reason {
         Reason::TooManySeries,
         Reason::TooManyChecks,
         Reason::TooManySignals,
+        Reason::TooManyScopes,
         Reason::TooManyPosted,
         Reason::TooLate,
     ];
@@ -186,6 +189,7 @@ impl Words for Reason {
             Reason::TooManySeries => "too_many_series",
             Reason::TooManyChecks => "too_many_checks",
             Reason::TooManySignals => "too_many_signals",
+            Reason::TooManyScopes => "too_many_scopes",
             Reason::TooManyPosted => "too_many_posted",
             Reason::TooLate => "too_late",
         }

@@ -260,11 +260,20 @@ pub(super) struct Checks {
     stale_after: Duration,
     /// Verdicts that were not taken in because there were too many checks or replicas.
     refused: u64,
+    /// When the present incarnation of each replica was first seen.
+    #[serde(default)]
+    born: BTreeMap<u32, Timestamp>,
 }
 
 impl Default for Checks {
     fn default() -> Self {
-        Checks { by_name: BTreeMap::new(), healthy_when: HealthyWhen::default(), stale_after: STALE_AFTER, refused: 0 }
+        Checks {
+            by_name: BTreeMap::new(),
+            healthy_when: HealthyWhen::default(),
+            stale_after: STALE_AFTER,
+            refused: 0,
+            born: BTreeMap::new(),
+        }
     }
 }
 
@@ -316,7 +325,21 @@ impl Checks {
         let reborn = |replica: &&Replica| {
             before.iter().any(|old| old.index == replica.index && old.incarnation != replica.incarnation)
         };
+        self.born.retain(|index, _| replicas.iter().any(|replica| replica.index == *index));
+        for replica in replicas.iter().take(MAX_REPLICAS) {
+            let is_old = before.iter().any(|old| old.index == replica.index && old.incarnation == replica.incarnation);
+            if is_old {
+                self.born.entry(replica.index).or_insert(Timestamp::MIN);
+            } else {
+                self.born.insert(replica.index, now);
+            }
+        }
+        // while every replica is young, all of the deployment is starting
+        let whole_since = self.born.values().min().copied();
         for state in self.by_name.values_mut() {
+            if let (Some(since), Some(place)) = (whole_since, state.places.get_mut(&None)) {
+                place.since = place.since.max(since);
+            }
             for replica in replicas.iter().filter(reborn) {
                 if let Some(place) = state.places.get_mut(&Some(replica.index)) {
                     *place = Place::new(now);

@@ -13,7 +13,8 @@ use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due, SOURCE_UP};
 use crate::engine::input::Observation;
 use crate::engine::message::{DeploymentHealth, ToJudge};
 use crate::model::{
-    CheckName, CheckStatus, DeploymentId, Event, EventKind, Health, Labels, MetricName, Origin, Timestamp,
+    CheckName, CheckStatus, DeploymentId, Event, EventKind, Health, Labels, MetricName, OWN_DEPLOYMENT, Origin,
+    Timestamp,
 };
 use crate::policy::UnknownDeployments;
 
@@ -69,16 +70,17 @@ impl Detect {
         out: &mut VecDeque<ToJudge>,
     ) {
         let at = self.placed(&event).min(now);
+        let known = match &found {
+            Some(found) => Some(found.subject),
+            None => self.know(now, &event.deployment, dirty, out),
+        };
+        if let Some((source, answers)) = word_of_source(&event) {
+            self.told_by_source(&event.deployment, source, answers, at, dirty);
+        }
         let id = event.deployment;
-        let number = match found {
-            Some(Found { subject, .. }) => subject,
-            None => match self.know(now, &id, dirty, out) {
-                Some(number) => number,
-                None => {
-                    self.refused.deployments += 1;
-                    return;
-                }
-            },
+        let Some(number) = known else {
+            self.refused.deployments += 1;
+            return;
         };
         let Some(subject) = self.subjects.at_mut(number) else { return };
         subject.last_event_at = subject.last_event_at.max(Some(at));
@@ -88,14 +90,6 @@ impl Detect {
         }
         match event.kind {
             EventKind::Metric { name, value, labels } => {
-                if name.as_str() == SOURCE_UP
-                    && event.origin == Origin::Watched
-                    && let Some(source) = labels.get("source")
-                    && subject.sight.told(source, value > 0.0, at)
-                {
-                    dirty.touched.insert(id.clone());
-                    self.mark_sight(&id, dirty);
-                }
                 let place = found.map(|found| found.place);
                 self.sample(now, (number, &id), (&name, place), &labels, Sample { at, value }, dirty, out);
             }
@@ -132,6 +126,24 @@ impl Detect {
                 } else {
                     self.tally.too_many_checks += 1;
                 }
+            }
+        }
+    }
+
+    /// A source says whether it answered. What it says of itself holds for whoever it ever said something of: it may have
+    /// forgotten whom.
+    fn told_by_source(&mut self, id: &DeploymentId, source: &str, answers: bool, at: Timestamp, dirty: &mut Dirty) {
+        let is_of_all = id.as_str() == OWN_DEPLOYMENT;
+        let is_fed = |subject: &&Subject| subject.id == *id || is_of_all && subject.sight.is_fed_by(source);
+        let fed: Vec<DeploymentId> = match is_of_all {
+            true => self.subjects.values().filter(is_fed).map(|subject| subject.id.clone()).collect(),
+            false => vec![id.clone()],
+        };
+        for id in fed {
+            let Some(subject) = self.subjects.get_mut(&id) else { continue };
+            if subject.told_by_source(source, answers, at, &self.policy) {
+                self.mark_sight(&id, dirty);
+                dirty.touched.insert(id);
             }
         }
     }
@@ -222,7 +234,7 @@ impl Detect {
             Taken::NewSeries => {
                 self.series += 1;
                 self.watch_idleness(now, id);
-                self.place_by_series(id, metric, dirty, out);
+                self.place_by_series(id, metric, Some(labels), dirty, out);
             }
             Taken::TooLate => {
                 self.tally.too_late += 1;
@@ -287,20 +299,27 @@ impl Detect {
         }
     }
 
-    /// A series came or went: rules whose scopes are label sets of series may have others now.
+    /// A series came or went: rules whose scopes are label sets of series may have others now. `new`: the labels of the one
+    /// that came.
     fn place_by_series(
         &mut self,
         id: &DeploymentId,
         metric: &MetricName,
+        new: Option<&Labels>,
         dirty: &mut Dirty,
         out: &mut VecDeque<ToJudge>,
     ) {
         let Some(subject) = self.subjects.get(id) else { return };
         let mut moves = Vec::new();
         for rule in self.world.plan.readers(&Topic::Metric(metric.as_str().into())) {
-            if let Some(state) = self.rules.get_mut(rule).filter(|state| state.scoped_by_series(subject)) {
-                moves.push((rule.clone(), state.place(subject)));
+            let Some(state) = self.rules.get_mut(rule).filter(|state| state.scoped_by_series(subject)) else {
+                continue;
+            };
+            if new.is_some_and(|labels| !state.has_room_for(subject, labels)) {
+                self.tally.too_many_scopes += 1;
+                continue;
             }
+            moves.push((rule.clone(), state.place(subject)));
         }
         for (rule, moved) in moves {
             self.moved(&rule, moved, dirty, out);
@@ -334,7 +353,7 @@ impl Detect {
             self.timers.set(Due::Idle(id.clone()), next);
         }
         for metric in lost {
-            self.place_by_series(id, &metric, dirty, out);
+            self.place_by_series(id, &metric, None, dirty, out);
             let Some(number) = self.subjects.number(id) else { continue };
             self.mark_readers((number, NO_PLACE), &metric, &self.world.plan.metric(&metric), None, dirty);
         }
@@ -422,5 +441,15 @@ impl Detect {
         }
         self.tell_health(now, id, out);
         out.push_back(ToJudge::Facts { deployment: id.clone(), facts: observation.facts });
+    }
+}
+
+/// What a source that is asked says of its last round: whether it answered.
+fn word_of_source(event: &Event) -> Option<(&str, bool)> {
+    match &event.kind {
+        EventKind::Metric { name, value, labels } if event.origin == Origin::Watched && name.as_str() == SOURCE_UP => {
+            Some((labels.get("source")?, *value > 0.0))
+        }
+        _ => None,
     }
 }

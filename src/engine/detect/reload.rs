@@ -159,7 +159,10 @@ impl Detect {
     ) {
         let Follow { name, changed, is_edited, .. } = *follow;
         for subject in self.subjects.values() {
-            state.place(subject);
+            match old {
+                Some(old) => state.place_after(subject, old.scopes_of(&subject.id)),
+                None => state.place(subject),
+            };
         }
         let old_kept = old.map(RuleState::kept).unwrap_or_default();
         for (scope, kept) in &old_kept {

@@ -16,7 +16,7 @@ use crate::model::{DeploymentId, Labels, Timestamp};
 use crate::rule::Rule;
 
 /// Scopes one deployment may have in one rule (`per: [deployment, mount]`).
-const MAX_SCOPES: usize = 256;
+pub(super) const MAX_SCOPES: usize = 256;
 /// The label that stands for a deployment.
 const DEPLOYMENT: &str = "deployment";
 
@@ -266,8 +266,42 @@ impl RuleState {
             let changed = self.selects(subject).then(|| subject.own_scope()).into_iter().collect();
             return Moved { changed, gone: Vec::new() };
         }
-        let belongs = self.belongs(subject);
+        let before = self.scopes_of(&subject.id).clone();
+        self.place_after(subject, &before)
+    }
+
+    /// As [`RuleState::place`], of a deployment that was in those scopes: an alert that fires keeps its scope, and who comes
+    /// late finds no room.
+    pub fn place_after(&mut self, subject: &Subject, before: &BTreeSet<Labels>) -> Moved {
+        if self.is_per_deployment() {
+            return self.place(subject);
+        }
+        let mut belongs = self.belongs(subject);
+        if belongs.len() > MAX_SCOPES {
+            let (mut there, new): (BTreeSet<Labels>, BTreeSet<Labels>) =
+                belongs.into_iter().partition(|scope| before.contains(scope));
+            there.extend(new.into_iter().take(MAX_SCOPES - there.len()));
+            belongs = there;
+        }
         self.move_to(&subject.id, belongs, Some(subject))
+    }
+
+    /// The scopes a deployment is in, where they are listed.
+    pub fn scopes_of(&self, id: &DeploymentId) -> &BTreeSet<Labels> {
+        static NONE: BTreeSet<Labels> = BTreeSet::new();
+        match &self.scopes {
+            Scopes::PerDeployment(_) => &NONE,
+            Scopes::Listed { of, .. } => of.get(id).unwrap_or(&NONE),
+        }
+    }
+
+    /// Whether a series of these labels finds a scope here, or room for one.
+    pub fn has_room_for(&self, subject: &Subject, labels: &Labels) -> bool {
+        let scopes = self.scopes_of(&subject.id);
+        let within = |scope: &Labels| {
+            self.rule.per.iter().all(|name| subject.labels.get(name).or_else(|| labels.get(name)) == scope.get(name))
+        };
+        scopes.len() < MAX_SCOPES || scopes.iter().any(within)
     }
 
     /// Takes a deployment out of every scope.
@@ -340,14 +374,7 @@ impl RuleState {
             let given: Option<Vec<_>> = of_series.iter().map(|name| Some((name.as_str(), labels.get(name)?))).collect();
             given.map(|given| own.iter().chain(given).collect::<Labels>())
         };
-        let mut scopes = BTreeSet::new();
-        for scope in series.filter_map(scope_of) {
-            if scopes.len() >= MAX_SCOPES {
-                break;
-            }
-            scopes.insert(scope);
-        }
-        scopes
+        series.filter_map(scope_of).collect()
     }
 }
 

@@ -57,6 +57,9 @@ pub(super) struct Subject {
 /// Whether the sources that are asked about a deployment answer: while one does not, silence means nothing.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Sight {
+    /// Sources that ever said something of it.
+    #[serde(default)]
+    fed_by: BTreeSet<SmolStr>,
     /// Sources that fail, and since when none is blind to it no more.
     failing: BTreeSet<SmolStr>,
     blind_since: Option<Timestamp>,
@@ -71,6 +74,9 @@ impl Sight {
     /// A source answered or did not; whether that makes a difference.
     pub fn told(&mut self, source: &str, answers: bool, now: Timestamp) -> bool {
         let was_blind = !self.failing.is_empty();
+        if !self.fed_by.contains(source) {
+            self.fed_by.insert(source.into());
+        }
         if answers {
             self.failing.remove(source);
         } else {
@@ -89,8 +95,14 @@ impl Sight {
         is_blind != was_blind
     }
 
+    /// Whether the source ever said something of it.
+    pub fn is_fed_by(&self, source: &str) -> bool {
+        self.fed_by.contains(source)
+    }
+
     /// Forgets sources that are no longer asked.
     pub fn keep_only(&mut self, sources: &BTreeSet<&str>, now: Timestamp) {
+        self.fed_by.retain(|source| sources.contains(source.as_str()));
         let gone: Vec<SmolStr> =
             self.failing.iter().filter(|source| !sources.contains(source.as_str())).cloned().collect();
         for source in gone {
@@ -203,7 +215,7 @@ impl Subject {
             sight,
             eased,
         } = saved;
-        let stale_after = policy.intake.stale_after_of(id.as_str());
+        let stale_after = stale_after(&id, &sight, policy);
         series.link(|metric| plan.metric(metric));
         let (listed, labels) = Subject::listing(&id, policy, &eased);
         let settings = policy.settings_for(Some(&id));
@@ -287,11 +299,11 @@ impl Subject {
     /// Takes over what a policy says of it; whether that is something else than before.
     pub fn follow(&mut self, policy: &Policy, now: Timestamp) -> bool {
         let (listed, labels) = Subject::listing(&self.id, policy, &self.eased);
-        let stale_after = policy.intake.stale_after_of(self.id.as_str());
-        let changed = listed != self.listed || stale_after != self.stale_after;
-        self.stale_after = stale_after;
         let sources = policy.intake.sources.iter().map(|source| source.name.as_str()).collect();
         self.sight.keep_only(&sources, now);
+        let stale_after = stale_after(&self.id, &self.sight, policy);
+        let changed = listed != self.listed || stale_after != self.stale_after;
+        self.stale_after = stale_after;
         self.labels = labels;
         self.settings = policy.settings_for(Some(&self.id));
         self.checks.set_stale_after(stale_after);
@@ -300,6 +312,18 @@ impl Subject {
             self.checks.configure(&deployment.checks, deployment.healthy_when, replicas, now);
         }
         self.listed = listed;
+        changed
+    }
+
+    /// A source answered or did not; whether that makes a difference to what is seen. The first word of a source that is asked
+    /// seldom lets what it gives stand for longer.
+    pub fn told_by_source(&mut self, source: &str, answers: bool, at: Timestamp, policy: &Policy) -> bool {
+        let is_new = !self.sight.is_fed_by(source);
+        let changed = self.sight.told(source, answers, at);
+        if is_new {
+            self.stale_after = stale_after(&self.id, &self.sight, policy);
+            self.checks.set_stale_after(self.stale_after);
+        }
         changed
     }
 
@@ -332,4 +356,12 @@ impl Subject {
             last_event_at: self.last_event_at,
         }
     }
+}
+
+/// A newest value of a deployment is stale later where a source that gives it is asked for it seldom.
+fn stale_after(id: &DeploymentId, sight: &Sight, policy: &Policy) -> Duration {
+    policy.intake.stale_after_of(|source| match source.labels.get("deployment") {
+        Some(of) => of == id.as_str(),
+        None => sight.is_fed_by(&source.name),
+    })
 }

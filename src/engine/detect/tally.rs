@@ -18,6 +18,8 @@ pub struct Tally {
     pub too_many_checks: u64,
     /// Signals of new names of a deployment that has too many.
     pub too_many_signals: u64,
+    /// Scopes of a rule (`per: [deployment, mount]`) for which a deployment has too many already.
+    pub too_many_scopes: u64,
     /// Alerts from elsewhere, when there are too many.
     pub too_many_posted: u64,
 }

@@ -114,6 +114,22 @@ fn failures_do_not_count_while_a_replica_starts() {
 }
 
 #[test]
+fn failures_of_the_whole_do_not_count_while_all_of_it_starts() {
+    let mut story = Story::new(check(1, 1, 30, "localhost:8080"), HealthyWhen::All, &[(0, 1), (1, 1)]);
+    assert_eq!(story.said(None, 50, true), Health::Healthy);
+    story.observed(100, &[(0, 2), (1, 1)]);
+    assert_eq!(story.said(None, 110, false), Health::Unhealthy, "the other one has to answer");
+    assert_eq!(story.said(None, 120, true), Health::Healthy);
+    story.observed(125, &[(0, 2), (1, 2)]);
+    assert_eq!(story.said(None, 129, false), Health::Healthy, "both are young");
+    assert_eq!(story.said(None, 130, false), Health::Unhealthy, "the first no more");
+    story.observed(140, &[(0, 3), (1, 3)]);
+    assert_eq!(story.said(None, 150, true), Health::Healthy);
+    assert_eq!(story.said(None, 169, false), Health::Healthy);
+    assert_eq!(story.said(None, 170, false), Health::Unhealthy);
+}
+
+#[test]
 fn replicas_are_one_by_healthy_when() {
     let verdicts = [(HealthyWhen::All, Health::Unhealthy), (HealthyWhen::Any, Health::Healthy)];
     let ratios = [(HealthyWhen::Ratio(0.6), Health::Healthy), (HealthyWhen::Ratio(0.7), Health::Unhealthy)];

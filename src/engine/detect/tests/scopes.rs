@@ -122,3 +122,31 @@ fn a_fleet_s_figures_are_those_of_the_members_there_are() {
     bench.replace(40, policy(vec![deployment("b", &[])], busy()));
     assert_eq!(bench.heard(), ["40 Busy false/true"], "80, 0 and 0 are left");
 }
+
+#[test]
+fn whoever_comes_late_finds_no_room_and_ends_no_alert() {
+    use crate::engine::detect::scopes::MAX_SCOPES;
+    let full = |limit: u32| rule("Full", &["deployment", "mount"], &format!("last(\"disk\") > {limit}"));
+    let mut bench = Bench::of(vec![full(90)]);
+    let disk = |bench: &mut Bench, seconds, mount: &str, value| {
+        bench.metric_of("shop", seconds, "disk", &[("mount", mount)], value);
+    };
+    for mount in 0..MAX_SCOPES - 1 {
+        disk(&mut bench, 10, &format!("m{mount:03}"), 10.0);
+    }
+    disk(&mut bench, 10, "z", 95.0);
+    assert_eq!(bench.heard(), ["10 Full{deployment=\"shop\", mount=\"z\"} true/false"]);
+    disk(&mut bench, 20, "a", 95.0);
+    disk(&mut bench, 21, "a", 96.0);
+    assert_eq!(bench.heard(), [""; 0], "it stands before `z` and is none the less late");
+    assert_eq!(bench.detect.figures().refused.too_many_scopes, 1);
+    bench.replace(30, policy(vec![deployment("shop", &[("tier", "web")])], vec![full(80)]));
+    assert_eq!(bench.heard(), ["30 Full{deployment=\"shop\", mount=\"z\"} true/false"], "nor under another policy");
+    // with half of them gone there is room
+    for seconds in (60..=25 * 3600).step_by(60) {
+        disk(&mut bench, seconds, "a", 97.0);
+        disk(&mut bench, seconds, "z", 95.0);
+    }
+    let said = bench.heard();
+    assert!(said.iter().any(|line| line.ends_with("Full{deployment=\"shop\", mount=\"a\"} true/false")), "{said:?}");
+}

@@ -108,6 +108,51 @@ fn a_source_that_is_asked_seldom_goes_stale_late() {
     assert_eq!(bench.heard(), said);
 }
 
+/// A page that gives many deployments.
+fn with_page_for_all(rules: Vec<Rule>) -> Policy {
+    let mut page = Arc::unwrap_or_clone(source(600));
+    page.labels = Labels::default();
+    let mut policy = policy(vec![deployment("shop", &[]), deployment("cart", &[])], rules);
+    policy.intake.sources = vec![Arc::new(page)];
+    policy
+}
+
+fn up_of(bench: &mut Bench, deployment: &str, seconds: i64, value: f64) {
+    let kind = EventKind::Metric { name: "up".into(), value, labels: labels(&[("source", "page")]) };
+    bench.event(seconds, deployment, seconds, kind, Origin::Watched);
+}
+
+#[test]
+fn only_what_a_source_feeds_stands_for_as_long_as_it_takes() {
+    let mut bench = Bench::new(with_page_for_all(vec![rule("Hot", &["deployment"], "last(\"cpu\") > 80")]));
+    up_of(&mut bench, "shop", 9, 1.0);
+    bench.metric(10, "cpu", 90.0);
+    bench.metric_of("cart", 10, "cpu", &[], 90.0);
+    bench.heard();
+    bench.restore();
+    bench.until(3000);
+    let said = ["310 Hot{deployment=\"cart\"} nodata/nodata", "1810 Hot{deployment=\"shop\"} nodata/nodata"];
+    assert_eq!(bench.heard(), said);
+}
+
+#[test]
+fn what_a_source_says_of_itself_holds_for_whom_it_feeds_also_after_a_restart() {
+    let silent = rule("Silent", &["deployment"], "absent(\"cpu\", \"5m\")");
+    let mut bench = Bench::new(with_page_for_all(vec![silent]));
+    up_of(&mut bench, "shop", 9, 1.0);
+    bench.metric(10, "cpu", 90.0);
+    bench.metric_of("cart", 10, "cpu", &[], 90.0);
+    bench.restore();
+    // it has forgotten whom it feeds
+    up_of(&mut bench, "selfheal", 20, 0.0);
+    bench.until(3000);
+    assert_eq!(bench.heard(), ["310 Silent{deployment=\"cart\"} true/false"], "the other one is not seen");
+    up_of(&mut bench, "selfheal", 3000, 1.0);
+    bench.until(4000);
+    let said = bench.heard();
+    assert!(said.contains(&"3300 Silent{deployment=\"shop\"} true/false".to_owned()), "{said:?}");
+}
+
 #[test]
 fn a_metric_is_renamed_and_recalculated_on_its_way_in() {
     let mut policy = policy(vec![deployment("shop", &[])], vec![]);
