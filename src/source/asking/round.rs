@@ -52,14 +52,18 @@ impl Rounds {
             Some(("scrape_duration_seconds", took.as_secs_f64())),
             count.map(|count| ("scrape_samples", count as f64)),
         ];
-        for deployment in &self.deployments {
-            events.extend(own.iter().flatten().map(|(name, value)| Event {
-                deployment: deployment.clone(),
-                time: arrival,
-                kind: EventKind::Metric { name: MetricName::new(name), value: *value, labels: labels.clone() },
-                origin: Origin::Watched,
-            }));
-        }
+        let event = |deployment: &DeploymentId, name: &str, value: f64| Event {
+            deployment: deployment.clone(),
+            time: arrival,
+            kind: EventKind::Metric { name: MetricName::new(name), value, labels: labels.clone() },
+            origin: Origin::Watched,
+        };
+        let own = self
+            .deployments
+            .iter()
+            .flat_map(|deployment| own.iter().flatten().map(move |(name, value)| (deployment, name, *value)));
+        // first: a page with more series than a deployment may have would leave no room for them
+        events.splice(0..0, own.map(|(deployment, name, value)| event(deployment, name, value)));
         events
     }
 

@@ -57,12 +57,12 @@ fn a_series_that_is_no_longer_on_the_page_has_ended_and_a_page_that_does_not_com
     let second = Duration::from_secs(1);
     let events = rounds.take(at(10), second, page("a 1\nb{x=\"1\"} 2\n"));
     let up = "shop up{source=\"page\", zone=\"a\"} 1";
-    assert_eq!(said(&events), ["shop a{zone=\"a\"} 1", "shop b{x=\"1\", zone=\"a\"} 2", up]);
+    assert_eq!(said(&events), [up, "shop a{zone=\"a\"} 1", "shop b{x=\"1\", zone=\"a\"} 2"], "`up` finds room first");
     assert!(events.iter().all(|event| event.time == at(10)));
     let events = rounds.take(at(20), second, Err("refused".into()));
     assert_eq!(said(&events), [up.replace(" 1", " 0")]);
     let events = rounds.take(at(30), second, page("a 3\n"));
-    assert_eq!(said(&events), ["shop b{x=\"1\", zone=\"a\"} ended", "shop a{zone=\"a\"} 3", up]);
+    assert_eq!(said(&events), [up, "shop b{x=\"1\", zone=\"a\"} ended", "shop a{zone=\"a\"} 3"]);
 }
 
 #[test]
@@ -73,13 +73,13 @@ fn what_a_page_says_of_up_is_not_selfheal_s_own_word() {
         .filter(|event| matches!(&event.kind, EventKind::Metric { name, .. } if name.as_str() == "up"))
         .map(|event| event.origin.clone())
         .collect();
-    assert_eq!(ups, [Origin::External, Origin::Watched]);
+    assert_eq!(ups, [Origin::Watched, Origin::External]);
 }
 
 #[test]
 fn only_what_is_wanted_is_kept() {
     let events = rounds(&["http_*"]).take(at(10), Duration::ZERO, page("http_requests 1\ngo_threads 2\n"));
-    assert_eq!(said(&events), ["shop http_requests{zone=\"a\"} 1", "shop up{source=\"page\", zone=\"a\"} 1"]);
+    assert_eq!(said(&events), ["shop up{source=\"page\", zone=\"a\"} 1", "shop http_requests{zone=\"a\"} 1"]);
 }
 
 struct Literal;
