@@ -1,7 +1,7 @@
 //! What one round of asking a source comes to, as events.
 //!
 //! Invariant: a series that was there in the round before and is not in this one is said to have ended; a round without
-//! an answer ends nothing.
+//! an answer ends nothing, and half a page is none.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Rounds {
         Rounds { source, deployment_from, series: BTreeSet::new(), deployments, trouble: None }
     }
 
-    /// One round: what it gave, or why it gave nothing.
+    /// One round: all it gave, or why it gave nothing or not all.
     pub fn take(&mut self, arrival: Timestamp, took: Duration, said: Result<Foreign, String>) -> Vec<Event> {
         let (mut events, count, trouble) = match said {
             Ok(foreign) => self.answered(arrival, foreign),
