@@ -25,6 +25,7 @@ use crate::notify::Notify;
 use crate::source::asking::Sources;
 use crate::source::checks::Checks;
 use crate::store::history::History;
+use crate::store::writer::Stored;
 
 /// Engine time, for edges that need it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -250,13 +251,13 @@ pub async fn bring_verdicts(
     loop {
         tokio::select! {
             events = verdicts.recv() => match events {
-                Some(events) => tell_events(&inbox, &telemetry, events).await,
+                Some(events) => tell_events(&inbox, Inbox::own, &telemetry, events).await,
                 None => return,
             },
             Some(probed) = probes.recv() => {
                 // its verdicts were sent before it, so they are here by now
                 while let Ok(events) = verdicts.try_recv() {
-                    tell_events(&inbox, &telemetry, events).await;
+                    tell_events(&inbox, Inbox::own, &telemetry, events).await;
                 }
                 inbox.end(probed);
             }
@@ -264,15 +265,28 @@ pub async fn bring_verdicts(
     }
 }
 
-/// Hands events of selfheal's own sources to the engine, waiting while its lane is full.
-async fn tell_events(inbox: &Inbox, telemetry: &Telemetry, events: Vec<Event>) {
+/// Brings the sources' rounds to the engine, apart from the verdicts: a page that takes long, or waits for room among
+/// the metrics, holds up no check.
+pub async fn bring_rounds(mut rounds: mpsc::Receiver<Vec<Event>>, inbox: Inbox, telemetry: Arc<Telemetry>) {
+    while let Some(events) = rounds.recv().await {
+        tell_events(&inbox, Inbox::of_source, &telemetry, events).await;
+    }
+}
+
+/// Hands what selfheal watches itself to the engine, by the way that `put` is, waiting while its lane is full.
+async fn tell_events(
+    inbox: &Inbox,
+    put: impl Fn(&Inbox, &mut Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused>,
+    telemetry: &Telemetry,
+    mut events: Vec<Event>,
+) {
     const PAUSE_WHEN_FULL: Duration = Duration::from_millis(100);
     if events.is_empty() {
         return;
     }
     let kinds = Kinds::of(&events);
     loop {
-        match inbox.watched(events.clone()) {
+        match put(inbox, &mut events) {
             Ok(handled) => {
                 // an engine that ends meanwhile has taken nothing
                 if handled.await.is_ok() {
@@ -285,5 +299,80 @@ async fn tell_events(inbox: &Inbox, telemetry: &Telemetry, events: Vec<Event>) {
                 tokio::time::sleep(PAUSE_WHEN_FULL).await
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::inbox::{Item, Waiting};
+    use crate::model::{EventKind, Labels, MetricName, Origin, SignalName};
+    use crate::source::formats::MAX_SAMPLES_PER_BODY;
+
+    const DEADLINE: Duration = Duration::from_secs(40);
+
+    fn event(kind: EventKind) -> Event {
+        Event { deployment: "shop".into(), time: Timestamp::from_millis(0), kind, origin: Origin::Watched }
+    }
+
+    fn round(samples: usize) -> Vec<Event> {
+        let kind = EventKind::Metric { name: MetricName::new("a"), value: 1.0, labels: Labels::default() };
+        vec![event(kind); samples]
+    }
+
+    /// What the engine would be handed next: how many events each input holds.
+    async fn next(inbox: &Inbox) -> Vec<Waiting> {
+        let inbox = inbox.clone();
+        let taken = tokio::task::spawn_blocking(move || inbox.take(DEADLINE)).await.expect("no panic");
+        taken.expect("it is open")
+    }
+
+    fn sizes(taken: &[Waiting]) -> Vec<usize> {
+        let size = |waiting: &Waiting| match &waiting.item {
+            Item::Input(Input::Events(events)) => events.len(),
+            _ => 0,
+        };
+        taken.iter().map(size).collect()
+    }
+
+    fn stored(taken: Vec<Waiting>) {
+        for done in taken.into_iter().filter_map(|waiting| waiting.done) {
+            done.send(Ok(())).expect("somebody waits");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_largest_page_holds_up_no_check_and_no_other_source() {
+        let inbox = Inbox::new();
+        inbox.open();
+        let telemetry = Arc::new(Telemetry::default());
+        let (verdicts, checked) = mpsc::channel(1);
+        let (rounds, asked) = mpsc::channel(1);
+        let (_probes, probed) = mpsc::unbounded_channel();
+        tokio::spawn(bring_verdicts(checked, probed, inbox.clone(), telemetry.clone()));
+        tokio::spawn(bring_rounds(asked, inbox.clone(), telemetry));
+        // every series of a page at its limit has ended, and as many are new
+        let largest = 2 * MAX_SAMPLES_PER_BODY;
+        rounds.send(round(largest)).await.expect("it is heard");
+        let page = next(&inbox).await;
+        assert_eq!(sizes(&page), [largest]);
+
+        // it is being handled, others fill the lane behind it, and another source has something to say
+        let full = inbox.events(round(largest));
+        assert!(full.is_ok());
+        rounds.send(round(2)).await.expect("it is heard");
+        let signal = event(EventKind::Signal { name: SignalName::new("seen"), fields: Default::default() });
+        verdicts.send([vec![signal], round(3)].concat()).await.expect("it is heard");
+        let waits = async {
+            while inbox.standing().lanes[2].waiting == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, waits).await.expect("a verdict waits for no metrics");
+        let taken = next(&inbox).await;
+        assert_eq!(sizes(&taken), [4, largest], "all of a verdict comes first");
+        stored(page);
+        stored(taken);
+        assert_eq!(sizes(&next(&inbox).await), [2], "the other source");
     }
 }

@@ -1,5 +1,7 @@
 //! The lanes into the engine's thread, each bounded, served in order of urgency: operators, ends of effects, health
 //! and signals, metrics. Only the last two ever refuse events because of load, and neither because the other is full.
+//!
+//! Invariant: no batch is too large for an empty lane; whoever comes again gets in once the engine has caught up.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +16,11 @@ use shed::Shed;
 
 mod shed;
 
-/// Events that may wait in each of the two lanes for events. Above it a caller is told to come back (429).
+/// With so many events waiting in it, a lane for events is full, and a caller is told to come back (429). Below it the
+/// lane takes one more batch whole: a batch that had to fit in would find no room for as long as smaller ones come, and
+/// a larger one never. So a lane holds less than this and the largest batch together: a posted body of
+/// [`MAX_SAMPLES_PER_BODY`](crate::source::formats::MAX_SAMPLES_PER_BODY), or a source's round of twice that, where all
+/// series of a page have ended and as many are new.
 const MAX_WAITING_EVENTS: usize = 200_000;
 /// Words of operators that may wait.
 const MAX_WAITING_OPERATORS: usize = 1_000;
@@ -81,7 +87,7 @@ pub struct LaneStanding {
     pub name: &'static str,
     /// Events, or inputs where the lane is not for events.
     pub waiting: usize,
-    /// `None`: what comes is bounded by the engine itself.
+    /// With so much waiting it is full. `None`: what comes is bounded by the engine itself.
     pub bound: Option<usize>,
     pub refused: u64,
 }
@@ -124,27 +130,30 @@ impl Inbox {
     /// # Errors
     /// The lane is full, the journal takes nothing or the engine is not there; nothing of it was taken.
     pub fn events(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
-        self.push_events(events, |lanes| match &lanes.gate {
+        let (mut metrics, mut urgent): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| matches!(event.kind, EventKind::Metric { .. } | EventKind::Ended { .. }));
+        self.push_in_lanes(&mut urgent, &mut metrics, |lanes| match &lanes.gate {
             Gate::Unwritable(why) => Err(Refused::Unwritable(why.clone())),
             Gate::Recovering | Gate::Open | Gate::Closed => Ok(()),
         })
     }
 
-    /// Takes events that selfheal watched itself: also while nothing can be written, so that alerts go on.
+    /// Takes the metrics of a source that selfheal asks: also while nothing can be written, so that alerts go on.
     ///
     /// # Errors
-    /// The lane is full or the engine is not there; nothing of it was taken.
-    pub fn watched(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
-        self.push_events(events, |_| Ok(()))
+    /// The lane is full or the engine is not there; `metrics` are as they were.
+    pub(super) fn of_source(&self, metrics: &mut Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.push_in_lanes(&mut Vec::new(), metrics, |_| Ok(()))
     }
 
-    /// Takes what selfheal says of itself: beside health and signals, so that it comes through when there are too many
-    /// metrics.
+    /// Takes what selfheal's checks see and what it says of itself, also while nothing can be written: all of it beside
+    /// health and signals, also its few metrics, so that it comes through when there are too many others.
     ///
     /// # Errors
-    /// The lane is full or the engine is not there; nothing of it was taken.
-    pub(super) fn own(&self, events: Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
-        self.push_in_lanes(events, Vec::new(), |_| Ok(()))
+    /// The lane is full or the engine is not there; `events` are as they were.
+    pub(super) fn own(&self, events: &mut Vec<Event>) -> Result<oneshot::Receiver<Stored>, Refused> {
+        self.push_in_lanes(events, &mut Vec::new(), |_| Ok(()))
     }
 
     /// Takes alerts that another system raised, beside health and signals. Resolves as [`Inbox::events`].
@@ -157,7 +166,7 @@ impl Inbox {
             if let Gate::Unwritable(why) = &lanes.gate {
                 return Err(Refused::Unwritable(why.clone()));
             }
-            if lanes.urgent_events + alerts.len() > MAX_WAITING_EVENTS {
+            if !has_room(lanes.urgent_events, alerts.len()) {
                 lanes.urgent_shed.refuse(URGENT, alerts.len());
                 return Err(Refused::Full);
             }
@@ -168,38 +177,28 @@ impl Inbox {
         Ok(wait)
     }
 
-    fn push_events(
-        &self,
-        events: Vec<Event>,
-        admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
-    ) -> Result<oneshot::Receiver<Stored>, Refused> {
-        let (metrics, urgent): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| matches!(event.kind, EventKind::Metric { .. } | EventKind::Ended { .. }));
-        self.push_in_lanes(urgent, metrics, admit)
-    }
-
-    /// All of it or nothing: whoever is told to come back sends all of it again.
+    /// All of it, which leaves both lists empty, or nothing: whoever is told to come back sends all of it again.
     fn push_in_lanes(
         &self,
-        urgent: Vec<Event>,
-        metrics: Vec<Event>,
+        urgent: &mut Vec<Event>,
+        metrics: &mut Vec<Event>,
         admit: impl FnOnce(&Lanes) -> Result<(), Refused>,
     ) -> Result<oneshot::Receiver<Stored>, Refused> {
         let (done, wait) = oneshot::channel();
         let events = urgent.len() + metrics.len();
         self.push(|lanes| {
             admit(lanes)?;
-            if lanes.urgent_events + urgent.len() > MAX_WAITING_EVENTS {
+            if !has_room(lanes.urgent_events, urgent.len()) {
                 lanes.urgent_shed.refuse(URGENT, events);
                 return Err(Refused::Full);
             }
-            if lanes.metric_events + metrics.len() > MAX_WAITING_EVENTS {
+            if !has_room(lanes.metric_events, metrics.len()) {
                 lanes.metrics_shed.refuse(METRICS, events);
                 return Err(Refused::Full);
             }
             lanes.urgent_events += urgent.len();
             lanes.metric_events += metrics.len();
+            let (urgent, metrics) = (std::mem::take(urgent), std::mem::take(metrics));
             // the slower lane carries the answer
             let (for_urgent, for_metrics) = if metrics.is_empty() { (Some(done), None) } else { (None, Some(done)) };
             if !urgent.is_empty() || metrics.is_empty() {
@@ -369,6 +368,11 @@ impl Lanes {
     }
 }
 
+/// Whether a lane for events takes `more` beside what waits. Nothing always goes in.
+fn has_room(waiting: usize, more: usize) -> bool {
+    more == 0 || waiting < MAX_WAITING_EVENTS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -400,7 +404,7 @@ mod tests {
         let mixed = metrics(1).into_iter().chain([signal()]).collect();
         assert_eq!(inbox.events(mixed).err(), Some(Refused::Full), "all of a body or nothing");
         assert!(inbox.events(vec![signal()]).is_ok(), "signals have a lane of their own");
-        assert!(inbox.own(metrics(3)).is_ok(), "and so has what selfheal says of itself");
+        assert!(inbox.own(&mut metrics(3)).is_ok(), "and so has what selfheal says of itself");
         let full = [("operator", 0, 0), ("ends", 0, 0), ("urgent", 4, 0), ("metrics", MAX_WAITING_EVENTS, 9)];
         assert_eq!(waiting(&inbox), full);
         let order: Vec<usize> = inbox
@@ -417,6 +421,22 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_larger_than_a_lane_is_taken_unless_the_lane_is_full_and_comes_whole() {
+        let inbox = Inbox::new();
+        inbox.open();
+        assert!(inbox.events(metrics(1)).is_ok());
+        assert!(inbox.events(metrics(MAX_WAITING_EVENTS + 1)).is_ok(), "what waits already is no reason");
+        let mut round = metrics(MAX_WAITING_EVENTS + 2);
+        assert_eq!(inbox.of_source(&mut round).err(), Some(Refused::Full), "one beyond the bound at a time");
+        assert_eq!(round.len(), MAX_WAITING_EVENTS + 2, "what is refused is not lost");
+        assert!(inbox.own(&mut vec![signal(); MAX_WAITING_EVENTS + 1]).is_ok());
+        assert_eq!(inbox.own(&mut vec![signal()]).err(), Some(Refused::Full));
+        assert_eq!(inbox.take(Duration::ZERO).map(|taken| taken.len()), Some(3));
+        assert!(inbox.of_source(&mut round).is_ok() && round.is_empty());
+        assert_eq!(waiting(&inbox)[3], ("metrics", MAX_WAITING_EVENTS + 2, MAX_WAITING_EVENTS as u64 + 2));
+    }
+
+    #[test]
     fn nothing_is_taken_before_recovery_has_ended_and_no_events_while_nothing_can_be_written() {
         let inbox = Inbox::new();
         assert_eq!(inbox.events(Vec::new()).err(), Some(Refused::Recovering));
@@ -426,7 +446,7 @@ mod tests {
         let why = NotStored("the disk is full".into());
         inbox.unwritable(why.clone());
         assert_eq!(inbox.events(Vec::new()).err(), Some(Refused::Unwritable(why)));
-        assert!(inbox.watched(Vec::new()).is_ok(), "what selfheal watches itself goes on");
+        assert!(inbox.of_source(&mut metrics(1)).is_ok(), "what selfheal watches itself goes on");
         assert!(inbox.operator(Input::Tick).is_ok(), "and so does what operators say");
         inbox.close();
         inbox.open();

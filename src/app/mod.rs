@@ -187,8 +187,8 @@ impl Running {
         let address = listener.local_addr()?;
         let secrets: Arc<dyn ResolveSecret> = Arc::new(PolicySecrets { policy_dir: policy_dir.clone() });
         let wall: Now = Arc::new(clock::wall);
-        let (check_events, checked) = mpsc::channel(CHECK_EVENTS);
-        let sources = Sources::new(check_events.clone(), wall.clone(), secrets.clone(), policy_dir.clone());
+        let (rounds, asked) = mpsc::channel(WAITING_ROUNDS);
+        let sources = Sources::new(rounds, wall.clone(), secrets.clone(), policy_dir.clone());
         let (inbox, sources, under_way) = (Inbox::new(), Arc::new(sources), Arc::new(UnderWay::default()));
         let telemetry = Arc::new(Telemetry::default());
         let exposition = Arc::new(Exposition {
@@ -226,8 +226,10 @@ impl Running {
             clock: wall.clone(),
         }));
         let (probes_ended, probed) = mpsc::unbounded_channel();
-        let checks = Arc::new(Checks::new(check_events, wall.clone()).in_dir(policy_dir.clone()));
+        let (verdicts, checked) = mpsc::channel(WAITING_VERDICTS);
+        let checks = Arc::new(Checks::new(verdicts, wall.clone()).in_dir(policy_dir.clone()));
         tokio::spawn(effects::bring_verdicts(checked, probed, inbox.clone(), telemetry.clone()));
+        tokio::spawn(effects::bring_rounds(asked, inbox.clone(), telemetry.clone()));
         let (to_edges, effects) = mpsc::unbounded_channel();
         let edges = tokio::spawn(
             Edges {
@@ -342,8 +344,11 @@ impl Running {
     }
 }
 
-/// Batches of check verdicts that may wait; a check waits when it is full.
-const CHECK_EVENTS: usize = 1_024;
+/// Verdicts of checks that may wait to be handed over; above it, checks wait with theirs.
+const WAITING_VERDICTS: usize = 1_024;
+/// Rounds of sources that may wait to be handed over; above it, sources wait with theirs. One may be a page of the
+/// largest size.
+const WAITING_ROUNDS: usize = 1;
 
 fn http_client() -> anyhow::Result<reqwest::Client> {
     // a second call finds the provider installed

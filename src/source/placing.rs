@@ -10,9 +10,10 @@ use super::formats::{Foreign, ForeignSample, ForeignValue};
 use super::ingest::{LATE_AFTER, Limits, MAX_AHEAD, cut, label_name, wrong_name};
 use crate::model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp};
 
-/// The label that says whose a sample is; it becomes the event's own key.
+/// The label that says whose a sample is; it becomes the event's own key, so that no series has it as a label.
 const DEPLOYMENT: &str = "deployment";
-/// A label that a source says itself keeps the sample's own under this, as in Prometheus.
+/// A sample's own label that another one takes the place of is kept under its name with this before it, as in
+/// Prometheus: two samples that differ by it alone stay two series.
 const EXPORTED: &str = "exported_";
 
 /// Labels of one sample that another system gives: what a resource or a discovery knows of it goes on every one.
@@ -25,7 +26,7 @@ fn limits() -> Limits {
 
 /// How samples are placed.
 pub struct Placing<'a> {
-    /// Put on every sample; `deployment` says whose they are.
+    /// Put on every sample, where they win over its own; `deployment` says whose they are.
     pub labels: &'a Labels,
     /// Labels that may say whose a sample is; the first that is there does.
     pub deployment_from: &'a [SmolStr],
@@ -82,14 +83,23 @@ pub fn place(foreign: Foreign, placing: &Placing<'_>) -> Placed {
     placed
 }
 
+/// What said whose a sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlacedBy {
+    /// Its label `deployment`, which is the event's key by that.
+    OwnLabel,
+    /// The source, or another label of the sample.
+    Another,
+}
+
 impl Placing<'_> {
     fn event(&self, sample: ForeignSample, limits: &Limits) -> Result<Event, String> {
         let ForeignSample { name, labels, value, time } = sample;
         if let Some(why) = wrong_name(&name, limits.name) {
             return Err(format!("the name {:?} {why}", cut(&name, 40)));
         }
-        let deployment = self.whose(&name, &labels, limits)?;
-        let labels = self.labels_of(&name, labels, limits)?;
+        let (deployment, placed_by) = self.whose(&name, &labels, limits)?;
+        let labels = self.labels_of(&name, labels, placed_by, limits)?;
         let time = match time {
             None => self.arrival,
             Some(time) if time > self.arrival + MAX_AHEAD => {
@@ -106,24 +116,38 @@ impl Placing<'_> {
         Ok(Event { deployment, time, kind, origin: self.origin.clone() })
     }
 
-    fn whose(&self, name: &str, labels: &[(SmolStr, SmolStr)], limits: &Limits) -> Result<DeploymentId, String> {
-        let of_sample =
-            |wanted: &SmolStr| labels.iter().find(|(own, _)| own == wanted).map(|(_, value)| value.as_str());
-        let said = self.labels.get(DEPLOYMENT).or_else(|| self.deployment_from.iter().find_map(of_sample));
-        let Some(id) = said else {
+    fn whose(
+        &self,
+        name: &str,
+        labels: &[(SmolStr, SmolStr)],
+        limits: &Limits,
+    ) -> Result<(DeploymentId, PlacedBy), String> {
+        let of_sample = |wanted: &SmolStr| {
+            let (label, id) = labels.iter().find(|(own, _)| own == wanted)?;
+            Some((id.as_str(), if label == DEPLOYMENT { PlacedBy::OwnLabel } else { PlacedBy::Another }))
+        };
+        let of_source = self.labels.get(DEPLOYMENT).map(|id| (id, PlacedBy::Another));
+        let Some((id, by)) = of_source.or_else(|| self.deployment_from.iter().find_map(of_sample)) else {
             let labels: Vec<&str> = self.deployment_from.iter().map(SmolStr::as_str).collect();
             return Err(format!("`{name}` does not say whose it is: none of its labels is {}", labels.join(" or ")));
         };
         match wrong_name(id, limits.name) {
             Some(why) => Err(format!("`{name}` is of the deployment {:?}, which {why}", cut(id, 40))),
-            None => Ok(DeploymentId::new(id)),
+            None => Ok((DeploymentId::new(id), by)),
         }
     }
 
-    fn labels_of(&self, name: &str, own: Vec<(SmolStr, SmolStr)>, limits: &Limits) -> Result<Labels, String> {
+    fn labels_of(
+        &self,
+        name: &str,
+        own: Vec<(SmolStr, SmolStr)>,
+        placed_by: PlacedBy,
+        limits: &Limits,
+    ) -> Result<Labels, String> {
         let mut labels: Vec<(SmolStr, SmolStr)> = Vec::with_capacity(own.len() + self.labels.len());
+        let mut displaced: Vec<(SmolStr, SmolStr)> = Vec::new();
         for (label, value) in own {
-            if label == DEPLOYMENT {
+            if label == DEPLOYMENT && placed_by == PlacedBy::OwnLabel {
                 continue;
             }
             if !label_name(&label) || label.len() > limits.name {
@@ -132,11 +156,13 @@ impl Placing<'_> {
                     cut(&label, 40)
                 ));
             }
-            let label = match self.labels.get(&label) {
-                Some(_) => SmolStr::from(format!("{EXPORTED}{label}")),
-                None => label,
-            };
-            labels.push((label, SmolStr::from(cut(&value, limits.label_value))));
+            let value = SmolStr::from(cut(&value, limits.label_value));
+            let is_displaced = label == DEPLOYMENT || self.labels.get(&label).is_some();
+            if is_displaced { &mut displaced } else { &mut labels }.push((label, value));
+        }
+        for (label, value) in displaced {
+            let label = self.exported(&label, &labels);
+            labels.push((label, value));
         }
         labels.extend(
             self.labels
@@ -148,6 +174,15 @@ impl Placing<'_> {
             return Err(format!("`{name}` has {} labels; at most {} are taken", labels.len(), limits.labels));
         }
         Ok(labels.into_iter().collect())
+    }
+
+    /// A name for a label that is displaced, which no other label has.
+    fn exported(&self, label: &str, taken: &[(SmolStr, SmolStr)]) -> SmolStr {
+        let mut name = format!("{EXPORTED}{label}");
+        while self.labels.get(&name).is_some() || taken.iter().any(|(own, _)| *own == name) {
+            name.insert_str(0, EXPORTED);
+        }
+        name.into()
     }
 }
 
@@ -202,15 +237,57 @@ mod tests {
         assert_eq!((result.more_errors, result.late), (1, 1));
     }
 
+    /// `deployment{labels}` of each.
+    fn said(result: &Placed) -> Vec<String> {
+        let labels = |event: &Event| match &event.kind {
+            EventKind::Metric { labels, .. } => labels.to_string(),
+            other => panic!("{other:?}"),
+        };
+        result.events.iter().map(|event| format!("{}{}", event.deployment, labels(event))).collect()
+    }
+
     #[test]
     fn what_a_source_says_wins_and_the_sample_keeps_its_own_beside_it() {
-        let own = [("deployment", "other"), ("zone", "a")];
-        let result =
-            placed(vec![sample(&own, ForeignValue::Number(1.0), None)], &[("deployment", "shop"), ("zone", "b")]);
-        let EventKind::Metric { labels, .. } = &result.events[0].kind else { panic!("{result:?}") };
+        let number = ForeignValue::Number(1.0);
+        let samples = ["a", "b"].map(|own| sample(&[("deployment", own), ("zone", "a")], number, None));
+        let result = placed(samples.to_vec(), &[("deployment", "shop"), ("zone", "b")]);
         assert_eq!(
-            (result.events[0].deployment.as_str(), labels.to_string()),
-            ("shop", "{exported_zone=\"a\", zone=\"b\"}".into())
+            said(&result),
+            [
+                "shop{exported_deployment=\"a\", exported_zone=\"a\", zone=\"b\"}",
+                "shop{exported_deployment=\"b\", exported_zone=\"a\", zone=\"b\"}"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_label_deployment_that_another_label_comes_before_is_kept_beside_it() {
+        let own = [("deployment", "a"), ("job", "kube-state-metrics")];
+        let from = ["job", "deployment"].map(SmolStr::new);
+        let placing = Placing {
+            labels: &Labels::default(),
+            deployment_from: &from,
+            keeps: &|_| true,
+            arrival: at(1_000_000),
+            origin: Origin::External,
+        };
+        let samples =
+            vec![sample(&own, ForeignValue::Number(1.0), None), sample(&own[..1], ForeignValue::Number(1.0), None)];
+        let result = place(Foreign { samples, ..Foreign::default() }, &placing);
+        assert_eq!(said(&result), ["kube-state-metrics{exported_deployment=\"a\", job=\"kube-state-metrics\"}", "a"]);
+    }
+
+    #[test]
+    fn a_label_that_is_kept_beside_another_takes_no_third_one_s_place() {
+        let own = [("exported_zone", "first"), ("zone", "second"), ("exported_exported_deployment", "x")];
+        let samples = vec![sample(&own, ForeignValue::Number(1.0), None)];
+        let result = placed(samples, &[("deployment", "shop"), ("zone", "b")]);
+        assert_eq!(
+            said(&result),
+            [concat!(
+                "shop{exported_exported_deployment=\"x\", exported_exported_zone=\"second\", ",
+                "exported_zone=\"first\", zone=\"b\"}"
+            )]
         );
     }
 

@@ -26,6 +26,7 @@ mod secrets;
 mod send;
 mod silences;
 mod sim;
+mod sources;
 mod storage;
 mod telemetry;
 mod unseen;

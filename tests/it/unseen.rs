@@ -90,22 +90,18 @@ fn no_data_is_told_once_it_was_watched_for_and_not_before() {
 #[test]
 fn what_is_sent_and_refused_is_not_silent() {
     let silent = r#"{ alert: Silent, when: 'absent("beat", "5m")', remediate: [restart] }"#;
-    let refusals: [(fn(&mut World), fn(&mut World)); 2] = [
-        (
-            |world| drop(world.input(Input::Storage(Storage::Failing { why: "the disk is full".into() }))),
-            |world| drop(world.input(Input::Storage(Storage::Working))),
-        ),
-        (|world| intake(world, Intake::Shedding), |world| intake(world, Intake::Whole)),
-    ];
+    let full = || Input::Storage(Storage::Failing { why: "the disk is full".into() });
+    let refusals =
+        [(full(), Input::Storage(Storage::Working)), (Input::Intake(Intake::Shedding), Input::Intake(Intake::Whole))];
     for (begin, end) in refusals {
         let mut world = world(silent);
         world.gauge("web", "beat", 1.0);
         world.run(mins(6));
         world.no_gauge("web", "beat");
-        begin(&mut world);
+        world.input(begin);
         world.run(mins(20));
         assert!(!world.is_firing("Silent"), "it may have been sent\n{}", world.told());
-        end(&mut world);
+        world.input(end);
         world.run(mins(4));
         assert!(!world.is_firing("Silent"), "{}", world.told());
         world.run(mins(2));

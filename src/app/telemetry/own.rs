@@ -80,9 +80,9 @@ pub(in crate::app) async fn feed(exposition: Arc<Exposition>, backend: Arc<Engin
         if !admitted(&backend.policy()) {
             continue;
         }
-        let events = events(&exposition.text().await, clock::wall());
+        let mut events = events(&exposition.text().await, clock::wall());
         let kinds = Kinds::of(&events);
-        match exposition.inbox.own(events) {
+        match exposition.inbox.own(&mut events) {
             // one at a time: the next waits until this one is settled
             Ok(stored) => {
                 if stored.await.is_ok() {

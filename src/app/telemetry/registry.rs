@@ -80,7 +80,7 @@ impl Default for Telemetry {
             ),
             lane_waiting: all
                 .plain("lane_waiting", "What waits for the engine, by lane: events, or inputs of the others"),
-            lane_bound: all.plain("lane_bound", "How much may wait in a lane"),
+            lane_bound: all.plain("lane_bound", "With so much waiting a lane is full"),
             lane_refused: all.plain("lane_refused", "What was refused because its lane was full, by lane"),
             batches: all.plain("batches", "Batches written to the journal"),
             batch_events: all.metric("batch_events", "Events in a batch", sizes()),

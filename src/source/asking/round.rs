@@ -1,7 +1,7 @@
 //! What one round of asking a source comes to, as events.
 //!
 //! Invariant: a series that was there in the round before and is not in this one is said to have ended; a round without
-//! an answer ends nothing.
+//! an answer ends nothing, and half a page is none.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,12 +9,9 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use crate::model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Source, Timestamp};
+use crate::model::{DeploymentId, Event, EventKind, Labels, MetricName, OWN_DEPLOYMENT, Origin, Source, Timestamp};
 use crate::source::formats::Foreign;
 use crate::source::placing::{Placing, place};
-
-/// Whose a source's own metrics are when nothing else says so.
-const ITSELF: &str = "selfheal";
 
 type SeriesKey = (DeploymentId, MetricName, Labels);
 
@@ -32,12 +29,12 @@ pub(super) struct Rounds {
 
 impl Rounds {
     pub fn new(source: Arc<Source>, deployment_from: Arc<[SmolStr]>) -> Rounds {
-        let own = source.labels.get("deployment").unwrap_or(ITSELF);
+        let own = source.labels.get("deployment").unwrap_or(OWN_DEPLOYMENT);
         let deployments = [DeploymentId::new(own)].into();
         Rounds { source, deployment_from, series: BTreeSet::new(), deployments, trouble: None }
     }
 
-    /// One round: what it gave, or why it gave nothing.
+    /// One round: all it gave, or why it gave nothing or not all.
     pub fn take(&mut self, arrival: Timestamp, took: Duration, said: Result<Foreign, String>) -> Vec<Event> {
         let (mut events, count, trouble) = match said {
             Ok(foreign) => self.answered(arrival, foreign),
@@ -52,14 +49,18 @@ impl Rounds {
             Some(("scrape_duration_seconds", took.as_secs_f64())),
             count.map(|count| ("scrape_samples", count as f64)),
         ];
-        for deployment in &self.deployments {
-            events.extend(own.iter().flatten().map(|(name, value)| Event {
-                deployment: deployment.clone(),
-                time: arrival,
-                kind: EventKind::Metric { name: MetricName::new(name), value: *value, labels: labels.clone() },
-                origin: Origin::Watched,
-            }));
-        }
+        let event = |deployment: &DeploymentId, name: &str, value: f64| Event {
+            deployment: deployment.clone(),
+            time: arrival,
+            kind: EventKind::Metric { name: MetricName::new(name), value, labels: labels.clone() },
+            origin: Origin::Watched,
+        };
+        let own = self
+            .deployments
+            .iter()
+            .flat_map(|deployment| own.iter().flatten().map(move |(name, value)| (deployment, name, *value)));
+        // first: a page with more series than a deployment may have would leave no room for them
+        events.splice(0..0, own.map(|(deployment, name, value)| event(deployment, name, value)));
         events
     }
 

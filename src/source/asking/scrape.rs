@@ -100,7 +100,8 @@ async fn fetch(client: &Client, source: &Source, secrets: &dyn ResolveSecret) ->
         body.extend_from_slice(&chunk);
     }
     let parse = move || match String::from_utf8(body) {
-        Ok(body) => Ok(parse_text(&body, dialect)),
+        // what half a page does not show has not ended
+        Ok(body) => parse_text(&body, dialect).whole().map_err(|why| format!("its page was not read whole: {why}")),
         Err(_) => Err("its page is no UTF-8".to_owned()),
     };
     // a large page takes a while: others are not kept waiting

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::engine::Desired;
 use crate::model::{EventKind, Labels, NamePattern, Origin, Secret, SecretError, SecretSource, Timestamp};
-use crate::source::formats::{Dialect, parse_text};
+use crate::source::formats::{Dialect, MAX_SAMPLES_PER_BODY, parse_text};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
@@ -57,12 +58,12 @@ fn a_series_that_is_no_longer_on_the_page_has_ended_and_a_page_that_does_not_com
     let second = Duration::from_secs(1);
     let events = rounds.take(at(10), second, page("a 1\nb{x=\"1\"} 2\n"));
     let up = "shop up{source=\"page\", zone=\"a\"} 1";
-    assert_eq!(said(&events), ["shop a{zone=\"a\"} 1", "shop b{x=\"1\", zone=\"a\"} 2", up]);
+    assert_eq!(said(&events), [up, "shop a{zone=\"a\"} 1", "shop b{x=\"1\", zone=\"a\"} 2"], "`up` finds room first");
     assert!(events.iter().all(|event| event.time == at(10)));
     let events = rounds.take(at(20), second, Err("refused".into()));
     assert_eq!(said(&events), [up.replace(" 1", " 0")]);
     let events = rounds.take(at(30), second, page("a 3\n"));
-    assert_eq!(said(&events), ["shop b{x=\"1\", zone=\"a\"} ended", "shop a{zone=\"a\"} 3", up]);
+    assert_eq!(said(&events), [up, "shop b{x=\"1\", zone=\"a\"} ended", "shop a{zone=\"a\"} 3"]);
 }
 
 #[test]
@@ -73,13 +74,13 @@ fn what_a_page_says_of_up_is_not_selfheal_s_own_word() {
         .filter(|event| matches!(&event.kind, EventKind::Metric { name, .. } if name.as_str() == "up"))
         .map(|event| event.origin.clone())
         .collect();
-    assert_eq!(ups, [Origin::External, Origin::Watched]);
+    assert_eq!(ups, [Origin::Watched, Origin::External]);
 }
 
 #[test]
 fn only_what_is_wanted_is_kept() {
     let events = rounds(&["http_*"]).take(at(10), Duration::ZERO, page("http_requests 1\ngo_threads 2\n"));
-    assert_eq!(said(&events), ["shop http_requests{zone=\"a\"} 1", "shop up{source=\"page\", zone=\"a\"} 1"]);
+    assert_eq!(said(&events), ["shop up{source=\"page\", zone=\"a\"} 1", "shop http_requests{zone=\"a\"} 1"]);
 }
 
 struct Literal;
@@ -107,6 +108,9 @@ async fn serve() -> String {
         .route("/away", get(|| async { Redirect::temporary("http://127.0.0.2:1/metrics") }))
         .route("/round", get(|| async { Redirect::temporary("/round") }))
         .route("/open", get(move || async move { open }))
+        .route("/cut", get(|| async { ([(header::CONTENT_TYPE, "application/openmetrics-text")], "a 1\n") }))
+        .route("/over", get(|| async { "a 1\n".repeat(MAX_SAMPLES_PER_BODY + 1) }))
+        .route("/half-bad", get(|| async { "a 1\nb one\n" }))
         .route("/broken", get(|| async { StatusCode::INTERNAL_SERVER_ERROR }))
         .route("/binary", get(|| async { vec![0xff_u8, 0xfe] }))
         .route("/large", get(|| async { vec![b'#'; (16 << 20) + 1] }));
@@ -121,7 +125,7 @@ async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_th
     let base = serve().await;
     let dir = std::env::temp_dir();
     let ask = async |path: &str| Scraper::default().ask(&source(&format!("{base}{path}"), &[]), &Literal, &dir).await;
-    for path in ["/metrics", "/moved"] {
+    for path in ["/metrics", "/moved", "/half-bad"] {
         assert_eq!(ask(path).await.map(|page| page.samples.len()), Ok(1), "{path}");
     }
     assert_eq!(ask("/open").await.map(|page| page.samples[0].time), Ok(Some(Timestamp::from_millis(10_500))));
@@ -131,6 +135,12 @@ async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_th
         ("/large", "its page is longer than 16 MiB"),
         ("/away", "it moved to another host"),
         ("/round", "it moves on and on"),
+        ("/cut", "its page was not read whole: the text is truncated: it does not end with `# EOF`"),
+        (
+            "/over",
+            "its page was not read whole: 1 samples were left out: one body may hold 500000 samples and 4000000 labels; \
+             send smaller batches",
+        ),
     ] {
         assert_eq!(ask(path).await, Err(why.to_owned()), "{path}");
     }
@@ -139,6 +149,36 @@ async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_th
     let no_ca = SourceKind::Scrape { url: base, headers: vec![], ca_file: Some("no.pem".into()), verify: true };
     let without = Scraper::default().ask(&Source { kind: no_ca, ..source("", &[]) }, &Literal, &dir).await;
     assert!(without.is_err_and(|why| why.starts_with("`ca_file` no.pem")));
+}
+
+#[tokio::test]
+async fn half_a_page_is_a_failed_round_that_ends_nothing() {
+    let times = Arc::new(AtomicUsize::new(0));
+    let page = async move || {
+        let body = match times.fetch_add(1, Ordering::SeqCst) {
+            0 => "a 1\nb 1\n# EOF\n",
+            1 => "a 2\n",
+            _ => "a 3\n# EOF\n",
+        };
+        ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0")], body)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(page))).await });
+    let (events, mut heard) = mpsc::channel(1);
+    let sources = Sources::new(events, Arc::new(|| at(10)), Arc::new(Literal), std::env::temp_dir());
+    sources.apply(&Desired { sources: vec![Arc::new(source(&url, &[]))], ..Desired::default() });
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let round = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.expect("it is asked");
+        rounds.push(said(&round.expect("events")));
+    }
+    let up = |value: u8| format!("shop up{{source=\"page\", zone=\"a\"}} {value}");
+    assert_eq!(rounds[0], [up(1), "shop a{zone=\"a\"} 1".to_owned(), "shop b{zone=\"a\"} 1".to_owned()]);
+    assert_eq!(rounds[1], [up(0)], "no sample of it counts, and `b` has not ended");
+    assert_eq!(rounds[2], [up(1), "shop b{zone=\"a\"} ended".to_owned(), "shop a{zone=\"a\"} 3".to_owned()]);
+    let asked: Vec<_> = sources.rounds().into_iter().map(|(_, round)| (round.answered >= 2, round.failed)).collect();
+    assert_eq!(asked, [(true, 1)]);
 }
 
 #[tokio::test]

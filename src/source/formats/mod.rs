@@ -89,6 +89,32 @@ pub struct Foreign {
     pub without_value: usize,
     /// Data of kinds that are not taken in, such as native histograms, exemplars and metadata.
     pub ignored: usize,
+    /// Why there is more of the body, or should be, than was read; one of the errors. Then a series that is not among the
+    /// samples may be there all the same.
+    pub cut_short: Option<String>,
+}
+
+impl Foreign {
+    /// For whom half a body says nothing.
+    ///
+    /// # Errors
+    /// Why not all of the body was read.
+    pub fn whole(self) -> Result<Self, String> {
+        match self.cut_short {
+            Some(why) => Err(why),
+            None => Ok(self),
+        }
+    }
+
+    /// Listed first, so that a full list does not hide it.
+    fn cut_short(&mut self, why: String) {
+        if self.errors.len() >= MAX_ERRORS {
+            self.errors.pop();
+            self.more_errors += 1;
+        }
+        self.errors.insert(0, why.clone());
+        self.cut_short = Some(why);
+    }
 }
 
 /// What is wrong with a body as a whole; nothing of it was taken in.
@@ -163,23 +189,22 @@ impl Gather {
         }
     }
 
+    fn cut_short(&mut self, why: String) {
+        self.foreign.cut_short(why);
+    }
+
     fn ignore(&mut self, count: usize) {
         self.foreign.ignored += count;
     }
 
-    /// Samples beyond the limits are one error, the first, so that a full list does not hide it.
+    /// Samples beyond the limits are one error.
     fn finish(self) -> Foreign {
         let Gather { mut foreign, beyond, .. } = self;
         if beyond > 0 {
-            if foreign.errors.len() >= MAX_ERRORS {
-                foreign.errors.pop();
-                foreign.more_errors += 1;
-            }
-            let why = format!(
+            foreign.cut_short(format!(
                 "{beyond} samples were left out: one body may hold {MAX_SAMPLES_PER_BODY} samples and \
                  {MAX_LABELS_PER_BODY} labels; send smaller batches"
-            );
-            foreign.errors.insert(0, why);
+            ));
         }
         foreign
     }

@@ -14,6 +14,7 @@ fn what_is_beyond_the_limits_is_one_error_and_the_first() {
     assert_eq!(foreign.samples.len(), MAX_SAMPLES_PER_BODY);
     assert!(foreign.errors[0].starts_with("3 samples were left out"), "{}", foreign.errors[0]);
     assert_eq!((foreign.errors.len(), foreign.more_errors), (MAX_ERRORS, 6));
+    assert_eq!(foreign.cut_short.as_ref(), Some(&foreign.errors[0]), "and what is there is not all");
 }
 
 #[test]

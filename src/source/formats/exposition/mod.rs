@@ -1,8 +1,9 @@
 //! Text that an exporter shows or a script pushes: Prometheus' text format (0.0.4, and 1.0.0 with quoted names) and
 //! OpenMetrics 1.0.
 //!
-//! Invariant: each line stands for itself; a bad one is named with its number, its reason and its beginning. Histograms
-//! and summaries are plain series here, with `le` and `quantile` labels.
+//! Invariant: each line stands for itself; a bad one is named with its number, its reason and its beginning. A text of
+//! which not all was read is known as such. Histograms and summaries are plain series here, with `le` and `quantile`
+//! labels.
 
 mod sample;
 
@@ -58,7 +59,7 @@ pub fn parse_text(body: &str, dialect: Dialect) -> Foreign {
         }
         let number = index + 1;
         if ended {
-            gather.refuse(|| format!("line {number}: there is text after `# EOF`: {}", Quoted(line)));
+            gather.cut_short(format!("line {number}: there is text after `# EOF`: {}", Quoted(line)));
             break;
         }
         let read = match line.strip_prefix('#') {
@@ -75,7 +76,7 @@ pub fn parse_text(body: &str, dialect: Dialect) -> Foreign {
         }
     }
     if dialect == Dialect::OpenMetrics && !ended {
-        gather.refuse(|| "the text is truncated: it does not end with `# EOF`".to_owned());
+        gather.cut_short("the text is truncated: it does not end with `# EOF`".to_owned());
     }
     gather.finish()
 }

@@ -149,9 +149,12 @@ fn openmetrics_says_where_its_end_is_missing_or_too_early() {
     let foreign = parse_text("up 1\n", Dialect::OpenMetrics);
     assert_eq!((foreign.samples.len(), foreign.errors.len()), (1, 1));
     assert!(foreign.errors[0].contains("truncated"), "{:?}", foreign.errors);
+    assert_eq!(foreign.whole().err().as_deref(), Some("the text is truncated: it does not end with `# EOF`"));
     let foreign = parse_text("up 1\n# EOF\n\nup 2\nup 3\n", Dialect::OpenMetrics);
     assert_eq!(foreign.errors, ["line 4: there is text after `# EOF`: `up 2`"]);
-    assert_eq!(foreign.samples.len(), 1);
+    assert_eq!((foreign.samples.len(), foreign.whole().is_err()), (1, true));
+    let bad = parse_text("up one\ndown 1\n# EOF\n", Dialect::OpenMetrics);
+    assert_eq!((bad.errors.len(), bad.whole().map(|foreign| foreign.samples.len())), (1, Ok(1)), "a bad line is read");
     assert_eq!(good("up 1\n# EOF\nup 2\n", Dialect::Prometheus).len(), 2);
 }
 

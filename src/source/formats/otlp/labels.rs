@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use serde_json::Value;
+use smol_str::SmolStr;
 
 use super::message::{AnyValue, KeyValue};
 use super::names;
@@ -33,6 +34,20 @@ pub(super) fn put(attributes: &[KeyValue], labels: &mut ForeignLabels, shared: &
         same
     });
     if labels.len() >= MAX_LABELS { too_many() } else { Ok(()) }
+}
+
+/// Sets one label among those that are there in order.
+pub(super) fn set(name: &'static str, value: &str, labels: &mut ForeignLabels, shared: &mut Shared) {
+    let place = place_of(name, labels);
+    labels[place].1 = shared.get(value);
+}
+
+/// Where the label stands; it is put there, empty, if it was not.
+pub(super) fn place_of(name: &'static str, labels: &mut ForeignLabels) -> usize {
+    labels.binary_search_by(|label| label.0.as_str().cmp(name)).unwrap_or_else(|place| {
+        labels.insert(place, (SmolStr::new_static(name), SmolStr::default()));
+        place
+    })
 }
 
 /// Lists are written as JSON, bytes in base64.

@@ -37,9 +37,20 @@ pub(super) struct Resource {
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default)]
 pub(super) struct ScopeMetrics {
+    #[prost(message, optional, tag = "1")]
+    pub scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
     #[serde(deserialize_with = "lenient::or_default")]
     pub metrics: Vec<Metric>,
+}
+
+/// `InstrumentationScope`: the library that measures.
+#[derive(Clone, PartialEq, prost::Message, Deserialize)]
+#[serde(default)]
+pub(super) struct Scope {
+    #[prost(string, tag = "1")]
+    #[serde(deserialize_with = "lenient::or_default")]
+    pub name: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]

@@ -1,6 +1,7 @@
 //! OTLP metrics, in protobuf or JSON.
 //!
-//! Attributes of the resource and of the point become labels, and names become Prometheus' names with their unit. A sum
+//! Attributes of the resource and of the point become labels, with the name of the scope between them, since each scope
+//! counts for itself; names become Prometheus' names with their unit. A sum
 //! or histogram that was counted since a start keeps its meaning. One of delta temporality says how much came in one
 //! interval, which no function over a growing counter fits: it is taken in as the gauge it is, its name ending in
 //! `_delta`. A histogram is its `_count`, `_sum`, `_min`, `_max` and cumulated `_bucket`s; of an exponential one the

@@ -4,19 +4,24 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::message::{
     ExponentialHistogram, ExponentialPoint, Gauge, Histogram, HistogramPoint, KeyValue, Metric, NumberPoint, Request,
-    ResourceMetrics, Sum, Summary, SummaryPoint,
+    ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryPoint,
 };
 use super::names::{self, Form};
 use super::{Temporality, labels};
 use crate::model::Timestamp;
 use crate::source::formats::{ForeignLabels, ForeignValue, Gather, Quoted, Shared};
 
-/// Reads one body. The labels are those of the resource and the point that are at hand.
+/// The label with the scope's name, as OpenTelemetry's exporters for Prometheus call it.
+const SCOPE_NAME: &str = "otel_scope_name";
+
+/// Reads one body. The labels are those of the resource, the scope (with those of its resource) and the point that are
+/// at hand.
 #[derive(Default)]
 pub(super) struct Reader {
     pub gather: Gather,
     shared: Shared,
     resource: ForeignLabels,
+    scope: ForeignLabels,
     labels: ForeignLabels,
 }
 
@@ -80,7 +85,17 @@ impl Reader {
             self.gather.refuse(|| format!("a resource with {metrics} metrics: {why}"));
             return;
         }
-        for metric in of.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+        for scope in &of.scope_metrics {
+            self.scope_metrics(scope);
+        }
+    }
+
+    fn scope_metrics(&mut self, of: &ScopeMetrics) {
+        self.scope.clone_from(&self.resource);
+        if let Some(scope) = of.scope.as_ref().filter(|scope| !scope.name.is_empty()) {
+            labels::set(SCOPE_NAME, &scope.name, &mut self.scope, &mut self.shared);
+        }
+        for metric in &of.metrics {
             if let Err(why) = self.metric(metric) {
                 self.gather.refuse(|| format!("metric {}: {why}", Quoted(&metric.name)));
             }
@@ -138,12 +153,12 @@ impl Reader {
         }
     }
 
-    /// The labels of a point: those of its resource, and its own, which win.
+    /// The labels of a point: those of its resource and scope, and its own, which win.
     fn point_labels(&mut self, attributes: &[KeyValue]) -> Result<(), String> {
         self.labels.clear();
         // Without room the point is only counted, so that its labels would be put together for nothing.
-        if self.gather.has_room(self.resource.len()) {
-            self.labels.extend_from_slice(&self.resource);
+        if self.gather.has_room(self.scope.len()) {
+            self.labels.extend_from_slice(&self.scope);
         }
         labels::put(attributes, &mut self.labels, &mut self.shared)
     }
@@ -260,12 +275,6 @@ impl Varying {
 
 fn labels_with(name: &'static str, labels: &[(SmolStr, SmolStr)]) -> Varying {
     let mut labels = labels.to_vec();
-    let place = match labels.binary_search_by(|label| label.0.as_str().cmp(name)) {
-        Ok(place) => place,
-        Err(place) => {
-            labels.insert(place, (SmolStr::new_static(name), SmolStr::default()));
-            place
-        }
-    };
+    let place = labels::place_of(name, &mut labels);
     Varying { labels, place }
 }

@@ -39,10 +39,17 @@ fn gauge(data_points: Vec<metrics::NumberDataPoint>) -> Data {
 }
 
 fn request(attributes: Vec<common::KeyValue>, metrics: Vec<metrics::Metric>) -> ExportMetricsServiceRequest {
+    of_scopes(attributes, vec![metrics::ScopeMetrics { metrics, ..Default::default() }])
+}
+
+fn of_scopes(
+    attributes: Vec<common::KeyValue>,
+    scope_metrics: Vec<metrics::ScopeMetrics>,
+) -> ExportMetricsServiceRequest {
     ExportMetricsServiceRequest {
         resource_metrics: vec![metrics::ResourceMetrics {
             resource: Some(Resource { attributes, ..Default::default() }),
-            scope_metrics: vec![metrics::ScopeMetrics { metrics, ..Default::default() }],
+            scope_metrics,
             ..Default::default()
         }],
     }
@@ -104,18 +111,18 @@ fn the_documentations_example_is_read_whole() {
     assert_eq!(
         all(&foreign),
         [
-            "my_counter_delta{my_counter_attr=some value,service_name=my.service} 5",
-            "my_gauge_ratio{my_gauge_attr=7,service_name=my.service} 10",
-            "my_histogram_count{service_name=my.service} 2",
-            "my_histogram_sum{service_name=my.service} 2",
-            "my_histogram_min{service_name=my.service} 0",
-            "my_histogram_max{service_name=my.service} 2",
-            "my_histogram_bucket{le=1,service_name=my.service} 1",
-            "my_histogram_bucket{le=+Inf,service_name=my.service} 2",
-            "my_exponential_histogram_count{service_name=my.service} 3",
-            "my_exponential_histogram_sum{service_name=my.service} 10",
-            "my_exponential_histogram_min{service_name=my.service} 0",
-            "my_exponential_histogram_max{service_name=my.service} 5",
+            "my_counter_delta{my_counter_attr=some value,otel_scope_name=my.library,service_name=my.service} 5",
+            "my_gauge_ratio{my_gauge_attr=7,otel_scope_name=my.library,service_name=my.service} 10",
+            "my_histogram_count{otel_scope_name=my.library,service_name=my.service} 2",
+            "my_histogram_sum{otel_scope_name=my.library,service_name=my.service} 2",
+            "my_histogram_min{otel_scope_name=my.library,service_name=my.service} 0",
+            "my_histogram_max{otel_scope_name=my.library,service_name=my.service} 2",
+            "my_histogram_bucket{le=1,otel_scope_name=my.library,service_name=my.service} 1",
+            "my_histogram_bucket{le=+Inf,otel_scope_name=my.library,service_name=my.service} 2",
+            "my_exponential_histogram_count{otel_scope_name=my.library,service_name=my.service} 3",
+            "my_exponential_histogram_sum{otel_scope_name=my.library,service_name=my.service} 10",
+            "my_exponential_histogram_min{otel_scope_name=my.library,service_name=my.service} 0",
+            "my_exponential_histogram_max{otel_scope_name=my.library,service_name=my.service} 5",
         ]
     );
     assert_eq!(foreign.ignored, 1);
@@ -231,6 +238,49 @@ fn attributes_of_every_type_become_labels_and_the_points_win() {
             {"key":"x","value":{"intValue":"1"}},{"key":"y"}]}}]}}}]},
         "scope_metrics":[{"metrics":[{"name":"g","gauge":{"dataPoints":[{"asDouble":"1.5"}]}}]}]}]}"#;
     assert_eq!(all(&post_json(json)), [r#"g{array=["a",{"x":1,"y":null}],bool=true,bytes=AQL/,int=-5,nan=NaN} 1.5"#]);
+}
+
+#[test]
+fn the_counters_of_two_scopes_are_two_series() {
+    let counter =
+        |points| Data::Sum(metrics::Sum { data_points: points, aggregation_temporality: 2, is_monotonic: true });
+    let scope = |name: Option<&str>, points| metrics::ScopeMetrics {
+        scope: name.map(|name| common::InstrumentationScope {
+            name: name.into(),
+            version: "2".into(),
+            attributes: vec![text("x", "y")],
+            ..Default::default()
+        }),
+        metrics: vec![metric("orders", "1", counter(points))],
+        ..Default::default()
+    };
+    let own = metrics::NumberDataPoint { attributes: vec![text("otel.scope.name", "own")], ..double(4.0) };
+    // in both encodings
+    let foreign = post(&of_scopes(
+        vec![text("service.name", "shop"), text("zone", "a")],
+        vec![
+            scope(Some("web"), vec![double(1.0)]),
+            scope(Some("batch"), vec![double(2.0), own]),
+            scope(Some(""), vec![double(3.0)]),
+            scope(None, vec![double(5.0)]),
+        ],
+    ));
+    assert_eq!(
+        all(&foreign),
+        [
+            "orders_total{otel_scope_name=web,service_name=shop,zone=a} 1",
+            "orders_total{otel_scope_name=batch,service_name=shop,zone=a} 2",
+            "orders_total{otel_scope_name=own,service_name=shop,zone=a} 4",
+            "orders_total{service_name=shop,zone=a} 3",
+            "orders_total{service_name=shop,zone=a} 5",
+        ]
+    );
+    assert_eq!(foreign.errors, [] as [&str; 0]);
+    let json = r#"{"resourceMetrics":[{"scopeMetrics":[
+        {"scope":{"name":"web","someday":1},"metrics":[{"name":"g","gauge":{"dataPoints":[{"asDouble":1}]}}]},
+        {"scope":{"name":null},"metrics":[{"name":"g","gauge":{"dataPoints":[{"asDouble":2}]}}]},
+        {"scope":null,"metrics":[{"name":"g","gauge":{"dataPoints":[{"asDouble":3}]}}]}]}]}"#;
+    assert_eq!(all(&post_json(json)), ["g{otel_scope_name=web} 1", "g{} 2", "g{} 3"]);
 }
 
 #[test]
