@@ -241,6 +241,9 @@ fn step_end(id: &StepAttemptId, outcome: Outcome) -> Input {
     Input::StepEnded(StepEnd { id: id.clone(), outcome, log: String::new(), took: Duration::ZERO })
 }
 
+/// Verdicts that came meanwhile are handed over together: each waits for the disk once, not for that of each before it.
+const VERDICTS_AT_ONCE: usize = 1_024;
+
 /// Brings the checks' verdicts to the engine, and the end of a probe only after the verdicts it gave.
 pub async fn bring_verdicts(
     mut verdicts: mpsc::Receiver<Vec<Event>>,
@@ -248,20 +251,18 @@ pub async fn bring_verdicts(
     inbox: Inbox,
     telemetry: Arc<Telemetry>,
 ) {
+    let mut waiting = Vec::new();
     loop {
         tokio::select! {
-            events = verdicts.recv() => match events {
-                Some(events) => tell_events(&inbox, Inbox::own, &telemetry, events).await,
-                None => return,
-            },
+            came = verdicts.recv_many(&mut waiting, VERDICTS_AT_ONCE) => if came == 0 { return },
             Some(probed) = probes.recv() => {
                 // its verdicts were sent before it, so they are here by now
-                while let Ok(events) = verdicts.try_recv() {
-                    tell_events(&inbox, Inbox::own, &telemetry, events).await;
-                }
+                waiting.extend(std::iter::from_fn(|| verdicts.try_recv().ok()));
+                tell_events(&inbox, Inbox::own, &telemetry, waiting.drain(..).flatten().collect()).await;
                 inbox.end(probed);
             }
         }
+        tell_events(&inbox, Inbox::own, &telemetry, waiting.drain(..).flatten().collect()).await;
     }
 }
 
@@ -374,5 +375,23 @@ mod tests {
         stored(page);
         stored(taken);
         assert_eq!(sizes(&next(&inbox).await), [2], "the other source");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn verdicts_wait_for_the_disk_together_and_a_probe_ends_after_its_own() {
+        let inbox = Inbox::new();
+        inbox.open();
+        let (verdicts, checked) = mpsc::channel(8);
+        let (probes, probed) = mpsc::unbounded_channel();
+        for samples in [1, 2, 3] {
+            verdicts.send(round(samples)).await.expect("there is room");
+        }
+        probes.send(Input::Tick).expect("it is heard");
+        tokio::spawn(bring_verdicts(checked, probed, inbox.clone(), Arc::new(Telemetry::default())));
+        let taken = next(&inbox).await;
+        assert_eq!(sizes(&taken), [6], "the end of the probe waits for them");
+        stored(taken);
+        let taken = next(&inbox).await;
+        assert!(matches!(&taken[..], [Waiting { item: Item::Input(Input::Tick), .. }]));
     }
 }
