@@ -4,6 +4,8 @@
 //! at the end. Else nobody knows, and the ladder stops; but what the playbook's own `until` has proved on every deployment
 //! stands where the alert has no data.
 
+use std::collections::BTreeSet;
+
 use super::fan::context_of;
 use super::state::{Fan, Judging, Stand, Verifying};
 use super::verify::Turned;
@@ -12,7 +14,7 @@ use super::{Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{Turn, Word};
 use crate::engine::message::{Context, ToDetect, Watch, WatchId, Watched};
-use crate::model::{AlertKey, Timestamp};
+use crate::model::{AlertKey, DeploymentId, PlaybookName, Timestamp};
 use crate::playbook::ladder::RunEnd;
 use crate::playbook::run::Verified;
 use crate::script::Truth;
@@ -92,8 +94,31 @@ impl Remedy {
             Verified::StillThere => RunEnd::NotCured,
             Verified::NotKnown => RunEnd::Inconclusive,
         };
+        if let Some(Judging { playbook, acted_on, .. }) = judging.filter(|judging| !judging.acted_on.is_empty()) {
+            match verified {
+                Verified::Clear => self.rung_cured(turn, key, &playbook, &acted_on),
+                Verified::StillThere => self.playbook_failed(turn, &playbook, &acted_on),
+                Verified::NotKnown => {}
+            }
+        }
         self.move_on(turn, alerts, key, end, acted_at);
         turn.say(Word::RemediationMoved(key.clone()));
+    }
+
+    /// It counts as the cure of every deployment it acted on, where nobody has acted since.
+    fn rung_cured(
+        &mut self,
+        turn: &mut Turn<'_>,
+        key: &AlertKey,
+        playbook: &PlaybookName,
+        acted_on: &BTreeSet<DeploymentId>,
+    ) {
+        let ladder = self.ladders.get(key).map(|ladder| (key.clone(), ladder.nth));
+        for deployment in acted_on {
+            self.settle(deployment, |last| last.ladder == ladder);
+        }
+        self.stirred = true;
+        self.playbook_cured(turn, playbook, key);
     }
 
     /// Nothing of it is watched any more.

@@ -472,7 +472,9 @@ pub(super) struct LastRun {
     /// The alert and its nth ladder.
     pub ladder: Option<(AlertKey, u64)>,
     pub ended_at: Timestamp,
-    pub cured: bool,
+    /// It cured, or the deployment has been well since: it stands in nobody's way.
+    #[serde(alias = "cured")]
+    pub settled: bool,
 }
 
 /// All deployments of which anything is known.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::judge::turn::AlertChangeKind;
-use crate::model::{AlertKey, FailureClass, Labels, Outcome, Selector, Severity};
+use crate::model::{AlertKey, FailureClass, Health, Labels, Outcome, Selector, Severity};
 use crate::playbook::ladder::{Ladder, On, Rung};
 use crate::policy::Policy;
 use crate::script::Truth;
@@ -184,6 +184,58 @@ fn a_rung_goes_on_being_judged_when_its_alert_comes_and_goes() {
     assert_eq!(bench.calls.len(), 3, "what is under way is not begun anew");
     bench.pass(secs(9));
     assert_eq!(targets(&bench)[3..], ["db"]);
+}
+
+#[test]
+fn safety_blast_radius_of_a_rung_whose_runs_verify_nothing() {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.sensor.sick = 1.0;
+    let mut bench = Bench::with(with);
+    for one in ["cart", "checkout", "search", "well-1", "well-2", "well-3"] {
+        bench.health(one, Health::Unhealthy);
+        bench.fires(&key("Sick", one), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart"], "below the floor: one at a time");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    assert_eq!(bench.verdict("cart-1"), Some("done"));
+    bench.pass(secs(600));
+    assert_eq!(targets(&bench), ["cart"], "that it was done is no cure: it is as sick as before");
+    let refused = bench.run("checkout-1").refused.clone().expect("it waits");
+    assert!(refused.figures.contains("the run on cart has not cured it"), "{refused:?}");
+    bench.health("cart", Health::Unknown);
+    bench.pass(secs(10));
+    assert_eq!(bench.calls.len(), 1, "nor is that nothing is known of it");
+    bench.health("cart", Health::Unhealthy);
+    bench.health("cart", Health::Healthy);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "checkout"], "now it is well");
+}
+
+#[test]
+fn safety_breaker_counts_a_rung_that_did_not_cure_for_each_it_acted_on() {
+    let out = |bench: &Bench| {
+        bench.told(NewsKind::Refused).iter().filter(|(_, text)| text.contains("out of service")).count()
+    };
+    let mut bench = treated(|_| {});
+    assert_eq!(out(&bench), 0);
+    bench.pass(secs(300));
+    assert_eq!(out(&bench), 1, "three of three: {:?}", bench.news);
+    bench.triggers("rollback", "well-1").expect("it is taken");
+    assert_eq!(bench.refused_by("well-1-1"), Some("breaker"));
+
+    let mut cured = treated(|with| with.guards.velocity.disrupt.count = 100);
+    cured.pass(secs(125));
+    for one in ["well-1", "well-2"] {
+        cured.triggers("rollback", one).expect("it may run");
+        ends(&mut cured, one, Outcome::failed(FailureClass::Permanent, "it broke"));
+    }
+    cured.watch_says(Truth::True);
+    cured.pass(secs(120));
+    cured.triggers("rollback", "well-3").expect("it may run");
+    ends(&mut cured, "well-3", Outcome::failed(FailureClass::Permanent, "it broke"));
+    assert_eq!(out(&cured), 0, "one that cured clears what failed before");
 }
 
 #[test]
