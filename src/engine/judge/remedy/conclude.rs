@@ -108,6 +108,7 @@ impl Remedy {
         let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
         match verdict {
             Verdict::Cured | Verdict::Eased => {
+                // what one of several targets came to is no cure of the alert
                 if let Some(key) = run.alert().filter(|_| !run.judged_by_rung) {
                     let within = limits_of(&turn.policy, &deployment).recurrence.within;
                     self.memory.cured(key, &name, turn.now, within);

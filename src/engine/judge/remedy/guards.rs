@@ -194,8 +194,7 @@ impl Remedy {
             root,
             evidence,
             fired_at: ladder.fired_at,
-            // what one of several targets came to is no cure of the alert
-            cured: if run.judged_by_rung { Vec::new() } else { self.memory.cures(key, &run.playbook.name) },
+            cured: self.memory.cures(key, &run.playbook.name),
             flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
             routine: rule.is_some_and(|rule| rule.routine),
         })

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::fan::context_of;
+use super::guards::limits_of;
 use super::state::{Fan, Judging, Stand, Verifying};
 use super::verify::Turned;
 use super::windows::counted_window;
@@ -105,7 +106,7 @@ impl Remedy {
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
-    /// It counts as the cure of every deployment it acted on, where nobody has acted since.
+    /// It counts once as a cure of the alert, and as the cure of every deployment it acted on where nobody has acted since.
     fn rung_cured(
         &mut self,
         turn: &mut Turn<'_>,
@@ -118,6 +119,8 @@ impl Remedy {
             self.settle(deployment, |last| last.ladder == ladder);
         }
         self.stirred = true;
+        let within = acted_on.iter().map(|id| limits_of(&turn.policy, id).recurrence.within).max();
+        self.memory.cured(key, playbook, turn.now, within.unwrap_or_default());
         self.playbook_cured(turn, playbook, key);
     }
 

@@ -239,6 +239,31 @@ fn safety_breaker_counts_a_rung_that_did_not_cure_for_each_it_acted_on() {
 }
 
 #[test]
+fn safety_recurrence_of_a_rung_for_several() {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.per_deployment.count = 100;
+    with.guards.per_playbook.count = 100;
+    let mut bench = begun(with);
+    for nth in 1..=3 {
+        assert_eq!(bench.calls.len(), 3 * nth);
+        for deployment in ["cart", "checkout", "search"] {
+            ends(&mut bench, deployment, Outcome::done("ok"));
+        }
+        bench.watch_says(Truth::True);
+        bench.pass(secs(30));
+        assert_eq!(bench.told(NewsKind::Cured).len(), nth, "{:?}", bench.news);
+        bench.resolves(&fleet());
+        bench.pass(secs(600));
+        bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Relapsed);
+        bench.pass(secs(5));
+    }
+    assert_eq!(targets(&bench)[9..], ["db"], "three cures in a day are none: the next rung");
+    assert!(bench.told(NewsKind::Refused)[0].1.contains("recurrence"), "{:?}", bench.news);
+    bench.ends_failed(FailureClass::Permanent);
+    assert_eq!(bench.state(&fleet()), "exhausted", "then people");
+}
+
+#[test]
 fn what_has_not_begun_does_not_begin_once_the_alert_is_clear() {
     let mut bench = begun(rollout(|_| {}));
     bench.resolves(&fleet());
