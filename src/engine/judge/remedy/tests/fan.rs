@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::state::{Fan, LastRun};
 use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::judge::turn::AlertChangeKind;
@@ -264,6 +265,39 @@ fn safety_recurrence_of_a_rung_for_several() {
 }
 
 #[test]
+fn what_an_older_snapshot_has_of_it_is_read() {
+    let mut fan = serde_json::to_value(Fan { failed: true, ..Fan::default() }).expect("plain data");
+    let fields = fan.as_object_mut().expect("it has fields");
+    for newer in ["acted_on", "unproved", "hold"] {
+        assert!(fields.remove(newer).is_some());
+    }
+    assert!(serde_json::from_value::<Fan>(fan).is_ok_and(|fan| fan.failed));
+    let last = LastRun { run: "cart-1".into(), ladder: None, ended_at: START, settled: true };
+    let mut last = serde_json::to_value(last).expect("plain data");
+    let fields = last.as_object_mut().expect("it has fields");
+    let settled = fields.remove("settled").expect("it is there");
+    fields.insert("cured".to_owned(), settled);
+    assert!(serde_json::from_value::<LastRun>(last).is_ok_and(|last| last.settled));
+
+    // one that was being judged, of which it says no more than that
+    let unknown = || {
+        let mut bench = treated(|_| {});
+        bench.remedy.ladders.get_mut(&fleet()).expect("it has one").judging = None;
+        bench
+    };
+    let mut bench = unknown();
+    bench.pass(secs(300));
+    assert_eq!((bench.state(&fleet()).as_str(), bench.told(NewsKind::Inconclusive).len()), ("stopped", 1));
+    let mut over = unknown();
+    over.resolves(&fleet());
+    over.says(&fleet(), AlertChangeKind::EpisodeOver);
+    over.pass(secs(600));
+    over.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    over.pass(secs(5));
+    assert_eq!(over.calls.len(), 6, "a new episode begins anew");
+}
+
+#[test]
 fn what_has_not_begun_does_not_begin_once_the_alert_is_clear() {
     let mut bench = begun(rollout(|_| {}));
     bench.resolves(&fleet());
@@ -366,6 +400,27 @@ fn a_rung_is_run_again_while_its_alert_fires() {
     bench.resolves(&busy);
     bench.pass(secs(600));
     assert_eq!(bench.calls.len(), 4);
+}
+
+#[test]
+fn a_rung_for_several_is_run_again_too_and_nobody_judges_it() {
+    let mut with = rollout(|rung| {
+        rung.batch = None;
+        rung.repeat = Some(secs(180));
+    });
+    with.guards.velocity.disrupt.count = 100;
+    let mut bench = begun(with);
+    for nth in 1..=2 {
+        assert_eq!(bench.calls.len(), 3 * nth);
+        for deployment in ["cart", "checkout", "search"] {
+            ends(&mut bench, deployment, Outcome::done("ok"));
+        }
+        bench.pass(secs(179));
+        assert_eq!(bench.calls.len(), 3 * nth);
+        bench.pass(secs(1));
+    }
+    assert_eq!(bench.calls.len(), 9);
+    assert!(bench.cuts.is_empty() && bench.told(NewsKind::NotCured).is_empty(), "{:?}", bench.news);
 }
 
 #[test]
