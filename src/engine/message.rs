@@ -132,13 +132,15 @@ pub enum AskId {
     Trigger { ticket: u64 },
 }
 
-/// Which condition is watched for whom. One run watches at most one thing at a time.
+/// Which condition is watched for whom. One run watches at most one thing at a time, and so does one ladder.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub enum WatchId {
     /// `verify` of a run.
     Verify(RunId),
     /// A `wait: { until }` step of a run.
     Wait(RunId),
+    /// What came of a rung for several deployments.
+    Rung(AlertKey),
 }
 
 /// The scope and names a question is answered in.

@@ -6,6 +6,7 @@ mod crash;
 mod docs;
 mod examples;
 mod explain;
+mod fans;
 mod fleet;
 mod golden;
 mod harness;

@@ -132,7 +132,7 @@ pub struct Group {
     pub healthy_others: u32,
     pub in_run_others: u32,
     pub target_sick: bool,
-    /// Another member that is still not healthy after a run on it that did not cure.
+    /// Another member that has not been well since a run on it that did not cure.
     pub uncured_other: Option<DeploymentId>,
 }
 

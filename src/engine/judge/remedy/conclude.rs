@@ -1,12 +1,14 @@
 //! The end of a run: leases go back, people and other rules hear of it, its ladder moves.
 
+use std::fmt::Display;
+
 use super::guards::limits_of;
 use super::state::{Cause, Doing, LastRun, Run};
 use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{Said, Turn, Word};
-use crate::model::RunId;
 use crate::model::units::format_duration;
+use crate::model::{DeploymentId, PlaybookName, RunId};
 use crate::playbook::guard::Refusal;
 use crate::playbook::run::{Interrupt, Verdict};
 
@@ -47,7 +49,7 @@ impl Remedy {
             (Verdict::Refused, None) => run.refusal.take(),
             _ => None,
         };
-        self.give_back(turn, id, verdict);
+        self.give_back(turn, alerts, id, verdict);
         self.remember(turn, id, verdict);
         self.survey.forget();
         self.not_stuck(turn, id);
@@ -76,20 +78,18 @@ impl Remedy {
     }
 
     /// Leases go back; where it acted, its grace begins.
-    fn give_back(&mut self, turn: &Turn<'_>, id: &RunId, verdict: Verdict) {
+    fn give_back(&mut self, turn: &Turn<'_>, alerts: &Alerts, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id) else { return };
         let ladder = run.alert().and_then(|key| Some((key.clone(), self.ladders.get(key)?.nth)));
         let (targets, acted_on) = (run.leases.keys().cloned().collect::<Vec<_>>(), run.acted_on.clone());
         for target in &targets {
             self.places.release(target, id);
         }
+        let cured = matches!(verdict, Verdict::Cured | Verdict::Eased);
         for target in &acted_on {
-            self.places.at(target).last = Some(LastRun {
-                run: id.clone(),
-                ladder: ladder.clone(),
-                ended_at: turn.now,
-                cured: matches!(verdict, Verdict::Cured | Verdict::Eased | Verdict::Done),
-            });
+            let settled = cured || self.is_well(alerts, target);
+            self.places.at(target).last =
+                Some(LastRun { run: id.clone(), ladder: ladder.clone(), ended_at: turn.now, settled });
         }
     }
 
@@ -106,32 +106,21 @@ impl Remedy {
     fn remember(&mut self, turn: &mut Turn<'_>, id: &RunId, verdict: Verdict) {
         let Some(run) = self.runs.get(id).filter(|run| run.course.acted()) else { return };
         let (name, deployment) = (run.playbook.name.clone(), run.deployment.clone());
-        let guards = &turn.policy.guards;
         match verdict {
-            Verdict::Cured | Verdict::Eased | Verdict::Done => {
-                let was_out = self.memory.breakers.remove(&name).is_some_and(|mut breaker| breaker.cured());
-                if let Some(key) = run.alert().filter(|_| verdict != Verdict::Done && !run.judged_by_rung) {
+            Verdict::Cured | Verdict::Eased => {
+                // what one of several targets came to is no cure of the alert
+                if let Some(key) = run.alert().filter(|_| !run.judged_by_rung) {
                     let within = limits_of(&turn.policy, &deployment).recurrence.within;
                     self.memory.cured(key, &name, turn.now, within);
                 }
-                if was_out {
-                    Remedy::tell_all(
-                        turn,
-                        "PlaybookBack",
-                        format!("{name} has cured {deployment} and is back in service"),
-                    );
-                }
+                self.playbook_cured(turn, &name, &deployment);
             }
-            Verdict::NotCured => {
-                let breaker = self.memory.breakers.entry(name.clone()).or_default();
-                if breaker.failed(guards.breaker, turn.now, &deployment) {
-                    let probe = format_duration(guards.breaker.probe_after);
-                    let text = format!(
-                        "{name} has failed {} times on {} deployments or more and is out of service; one run may try it \
-                         after {probe}, or a person puts it back",
-                        guards.breaker.failures, guards.breaker.deployments
-                    );
-                    Remedy::tell_all(turn, "PlaybookOut", text);
+            Verdict::NotCured => self.playbook_failed(turn, &name, [&deployment]),
+            Verdict::Done => {
+                let breaker = self.memory.breakers.get_mut(&name).filter(|breaker| breaker.is_open());
+                if let Some(breaker) = breaker {
+                    breaker.left();
+                    self.note(id, format!("{name} stays out of service: nothing of this run was verified"));
                 }
             }
             Verdict::Inconclusive | Verdict::WentAway | Verdict::Refused | Verdict::Denied | Verdict::Cancelled => {
@@ -139,6 +128,37 @@ impl Remedy {
                     breaker.left();
                 }
             }
+        }
+    }
+
+    /// A playbook has proved that it can cure.
+    pub(super) fn playbook_cured(&mut self, turn: &mut Turn<'_>, name: &PlaybookName, what: &dyn Display) {
+        if self.memory.breakers.remove(name).is_some_and(|mut breaker| breaker.cured()) {
+            Remedy::tell_all(turn, "PlaybookBack", format!("{name} has cured {what} and is back in service"));
+        }
+    }
+
+    /// A playbook has not cured these.
+    pub(super) fn playbook_failed<'a>(
+        &mut self,
+        turn: &mut Turn<'_>,
+        name: &PlaybookName,
+        deployments: impl IntoIterator<Item = &'a DeploymentId>,
+    ) {
+        let limits = turn.policy.guards.breaker;
+        let mut goes_out = false;
+        for deployment in deployments {
+            let breaker = self.memory.breakers.entry(name.clone()).or_default();
+            goes_out |= breaker.failed(limits, turn.now, deployment);
+        }
+        if goes_out {
+            let probe = format_duration(limits.probe_after);
+            let text = format!(
+                "{name} has failed {} times on {} deployments or more and is out of service; one run may try it after \
+                 {probe}, or a person puts it back",
+                limits.failures, limits.deployments
+            );
+            Remedy::tell_all(turn, "PlaybookOut", text);
         }
     }
 

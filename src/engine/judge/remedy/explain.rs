@@ -9,6 +9,7 @@ use crate::engine::view::GuardView;
 use crate::model::{AlertKey, RunId, Severity, Timestamp};
 use crate::playbook::guard;
 use crate::policy::Policy;
+use crate::script::Truth;
 
 impl Remedy {
     pub(in crate::engine::judge) fn explain(
@@ -83,7 +84,13 @@ impl Remedy {
                 explained.timers.push(TimerExplained { what, at });
             }
         };
-        timer(Timer::Ladder(key.clone()), format!("rung {} is due", ladder.rung + 1));
+        let rung = ladder.rung + 1;
+        let next = match ladder.stand {
+            Stand::Judging => format!("the time in which what rung {rung} has done has to show itself is over"),
+            _ => format!("rung {rung} is due"),
+        };
+        timer(Timer::Ladder(key.clone()), next);
+        timer(Timer::HoldRung(key.clone()), format!("rung {rung} has been clear for long enough to count as cured"));
         for id in self.runs_of(key) {
             timer(Timer::Again(id.clone()), format!("{id} asks its guards again"));
             timer(Timer::GiveUp(id.clone()), format!("people are told that {id} has waited for long"));
@@ -110,7 +117,14 @@ impl Remedy {
             Stand::Fan(fan) => {
                 format!("its ladder is at {rung}: {} runs live, {} to come", fan.live.len(), fan.waiting.len())
             }
-            Stand::Judging => format!("{rung} has run on all its targets, and the alert has some time to clear"),
+            Stand::Judging => {
+                let seen = match ladder.judging.as_ref().map(|judging| &judging.seen.truth) {
+                    Some(Truth::True) => "the alert is clear since",
+                    Some(Truth::False) => "the alert is not clear yet",
+                    _ => "there is no data since",
+                };
+                format!("{rung} has run on all its targets, and is judged by what came after that: {seen}")
+            }
             Stand::Resting(Rest::Clear) => format!("its ladder rests: the alert is clear{after}"),
             Stand::Resting(Rest::Cured) => format!("its ladder rests: it counts as cured{after}"),
             Stand::Resting(Rest::WentAway) => {

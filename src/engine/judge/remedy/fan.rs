@@ -1,17 +1,17 @@
-//! A rung for several deployments: each has a run of its own, in batches, and the alert judges them together.
+//! A rung for several deployments: each has a run of its own, in batches; then the alert judges them together.
 //!
-//! Invariants: nothing new begins once one of them failed, or a person is needed; a target has one run of the rung.
+//! Invariants: nothing new begins once one of them failed, or a person is needed, and whether the alert still fires changes
+//! nothing about that; a target has one run of the rung.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
 
 use super::guards::labels_of;
-use super::state::{Cause, Fan, Rest, Run, Stand};
+use super::state::{Cause, Fan, Run, Stand};
 use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{Turn, Word};
-use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
-use crate::model::{AlertKey, DeploymentId, Labels, RunId, Timestamp};
+use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect};
+use crate::model::{AlertKey, DeploymentId, Labels, RunId};
 use crate::playbook::guard::{NotThere, Refusal};
 use crate::playbook::ladder::{On, RunEnd, Rung};
 use crate::playbook::run::Interrupt;
@@ -32,6 +32,18 @@ pub(super) enum Targets {
 
 fn is_in(scope: &Labels, labels: &Labels) -> bool {
     scope.iter().all(|(name, value)| labels.get(name) == Some(value))
+}
+
+/// The names that the conditions and texts of an alert see.
+pub(super) fn context_of(key: &AlertKey, alert: &Alert) -> Context {
+    Context {
+        deployment: alert.deployment.clone().or_else(|| key.deployment()),
+        alert: Some(key.clone()),
+        labels: alert.labels.clone(),
+        value: alert.value,
+        severity: Some(alert.severity),
+        ..Context::default()
+    }
 }
 
 impl Remedy {
@@ -59,14 +71,7 @@ impl Remedy {
             Some(on @ On::Deployment(param)) => match on.literal() {
                 Some(id) => Ok(Targets::One(id)),
                 None => {
-                    let context = crate::engine::message::Context {
-                        deployment: own(),
-                        alert: Some(key.clone()),
-                        labels: alert.labels.clone(),
-                        value: alert.value,
-                        severity: Some(alert.severity),
-                        ..Default::default()
-                    };
+                    let context = context_of(key, alert);
                     let questions = vec![Question::Params(vec![("on".to_owned(), param.clone())])];
                     turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::On(key.clone()), context, questions }));
                     Ok(Targets::Asked)
@@ -120,7 +125,7 @@ impl Remedy {
             fan.failed = true;
         }
         let at_once = rung.batch.map_or(FAN_AT_ONCE, |batch| batch as usize);
-        let within = playbook.verify.within;
+        let (hold, within) = (playbook.verify.hold, playbook.verify.within);
         let mut begun = 0;
         while let Some(fan) = self.fan(key)
             && fan.live.len() < at_once
@@ -131,7 +136,7 @@ impl Remedy {
         {
             fan.begun += 1;
             begun += 1;
-            fan.within = within;
+            (fan.hold, fan.within) = (hold, within);
             let level = self.ladders.get(key).map(|ladder| ladder.level);
             let id = self.new_run(turn, playbook.clone(), target, Cause::Alert(key.clone()), level);
             if let Some(run) = self.runs.get_mut(&id) {
@@ -162,16 +167,23 @@ impl Remedy {
         key: &AlertKey,
         id: &RunId,
         end: RunEnd,
-        acted_at: Option<Timestamp>,
     ) {
-        let deployment = self.runs.get(id).map(|run| run.deployment.clone());
-        let Some(fan) = self.fan(key).filter(|fan| fan.live.contains(id)) else { return };
-        fan.live.remove(id);
-        fan.acted_at = fan.acted_at.max(acted_at);
+        let Some(run) = self.runs.get(id) else { return };
+        let (deployment, acted_on) = (run.deployment.clone(), run.acted_on.clone());
+        let acted_at = run.last_act_ended.or(run.begun_at);
+        let Some(fan) = self.fan(key) else { return };
+        if !fan.live.remove(id) {
+            return;
+        }
         match end {
-            RunEnd::Cured | RunEnd::Done | RunEnd::WentAway => {}
+            RunEnd::Cured | RunEnd::Done => {
+                fan.acted_at = fan.acted_at.max(acted_at);
+                fan.acted_on.extend(acted_on);
+                fan.unproved |= end == RunEnd::Done;
+            }
+            RunEnd::WentAway => {}
             RunEnd::NotCured | RunEnd::RefusedForGood => fan.failed = true,
-            RunEnd::RefusedMayPass => fan.waiting.extend(deployment),
+            RunEnd::RefusedMayPass => fan.waiting.push_back(deployment),
             RunEnd::Inconclusive | RunEnd::Denied | RunEnd::Cancelled => fan.needs_person = true,
         }
         self.fan_moved(turn, alerts, key);
@@ -179,7 +191,11 @@ impl Remedy {
 
     /// What follows once a batch has ended.
     fn fan_moved(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
-        let pause = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| Some(rungs.rungs.get(index)?.pause));
+        let rung = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| {
+            let rung = rungs.rungs.get(index)?;
+            Some((rung.pause, rung.repeat.is_some()))
+        });
+        let (pause, repeats) = rung.unwrap_or_default();
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
         let (rise, over) = (ladder.rise, ladder.over);
@@ -188,45 +204,25 @@ impl Remedy {
             return;
         }
         fan.begun = 0;
-        let (needs_person, failed, left, within) = (fan.needs_person, fan.failed, fan.waiting.len(), fan.within);
-        turn.say(Word::RemediationMoved(key.clone()));
         if over || !firing {
-            ladder.stand = Stand::Resting(Rest::Clear);
-        } else if needs_person {
-            ladder.stand = Stand::Stopped;
-        } else if let Some(to) = rise {
-            self.rise(turn, key, to);
-        } else if failed {
-            self.next_rung(turn, alerts, key);
-        } else if left > 0 {
-            self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.unwrap_or_default().max(ASK_AGAIN));
+            fan.waiting.clear();
+        }
+        let at = fan.acted_at.unwrap_or(turn.now);
+        turn.say(Word::RemediationMoved(key.clone()));
+        if fan.needs_person {
+            self.move_on(turn, alerts, key, RunEnd::Inconclusive, at);
+        } else if fan.failed || rise.is_some() {
+            // what is left for a higher level's own ladder counts as what did not cure: that one is next
+            self.move_on(turn, alerts, key, RunEnd::NotCured, at);
+        } else if !fan.waiting.is_empty() {
+            self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.max(ASK_AGAIN));
+        } else if fan.acted_at.is_none() {
+            self.move_on(turn, alerts, key, RunEnd::WentAway, at);
+        } else if repeats {
+            self.move_on(turn, alerts, key, RunEnd::Done, at);
         } else {
-            ladder.stand = Stand::Judging;
-            // by then what was posted before has no data any more
-            let fresh = if key.is_posted() { turn.policy.guards.max_event_age } else { Duration::ZERO };
-            self.timers.set(Timer::Ladder(key.clone()), turn.now + within.max(fresh));
-        }
-    }
-
-    /// All have been treated, and the time for it to show is over.
-    pub(super) fn judge_fan(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, alert: &Alert) {
-        if alert.true_now {
-            return self.next_rung(turn, alerts, key);
-        }
-        if !alert.without_data {
-            // it fires only because it is kept firing for a while
-            self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
-            return;
-        }
-        self.fan_inconclusive(turn, key);
-    }
-
-    /// Nobody knows whether it helped.
-    pub(super) fn fan_inconclusive(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
-        if let Some(ladder) = self.ladders.get_mut(key) {
-            ladder.stand = Stand::Stopped;
-            self.tell_fan_inconclusive(turn, key);
-            turn.say(Word::RemediationMoved(key.clone()));
+            let fan = std::mem::take(fan);
+            self.watch_rung(turn, alerts, key, fan);
         }
     }
 
@@ -249,8 +245,9 @@ impl Remedy {
         }
     }
 
-    /// Whether any of them has begun.
+    /// Whether any of them has begun, or what came of them is being watched.
     pub(super) fn is_any_under_way(&self, key: &AlertKey) -> bool {
-        self.runs_of(key).iter().filter_map(|run| self.runs.get(run)).any(Run::is_under_way)
+        let judging = self.ladders.get(key).is_some_and(|ladder| ladder.judging.is_some());
+        judging || self.runs_of(key).iter().filter_map(|run| self.runs.get(run)).any(Run::is_under_way)
     }
 }

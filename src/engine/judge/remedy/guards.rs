@@ -194,8 +194,7 @@ impl Remedy {
             root,
             evidence,
             fired_at: ladder.fired_at,
-            // what one of several targets came to is no cure of the alert
-            cured: if run.judged_by_rung { Vec::new() } else { self.memory.cures(key, &run.playbook.name) },
+            cured: self.memory.cures(key, &run.playbook.name),
             flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
             routine: rule.is_some_and(|rule| rule.routine),
         })
@@ -375,6 +374,9 @@ impl Remedy {
 
     /// Notes since when a deployment looks sick, or that it does no more.
     pub(super) fn note_sickness(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &DeploymentId) {
+        if self.places.get(id).is_some() && self.is_well(alerts, id) {
+            self.settle(id, |_| true);
+        }
         // what selfheal says of itself is no sickness of a deployment, nor is upkeep
         let repaired = |alert: &Alert| match turn.policy.rule_of(&alert.key) {
             Some(rule) => !rule.routine,
@@ -394,6 +396,14 @@ impl Remedy {
             _ => return,
         }
         self.sickness_moved(turn);
+    }
+
+    /// The last run on a deployment stands in nobody's way any more.
+    pub(super) fn settle(&mut self, id: &DeploymentId, run: impl FnOnce(&LastRun) -> bool) {
+        if let Some(last) = self.places.at(id).last.as_mut().filter(|last| !last.settled && run(last)) {
+            last.settled = true;
+            self.survey.forget();
+        }
     }
 
     /// Counted once for all that moves at this instant.

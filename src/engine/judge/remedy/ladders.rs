@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::fan::Targets;
 use super::state::{Cause, Fan, LadderState, Rest, Run, Stand};
+use super::windows::longest_window;
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
 use crate::engine::effect::OperatorAnswer;
 use crate::engine::judge::alerts::{Alert, Alerts};
@@ -14,12 +15,9 @@ use crate::model::units::format_duration;
 use crate::model::{AlertKey, DeploymentId, RunId, Severity, Timestamp};
 use crate::playbook::guard::Refusal;
 use crate::playbook::ladder::{self, Ladder, Move, RunEnd, Rung};
-use crate::playbook::run::{Interrupt, Verdict};
+use crate::playbook::run::{Interrupt, Verdict, Verified};
 use crate::policy::Policy;
 use crate::script::{Condition, Param};
-
-/// What another system's alert looks back over is not known; few look back over more than this.
-const POSTED_WINDOW: Duration = Duration::from_secs(15 * 60);
 
 /// The ladder the policy has for this rule at this level.
 fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
@@ -48,17 +46,6 @@ fn same_param(one: &Param, other: &Param) -> bool {
         (Param::Map(a), Param::Map(b)) => same_entries(a, b),
         _ => false,
     }
-}
-
-/// The longest window any part of the rule looks back over: until it has passed, evidence from before is in it.
-fn longest_window(policy: &Policy, key: &AlertKey) -> Duration {
-    if key.is_posted() {
-        return POSTED_WINDOW;
-    }
-    let Some(rule) = policy.rule_of(key) else { return Duration::ZERO };
-    let levels = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
-    let windows = levels.chain(&rule.value).flat_map(|condition| condition.reads()).filter_map(|read| read.window);
-    windows.max().unwrap_or_default()
 }
 
 impl Remedy {
@@ -99,7 +86,7 @@ impl Remedy {
         for run in self.runs_of(key) {
             self.end_waiting(turn, alerts, &run, Verdict::WentAway);
         }
-        self.drop_ladder(key);
+        self.drop_ladder(turn, key);
         let Some(rungs) = ladder_of(&turn.policy, key, level) else { return };
         self.ladders_begun += 1;
         if !turn.policy.rule_of(key).is_some_and(|rule| rule.routine) {
@@ -116,6 +103,7 @@ impl Remedy {
             told: BTreeSet::new(),
             rise: None,
             over: false,
+            judging: None,
         };
         self.ladders.insert(key.clone(), ladder);
         self.due(turn, key, turn.policy.guards.act_after);
@@ -181,7 +169,8 @@ impl Remedy {
                 ladder.rise = Some(to);
                 self.fan_symptom_gone(turn, alerts, key);
             }
-            Stand::Due | Stand::Resting(_) | Stand::Judging | Stand::Exhausted => self.rise(turn, key, to),
+            Stand::Judging => ladder.rise = Some(to),
+            Stand::Due | Stand::Resting(_) | Stand::Exhausted => self.rise(turn, key, to),
         }
     }
 
@@ -203,35 +192,28 @@ impl Remedy {
             }
             Stand::Run(run) => self.interrupt(turn, alerts, &run, Interrupt::SymptomGone),
             Stand::Fan(_) => self.fan_symptom_gone(turn, alerts, key),
-            Stand::Judging => {
-                self.timers.clear(&Timer::Ladder(key.clone()));
-                match alerts.get(key).is_some_and(|alert| alert.ran_out) {
-                    true => self.fan_inconclusive(turn, key),
-                    false => {
-                        ladder.stand = Stand::Resting(Rest::Cured);
-                        turn.say(Word::RemediationMoved(key.clone()));
-                    }
-                }
-            }
-            Stand::Exhausted | Stand::Stopped => {}
+            // that the alert is over proves nothing: what came since the last act does
+            Stand::Judging | Stand::Exhausted | Stand::Stopped => {}
         }
     }
 
     fn episode_over(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
         let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else { return };
         ladder.over = true;
-        self.timers.clear(&Timer::Ladder(key.clone()));
+        if ladder.judging.is_none() {
+            self.timers.clear(&Timer::Ladder(key.clone()));
+        }
         self.over.push_back((key.clone(), ladder.nth));
         turn.say(Word::RemediationMoved(key.clone()));
-        self.forget_over();
+        self.forget_over(turn);
     }
 
-    fn forget_over(&mut self) {
+    fn forget_over(&mut self, turn: &mut Turn<'_>) {
         while self.over.len() > KEPT_OVER {
             let Some((key, nth)) = self.over.pop_front() else { return };
-            let same = self.ladders.get(&key).is_some_and(|ladder| ladder.nth == nth && ladder.over);
-            if same && self.runs_of(&key).is_empty() {
-                self.drop_ladder(&key);
+            let at_rest = |ladder: &LadderState| ladder.nth == nth && ladder.over && ladder.judging.is_none();
+            if self.ladders.get(&key).is_some_and(at_rest) && self.runs_of(&key).is_empty() {
+                self.drop_ladder(turn, &key);
             }
         }
     }
@@ -242,11 +224,16 @@ impl Remedy {
             self.note(&run, "its alert is no longer watched".to_owned());
             self.interrupt(turn, alerts, &run, Interrupt::Cancelled);
         }
+        if self.ladders.get(key).is_some_and(|ladder| ladder.stand == Stand::Judging) {
+            let why = "its alert is no longer watched".to_owned();
+            self.rung_judged(turn, alerts, key, Verified::NotKnown, why);
+        }
         self.episode_over(turn, key);
     }
 
     /// Forgets a ladder and its ended runs.
-    fn drop_ladder(&mut self, key: &AlertKey) {
+    fn drop_ladder(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
+        self.leave_judging(turn, key);
         self.timers.clear(&Timer::Ladder(key.clone()));
         for run in self.ladders.remove(key).map(|ladder| ladder.runs).unwrap_or_default() {
             if self.runs.get(&run).is_some_and(Run::is_ended) {
@@ -264,6 +251,9 @@ impl Remedy {
 
     /// A rung is due, or a rest is looked at.
     pub(super) fn ladder_due(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey) {
+        if self.ladders.get(key).is_some_and(|ladder| ladder.stand == Stand::Judging) {
+            return self.rung_time_over(turn, alerts, key);
+        }
         let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| !ladder.over) else { return };
         let Some(alert) = alerts.get(key).filter(|alert| alert.firing) else {
             if matches!(ladder.stand, Stand::Due) {
@@ -280,8 +270,7 @@ impl Remedy {
                 self.timers.set(Timer::Ladder(key.clone()), turn.now + ASK_AGAIN);
             }
             (Stand::Fan(_), _) => self.fan_out(turn, alerts, key),
-            (Stand::Judging, _) => self.judge_fan(turn, alerts, key, alert),
-            (Stand::Resting(Rest::Clear) | Stand::Run(_) | Stand::Exhausted | Stand::Stopped, _) => {}
+            (Stand::Resting(Rest::Clear) | Stand::Run(_) | Stand::Judging | Stand::Exhausted | Stand::Stopped, _) => {}
         }
     }
 
@@ -352,7 +341,7 @@ impl Remedy {
         if self.rungs_at(&turn.policy, key) > 0 {
             return self.exhausted(turn, key);
         }
-        self.drop_ladder(key);
+        self.drop_ladder(turn, key);
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
@@ -388,21 +377,31 @@ impl Remedy {
         }) else {
             return;
         };
+        let end = run_end(verdict, may_pass);
+        match self.ladders.get(key).map(|ladder| &ladder.stand) {
+            Some(Stand::Fan(_)) => self.fan_run_ended(turn, alerts, key, id, end),
+            Some(Stand::Run(run)) if run == id => self.move_on(turn, alerts, key, end, acted_at),
+            _ => {}
+        }
+    }
+
+    /// What comes after the run of a rung, or after all of them together.
+    pub(super) fn move_on(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        key: &AlertKey,
+        end: RunEnd,
+        acted_at: Timestamp,
+    ) {
         let rungs = self.rungs_at(&turn.policy, key);
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
-        if self.fan(key).is_some_and(|fan| fan.live.contains(id)) {
-            let acted_at = Some(acted_at);
-            return self.fan_run_ended(turn, alerts, key, id, run_end(verdict, may_pass), acted_at);
-        }
         let repeat = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| rungs.rungs.get(index)?.repeat);
-        let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| ladder.stand == Stand::Run(id.clone())) else {
-            return;
-        };
+        let Some(ladder) = self.ladders.get_mut(key) else { return };
         if ladder.over {
             ladder.stand = Stand::Resting(Rest::Clear);
             return;
         }
-        let end = run_end(verdict, may_pass);
         let mut moved = ladder::after(end, rungs.saturating_sub(ladder.rung + 1));
         if let Some(to) = ladder.rise.filter(|_| !matches!(moved, Move::Stop) && end != RunEnd::Cured) {
             // the higher level's own ladder has been waiting for this

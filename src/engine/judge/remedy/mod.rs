@@ -18,6 +18,7 @@ mod fan;
 mod guards;
 mod inputs;
 mod interrupts;
+mod judging;
 mod ladders;
 mod memory;
 mod operate;
@@ -33,6 +34,7 @@ mod survey;
 mod tell;
 mod verify;
 mod views;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -102,6 +104,8 @@ fn stuck_scope(deployment: &DeploymentId) -> Labels {
 enum Timer {
     /// The condition has been clear for `hold`.
     Hold(RunId),
+    /// The same of a rung for several deployments.
+    HoldRung(AlertKey),
     /// The step or pause under way is over.
     Step(RunId),
     /// The verification is over.
@@ -199,6 +203,7 @@ impl Remedy {
         }
         match timer {
             Timer::Hold(run) => self.held_clear(turn, alerts, &run),
+            Timer::HoldRung(key) => self.rung_held_clear(turn, alerts, &key),
             Timer::Step(run) => self.step_timer(turn, alerts, &run),
             Timer::Within(run) => self.verification_over(turn, alerts, &run),
             Timer::Deadline(run) => self.deadline(turn, alerts, &run),
@@ -275,6 +280,7 @@ impl Remedy {
         match id {
             WatchId::Verify(run) => self.verify_watched(turn, &run, at, truth),
             WatchId::Wait(run) => self.wait_watched(turn, alerts, &run, &truth),
+            WatchId::Rung(key) => self.rung_watched(turn, &key, at, truth),
         }
         self.calm(turn, alerts);
     }

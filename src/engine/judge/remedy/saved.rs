@@ -64,6 +64,8 @@ impl Remedy {
                 StepKind::WaitUntil { until, .. } => Some(until),
                 _ => None,
             },
+            // by what its alert is clear, which is none of a playbook's
+            WatchId::Rung(_) => None,
         }
     }
 

@@ -367,6 +367,9 @@ pub(super) struct LadderState {
     pub rise: Option<Severity>,
     /// The episode is over, or the alert is: kept to be shown only.
     pub over: bool,
+    /// Of [`Stand::Judging`].
+    #[serde(default)]
+    pub judging: Option<Judging>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -377,7 +380,7 @@ pub(super) enum Stand {
     Run(RunId),
     /// Runs on several deployments wait or are under way.
     Fan(Fan),
-    /// Those have ended; the alert has until its timer to show whether that cured it.
+    /// Those have ended; its timer ends the time in which that has to show itself.
     Judging,
     Resting(Rest),
     /// No rung is left.
@@ -399,8 +402,16 @@ pub(super) struct Fan {
     pub failed: bool,
     /// One ended so that a person has to look.
     pub needs_person: bool,
+    /// When the last of them did its last; `None`: none has done its work.
     pub acted_at: Option<Timestamp>,
-    /// How long the alert has to clear once all have ended.
+    #[serde(default)]
+    pub acted_on: BTreeSet<DeploymentId>,
+    /// One ended with nothing verified.
+    #[serde(default)]
+    pub unproved: bool,
+    /// Of the playbook's `verify`, as it was when they began.
+    #[serde(default)]
+    pub hold: Duration,
     pub within: Duration,
 }
 
@@ -409,6 +420,20 @@ impl Fan {
     pub fn is_stopped(&self) -> bool {
         self.failed || self.needs_person
     }
+}
+
+/// A rung for several deployments on which all have had their run, while its alert shows what came of it.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(super) struct Judging {
+    pub playbook: PlaybookName,
+    pub acted_on: BTreeSet<DeploymentId>,
+    /// Only what came after it counts.
+    pub acted_at: Timestamp,
+    /// The playbook's own `until` has held on every one of them.
+    pub proved: bool,
+    pub hold: Duration,
+    pub within: Duration,
+    pub seen: Verifying,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -447,7 +472,9 @@ pub(super) struct LastRun {
     /// The alert and its nth ladder.
     pub ladder: Option<(AlertKey, u64)>,
     pub ended_at: Timestamp,
-    pub cured: bool,
+    /// It cured, or the deployment has been well since: it stands in nobody's way.
+    #[serde(alias = "cured")]
+    pub settled: bool,
 }
 
 /// All deployments of which anything is known.

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 use super::Remedy;
 use super::guards::{health_of, is_in_group};
 use super::state::Run;
-use crate::engine::judge::alerts::Alerts;
+use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::model::{DeploymentId, Health, PlaybookName, RunId, Severity, Timestamp};
 use crate::policy::Policy;
 
@@ -58,7 +58,7 @@ pub(super) struct Members {
     /// Neither sick, nor in a run, nor in the grace of one.
     pub healthy: u32,
     pub in_run: Vec<InRun>,
-    /// The first two that are sick and that the last run did not cure, in order of id.
+    /// The first two that the last run did not cure and that have not been well since, in order of id.
     pub uncured: Vec<DeploymentId>,
 }
 
@@ -112,6 +112,18 @@ impl Remedy {
         Ref::map(self.survey.0.borrow(), |counted| counted.as_ref().map(|counted| &counted.runs).expect("just counted"))
     }
 
+    fn is_sick(&self, alerts: &Alerts, id: &DeploymentId) -> bool {
+        let critical = |alert: &Alert| alert.severity == Severity::Critical;
+        health_of(self.places.get(id)) == Health::Unhealthy || alerts.firing_on(id).any(critical)
+    }
+
+    /// Known to be well: one that has checks and none of them says so is not.
+    pub(super) fn is_well(&self, alerts: &Alerts, id: &DeploymentId) -> bool {
+        let health = self.places.get(id).and_then(|place| place.health.as_ref());
+        let healthy = health.is_none_or(|of| of.health == Health::Healthy || of.checks.is_empty());
+        healthy && !self.is_sick(alerts, id)
+    }
+
     pub(super) fn condition_of(
         &self,
         alerts: &Alerts,
@@ -120,8 +132,7 @@ impl Remedy {
         now: Timestamp,
     ) -> Condition {
         let place = self.places.get(id);
-        let sick = health_of(place) == Health::Unhealthy
-            || alerts.firing_on(id).any(|alert| alert.severity == Severity::Critical);
+        let sick = self.is_sick(alerts, id);
         let last = place.and_then(|place| place.last.as_ref());
         Condition { sick, in_grace: last.is_some_and(|last| now < last.ended_at + grace) }
     }
@@ -164,7 +175,8 @@ impl Remedy {
                 None => members.healthy += u32::from(!sick && !in_grace),
             }
             let last = place.and_then(|place| place.last.as_ref());
-            if sick && last.is_some_and(|last| !last.cured) && members.uncured.len() < UNCURED {
+            let unsettled = last.is_some_and(|last| !last.settled) && !self.is_well(alerts, &one.id);
+            if unsettled && members.uncured.len() < UNCURED {
                 members.uncured.push(one.id.clone());
             }
         }

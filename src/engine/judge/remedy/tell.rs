@@ -1,7 +1,7 @@
 //! What people and other rules hear about ladders and runs.
 
 use super::guards::labels_of;
-use super::state::{Cause, Run};
+use super::state::{Cause, Judging, Run};
 use super::{MAX_DEPTH, Remedy, views};
 use crate::alert::notification::{Asked, FlushReason, News, NewsKind};
 use crate::engine::effect::Effect;
@@ -10,10 +10,14 @@ use crate::engine::message::ToDetect;
 use crate::engine::view::{ApprovalView, Change};
 use crate::model::units::format_duration;
 use crate::model::{
-    AlertKey, Event, EventKind, FailureClass, Labels, Map, Origin, ReceiverName, RunId, SignalName, StepId, Value, Verb,
+    AlertKey, DeploymentId, Event, EventKind, FailureClass, Labels, Map, Origin, ReceiverName, RunId, SignalName,
+    StepId, Value, Verb,
 };
 use crate::playbook::guard::Refusal;
-use crate::playbook::run::Verdict;
+use crate::playbook::run::{Verdict, Verified};
+
+/// Deployments that news of a rung names.
+const NAMED_IN_NEWS: usize = 10;
 
 impl Remedy {
     /// Shows a run as it is now, and lets its alert follow.
@@ -114,10 +118,31 @@ impl Remedy {
         self.tell_about_alert(turn, key, NewsKind::Refused, FlushReason::Changed, text);
     }
 
-    /// Every target of a rung had its run, and there is no data to judge them by.
-    pub(super) fn tell_fan_inconclusive(&self, turn: &mut Turn<'_>, key: &AlertKey) {
-        let text = format!("the rung of {key} has run on all its targets, and there is no data to judge it by");
-        self.tell_about_alert(turn, key, NewsKind::Inconclusive, FlushReason::Urgent, text);
+    /// What came of a rung for several deployments.
+    pub(super) fn tell_rung_judged(
+        &self,
+        turn: &mut Turn<'_>,
+        key: &AlertKey,
+        judging: Option<&Judging>,
+        verified: Verified,
+        why: &str,
+    ) {
+        let upkeep = turn.policy.rule_of(key).is_some_and(|rule| rule.routine);
+        if upkeep && verified != Verified::NotKnown {
+            return;
+        }
+        let of = judging.map_or_else(|| "a rung".to_owned(), what_ran);
+        let (kind, reason, text) = match verified {
+            Verified::Clear => (NewsKind::Cured, FlushReason::Changed, format!("{of} has cured {key}")),
+            Verified::StillThere => {
+                (NewsKind::NotCured, FlushReason::Changed, format!("{of} has not cured {key}: {why}"))
+            }
+            Verified::NotKnown => {
+                let text = format!("whether {of} has cured {key} is not known: {why}");
+                (NewsKind::Inconclusive, FlushReason::Urgent, text)
+            }
+        };
+        self.tell_about_alert(turn, key, kind, reason, text);
     }
 
     fn tell_about_alert(&self, turn: &mut Turn<'_>, key: &AlertKey, kind: NewsKind, reason: FlushReason, text: String) {
@@ -280,6 +305,16 @@ impl Remedy {
 }
 
 /// Of upkeep nobody is told unless a run fails, is in doubt, or is refused for long.
+/// `restart on cart, checkout`
+fn what_ran(judging: &Judging) -> String {
+    let names: Vec<&str> = judging.acted_on.iter().take(NAMED_IN_NEWS).map(DeploymentId::as_str).collect();
+    let more = match judging.acted_on.len().saturating_sub(NAMED_IN_NEWS) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{} on {}{more}", judging.playbook, names.join(", "))
+}
+
 fn is_upkeep(turn: &Turn<'_>, run: &Run) -> bool {
     run.alert().and_then(|key| turn.policy.rule_of(key)).is_some_and(|rule| rule.routine)
 }

@@ -1,4 +1,6 @@
-//! The verdict: only evidence from after the last acting step counts.
+//! The verdict on a run: only evidence from after the last acting step counts.
+
+use std::time::Duration;
 
 use super::state::{Doing, Verifying};
 use super::{Remedy, Timer};
@@ -9,6 +11,44 @@ use crate::model::units::format_duration;
 use crate::model::{RunId, Timestamp};
 use crate::playbook::run::Verified;
 use crate::script::Truth;
+
+/// Whether what is seen has become clear, or is so no more.
+pub(super) enum Turned {
+    Clear,
+    NotClear,
+}
+
+impl Verifying {
+    /// Nothing has been seen yet.
+    pub fn begin() -> Self {
+        Verifying { truth: Truth::NoData }
+    }
+
+    /// Takes what is seen now; `None`: it stays clear.
+    pub fn sees(&mut self, truth: Truth) -> Option<Turned> {
+        let turned = match (self.truth.is_true(), truth.is_true()) {
+            (false, true) => Some(Turned::Clear),
+            (_, false) => Some(Turned::NotClear),
+            (true, true) => None,
+        };
+        self.truth = truth;
+        turned
+    }
+
+    /// What it comes to when `within` is over, and why.
+    pub fn at_the_end(&self, hold: Duration, within: Duration) -> (Verified, String) {
+        let within = format_duration(within);
+        match &self.truth {
+            Truth::False => (Verified::StillThere, format!("the symptom was still there after {within}")),
+            Truth::True => {
+                let hold = format_duration(hold);
+                (Verified::NotKnown, format!("it was clear only for less than {hold} when {within} had passed"))
+            }
+            Truth::NoData => (Verified::NotKnown, format!("there was no data to judge by after {within}")),
+            Truth::Error(error) => (Verified::NotKnown, format!("it could not be judged: {error}")),
+        }
+    }
+}
 
 impl Remedy {
     pub(super) fn start_verify(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
@@ -21,7 +61,7 @@ impl Remedy {
         };
         let mut context = run.context(turn, alerts);
         context.cut = Some(run.last_act_ended.or(run.begun_at).unwrap_or(turn.now));
-        run.doing = Doing::Verifying(Verifying { truth: Truth::NoData });
+        run.doing = Doing::Verifying(Verifying::begin());
         self.timers.set(Timer::Within(id.clone()), turn.now + run.playbook.verify.within);
         turn.to_detect.push(ToDetect::Watch(Watch { id: WatchId::Verify(id.clone()), context, what }));
         self.show(turn, id);
@@ -31,13 +71,12 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         let hold = run.playbook.verify.hold;
         let Doing::Verifying(verifying) = &mut run.doing else { return };
-        match (verifying.truth.is_true(), truth.is_true()) {
+        match verifying.sees(truth) {
             // not before this turn: what was true earlier was not known to be
-            (false, true) => self.timers.set(Timer::Hold(id.clone()), at.max(turn.now) + hold),
-            (_, false) => self.timers.clear(&Timer::Hold(id.clone())),
-            (true, true) => {}
+            Some(Turned::Clear) => self.timers.set(Timer::Hold(id.clone()), at.max(turn.now) + hold),
+            Some(Turned::NotClear) => self.timers.clear(&Timer::Hold(id.clone())),
+            None => {}
         }
-        verifying.truth = truth;
     }
 
     /// It has been clear for `hold`.
@@ -52,16 +91,8 @@ impl Remedy {
     pub(super) fn verification_over(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let Some(run) = self.runs.get(id) else { return };
         let Doing::Verifying(verifying) = &run.doing else { return };
-        let within = format_duration(run.playbook.verify.within);
-        let (verified, why) = match &verifying.truth {
-            Truth::False => (Verified::StillThere, format!("the symptom was still there after {within}")),
-            Truth::True => {
-                let hold = format_duration(run.playbook.verify.hold);
-                (Verified::NotKnown, format!("it was clear only for less than {hold} when {within} had passed"))
-            }
-            Truth::NoData => (Verified::NotKnown, format!("there was no data to judge by after {within}")),
-            Truth::Error(error) => (Verified::NotKnown, format!("it could not be judged: {error}")),
-        };
+        let verify = &run.playbook.verify;
+        let (verified, why) = verifying.at_the_end(verify.hold, verify.within);
         self.note(id, why);
         self.verification_ended(turn, alerts, id, verified);
     }

@@ -139,6 +139,7 @@ impl Remedy {
     pub(super) fn facts_of(&self, key: &AlertKey) -> Option<RemediationFacts> {
         let ladder = self.ladders.get(key)?;
         let state = match &ladder.stand {
+            Stand::Judging if ladder.judging.is_some() => "working",
             _ if ladder.over && !matches!(ladder.stand, Stand::Run(_) | Stand::Fan(_)) => "idle",
             // between firing and the first act
             Stand::Due => "waiting",

@@ -438,7 +438,7 @@ impl Bench {
             deployment: deployment.into(),
             at: self.now,
             health,
-            checks: Vec::new(),
+            checks: vec![("http".into(), health)],
             sick_replicas: if health == Health::Unhealthy { vec![1] } else { Vec::new() },
             flapping: Vec::new(),
         };

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, key, playbook, policy, rule, secs};
-use crate::alert::notification::NewsKind;
+use super::super::state::{Fan, LastRun};
+use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
+use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::judge::turn::AlertChangeKind;
-use crate::model::{AlertKey, FailureClass, Labels, Outcome, Selector, Severity};
+use crate::model::{AlertKey, FailureClass, Health, Labels, Outcome, Selector, Severity};
 use crate::playbook::ladder::{Ladder, On, Rung};
 use crate::policy::Policy;
+use crate::script::Truth;
 
 fn fleet() -> AlertKey {
     AlertKey { rule: "BadRollout".into(), scope: Labels::default() }
 }
 
-/// `BadRollout` rolls back every web deployment on which `Sick` fires, two at a time; then it restarts `db`.
+/// `BadRollout` rolls back every web deployment on which `Sick` fires, two at a time; then it restarts `db`. Three more of
+/// tier web are well, so that three of the six may be away.
 fn rollout(change: impl FnOnce(&mut Rung)) -> Policy {
     let mut with = policy();
     with.rules.insert("BadRollout".into(), Arc::new(rule("BadRollout")));
@@ -26,8 +29,9 @@ fn rollout(change: impl FnOnce(&mut Rung)) -> Policy {
     then.on = Some(On::Deployment(crate::script::Param::Literal("db".into())));
     let both = Arc::new(Ladder { rungs: vec![rung, then] });
     with.ladders.insert(("BadRollout".into(), Severity::Critical), both);
-    with.guards.blast_radius.max_at_once = 10;
-    with.guards.blast_radius.min_healthy = crate::playbook::guard::MinHealthy::Count(0);
+    for id in ["well-1", "well-2", "well-3"] {
+        with.deployments.insert(id.into(), Arc::new(deployment(id, "web")));
+    }
     with
 }
 
@@ -78,24 +82,219 @@ fn a_target_that_fails_stops_the_rung_and_the_next_one_is_tried() {
     assert_eq!(bench.verbs()[2], "restart");
 }
 
-#[test]
-fn the_alert_judges_once_all_have_ended() {
-    let mut bench = begun(rollout(|rung| rung.batch = None));
+/// All at once, and each has ended done.
+fn treated(change: impl FnOnce(&mut Policy)) -> Bench {
+    let mut with = rollout(|rung| rung.batch = None);
+    change(&mut with);
+    let mut bench = begun(with);
     assert_eq!(bench.calls.len(), 3, "as many as the guards allow");
     for deployment in ["cart", "checkout", "search"] {
         ends(&mut bench, deployment, Outcome::done("ok"));
+        bench.pass(secs(1));
     }
-    assert_eq!(bench.state(&fleet()), "working");
-    bench.pass(secs(300));
-    assert_eq!(bench.calls.len(), 4, "it still fires: the next rung");
+    bench
+}
 
-    let mut cured = begun(rollout(|rung| rung.batch = None));
-    for deployment in ["cart", "checkout", "search"] {
-        ends(&mut cured, deployment, Outcome::done("ok"));
+#[test]
+fn the_alert_judges_once_all_have_ended() {
+    let mut bench = treated(|_| {});
+    assert_eq!(bench.state(&fleet()), "working");
+    assert_eq!(bench.cuts, [Some(START + secs(7))], "by what came after the last act of all");
+    bench.pass(secs(298));
+    assert_eq!(bench.calls.len(), 3, "not before `within` is over");
+    bench.pass(secs(1));
+    assert_eq!(targets(&bench)[3..], ["db"], "it is known to be there still: the next rung");
+    let [(FlushReason::Changed, text)] = bench.told(NewsKind::NotCured)[..] else { panic!("{:?}", bench.news) };
+    assert!(text.contains("rollback on cart, checkout, search has not cured") && text.contains("after 5m"), "{text}");
+    assert!(bench.watches.iter().all(|id| !matches!(id, crate::engine::message::WatchId::Rung(_))));
+}
+
+#[test]
+fn safety_own_evidence_judges_a_rung_for_several() {
+    let mut bench = treated(|_| {});
+    bench.watch_says(Truth::True);
+    bench.pass(secs(29));
+    assert_eq!(bench.state(&fleet()), "working", "it must hold");
+    bench.pass(secs(1));
+    assert_eq!(bench.state(&fleet()), "resting");
+    assert!(bench.told(NewsKind::Cured)[0].1.contains("has cured"), "{:?}", bench.news);
+    // the alert's own windows still hold what was before: it goes on firing, and nothing more is done
+    bench.pass(secs(4));
+    assert_eq!(bench.calls.len(), 3);
+
+    let mut back = treated(|_| {});
+    back.watch_says(Truth::True);
+    back.pass(secs(20));
+    back.watch_says(Truth::False);
+    back.pass(secs(278));
+    assert_eq!(back.calls.len(), 3);
+    back.pass(secs(1));
+    assert_eq!(targets(&back)[3..], ["db"], "it came back before it had held");
+}
+
+#[test]
+fn safety_no_data_is_inconclusive_for_a_rung_for_several() {
+    let mut bench = treated(|_| {});
+    bench.watch_says(Truth::NoData);
+    // `no_data: resolve`: the alert is over because nothing is seen any more
+    bench.resolves(&fleet());
+    bench.says(&fleet(), AlertChangeKind::EpisodeOver);
+    bench.pass(secs(298));
+    assert!(bench.told(NewsKind::Inconclusive).is_empty());
+    bench.pass(secs(1));
+    let [(FlushReason::Urgent, text)] = bench.told(NewsKind::Inconclusive)[..] else { panic!("{:?}", bench.news) };
+    assert!(text.contains("is not known: there was no data to judge by"), "{text}");
+
+    let mut firing = treated(|_| {});
+    firing.watch_says(Truth::NoData);
+    firing.pass(secs(299));
+    assert_eq!((firing.calls.len(), firing.state(&fleet()).as_str()), (3, "stopped"));
+    firing.resolves(&fleet());
+    firing.fires(&fleet(), Severity::Critical, AlertChangeKind::Relapsed);
+    firing.pass(secs(3600));
+    assert_eq!(firing.calls.len(), 3, "automation on it pauses");
+}
+
+#[test]
+fn what_until_has_proved_on_each_stands_where_the_alert_has_no_data() {
+    let proving = |with: &mut Policy| {
+        let mut book = playbook("rollback", vec![action("rollback")]);
+        book.verify.until = Some(super::bench::condition());
+        with.playbooks.insert("rollback".into(), Arc::new(book));
+    };
+    let mut bench = treated(proving);
+    while bench.watches.iter().any(|id| matches!(id, crate::engine::message::WatchId::Verify(_))) {
+        bench.watch_says(Truth::True);
+        bench.pass(secs(30));
     }
-    cured.resolves(&fleet());
-    cured.pass(secs(600));
-    assert_eq!((cured.calls.len(), cured.state(&fleet()).as_str()), (3, "resting"));
+    assert_eq!(bench.verdict("cart-1"), Some("cured"));
+    assert_eq!(bench.state(&fleet()), "working");
+    bench.watch_says(Truth::NoData);
+    bench.pass(secs(300));
+    assert_eq!(bench.state(&fleet()), "resting", "{:?}", bench.news);
+}
+
+#[test]
+fn a_rung_goes_on_being_judged_when_its_alert_comes_and_goes() {
+    let mut bench = treated(|_| {});
+    bench.resolves(&fleet());
+    bench.says(&fleet(), AlertChangeKind::EpisodeOver);
+    bench.pass(secs(10));
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(280));
+    assert_eq!(bench.calls.len(), 3, "what is under way is not begun anew");
+    bench.pass(secs(9));
+    assert_eq!(targets(&bench)[3..], ["db"]);
+}
+
+#[test]
+fn safety_blast_radius_of_a_rung_whose_runs_verify_nothing() {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.sensor.sick = 1.0;
+    let mut bench = Bench::with(with);
+    for one in ["cart", "checkout", "search", "well-1", "well-2", "well-3"] {
+        bench.health(one, Health::Unhealthy);
+        bench.fires(&key("Sick", one), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart"], "below the floor: one at a time");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    assert_eq!(bench.verdict("cart-1"), Some("done"));
+    bench.pass(secs(600));
+    assert_eq!(targets(&bench), ["cart"], "that it was done is no cure: it is as sick as before");
+    let refused = bench.run("checkout-1").refused.clone().expect("it waits");
+    assert!(refused.figures.contains("the run on cart has not cured it"), "{refused:?}");
+    bench.health("cart", Health::Unknown);
+    bench.pass(secs(10));
+    assert_eq!(bench.calls.len(), 1, "nor is that nothing is known of it");
+    bench.health("cart", Health::Unhealthy);
+    bench.health("cart", Health::Healthy);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "checkout"], "now it is well");
+}
+
+#[test]
+fn safety_breaker_counts_a_rung_that_did_not_cure_for_each_it_acted_on() {
+    let out = |bench: &Bench| {
+        bench.told(NewsKind::Refused).iter().filter(|(_, text)| text.contains("out of service")).count()
+    };
+    let mut bench = treated(|_| {});
+    assert_eq!(out(&bench), 0);
+    bench.pass(secs(300));
+    assert_eq!(out(&bench), 1, "three of three: {:?}", bench.news);
+    bench.triggers("rollback", "well-1").expect("it is taken");
+    assert_eq!(bench.refused_by("well-1-1"), Some("breaker"));
+
+    let mut cured = treated(|with| with.guards.velocity.disrupt.count = 100);
+    cured.pass(secs(125));
+    for one in ["well-1", "well-2"] {
+        cured.triggers("rollback", one).expect("it may run");
+        ends(&mut cured, one, Outcome::failed(FailureClass::Permanent, "it broke"));
+    }
+    cured.watch_says(Truth::True);
+    cured.pass(secs(120));
+    cured.triggers("rollback", "well-3").expect("it may run");
+    ends(&mut cured, "well-3", Outcome::failed(FailureClass::Permanent, "it broke"));
+    assert_eq!(out(&cured), 0, "one that cured clears what failed before");
+}
+
+#[test]
+fn safety_recurrence_of_a_rung_for_several() {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.per_deployment.count = 100;
+    with.guards.per_playbook.count = 100;
+    let mut bench = begun(with);
+    for nth in 1..=3 {
+        assert_eq!(bench.calls.len(), 3 * nth);
+        for deployment in ["cart", "checkout", "search"] {
+            ends(&mut bench, deployment, Outcome::done("ok"));
+        }
+        bench.watch_says(Truth::True);
+        bench.pass(secs(30));
+        assert_eq!(bench.told(NewsKind::Cured).len(), nth, "{:?}", bench.news);
+        bench.resolves(&fleet());
+        bench.pass(secs(600));
+        bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Relapsed);
+        bench.pass(secs(5));
+    }
+    assert_eq!(targets(&bench)[9..], ["db"], "three cures in a day are none: the next rung");
+    assert!(bench.told(NewsKind::Refused)[0].1.contains("recurrence"), "{:?}", bench.news);
+    bench.ends_failed(FailureClass::Permanent);
+    assert_eq!(bench.state(&fleet()), "exhausted", "then people");
+}
+
+#[test]
+fn what_an_older_snapshot_has_of_it_is_read() {
+    let mut fan = serde_json::to_value(Fan { failed: true, ..Fan::default() }).expect("plain data");
+    let fields = fan.as_object_mut().expect("it has fields");
+    for newer in ["acted_on", "unproved", "hold"] {
+        assert!(fields.remove(newer).is_some());
+    }
+    assert!(serde_json::from_value::<Fan>(fan).is_ok_and(|fan| fan.failed));
+    let last = LastRun { run: "cart-1".into(), ladder: None, ended_at: START, settled: true };
+    let mut last = serde_json::to_value(last).expect("plain data");
+    let fields = last.as_object_mut().expect("it has fields");
+    let settled = fields.remove("settled").expect("it is there");
+    fields.insert("cured".to_owned(), settled);
+    assert!(serde_json::from_value::<LastRun>(last).is_ok_and(|last| last.settled));
+
+    // one that was being judged, of which it says no more than that
+    let unknown = || {
+        let mut bench = treated(|_| {});
+        bench.remedy.ladders.get_mut(&fleet()).expect("it has one").judging = None;
+        bench
+    };
+    let mut bench = unknown();
+    bench.pass(secs(300));
+    assert_eq!((bench.state(&fleet()).as_str(), bench.told(NewsKind::Inconclusive).len()), ("stopped", 1));
+    let mut over = unknown();
+    over.resolves(&fleet());
+    over.says(&fleet(), AlertChangeKind::EpisodeOver);
+    over.pass(secs(600));
+    over.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    over.pass(secs(5));
+    assert_eq!(over.calls.len(), 6, "a new episode begins anew");
 }
 
 #[test]
@@ -118,14 +317,65 @@ fn safety_empty_target_is_refused_and_never_all() {
     assert!(bench.told(NewsKind::Refused)[0].1.contains("empty_target"), "{:?}", bench.news);
 }
 
-#[test]
-fn an_unknown_outcome_stops_the_ladder() {
+/// `cart` ends so that nobody knows whether it was done, while `checkout` is under way.
+fn in_doubt() -> Bench {
     let mut bench = begun(rollout(|_| {}));
     ends(&mut bench, "cart", Outcome::unknown("timed out"));
     bench.looked_at("cart");
+    bench
+}
+
+#[test]
+fn an_unknown_outcome_stops_the_ladder() {
+    let mut bench = in_doubt();
     ends(&mut bench, "checkout", Outcome::done("ok"));
     bench.pass(secs(600));
     assert_eq!((bench.calls.len(), bench.state(&fleet()).as_str()), (2, "stopped"));
+}
+
+#[test]
+fn safety_ambiguous_is_not_retried_when_the_alert_comes_again() {
+    let mut bench = in_doubt();
+    bench.resolves(&fleet());
+    ends(&mut bench, "checkout", Outcome::done("ok"));
+    assert_eq!(bench.state(&fleet()), "stopped");
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Relapsed);
+    bench.pass(secs(600));
+    assert_eq!(targets(&bench), ["cart", "checkout"], "a person has to look at cart first");
+    bench.resolves(&fleet());
+    bench.says(&fleet(), AlertChangeKind::EpisodeOver);
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(bench.calls.len(), 4, "a new episode begins anew");
+}
+
+#[test]
+fn a_relapse_goes_on_at_the_rung_after_one_that_failed() {
+    let mut bench = begun(rollout(|_| {}));
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.resolves(&fleet());
+    ends(&mut bench, "checkout", Outcome::done("ok"));
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Relapsed);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench)[2..], ["db"]);
+}
+
+#[test]
+fn a_rung_on_which_nothing_was_done_has_not_failed() {
+    let mut bench = Bench::with(rollout(|rung| rung.batch = None));
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.symptom = Truth::False;
+    bench.pass(secs(600));
+    bench.symptom = Truth::True;
+    bench.pass(secs(10));
+    assert_eq!(
+        bench.verbs(),
+        ["rollback", "rollback", "rollback"],
+        "the symptom was gone for a while: no reason for the next rung"
+    );
 }
 
 #[test]
@@ -150,6 +400,27 @@ fn a_rung_is_run_again_while_its_alert_fires() {
     bench.resolves(&busy);
     bench.pass(secs(600));
     assert_eq!(bench.calls.len(), 4);
+}
+
+#[test]
+fn a_rung_for_several_is_run_again_too_and_nobody_judges_it() {
+    let mut with = rollout(|rung| {
+        rung.batch = None;
+        rung.repeat = Some(secs(180));
+    });
+    with.guards.velocity.disrupt.count = 100;
+    let mut bench = begun(with);
+    for nth in 1..=2 {
+        assert_eq!(bench.calls.len(), 3 * nth);
+        for deployment in ["cart", "checkout", "search"] {
+            ends(&mut bench, deployment, Outcome::done("ok"));
+        }
+        bench.pass(secs(179));
+        assert_eq!(bench.calls.len(), 3 * nth);
+        bench.pass(secs(1));
+    }
+    assert_eq!(bench.calls.len(), 9);
+    assert!(bench.cuts.is_empty() && bench.told(NewsKind::NotCured).is_empty(), "{:?}", bench.news);
 }
 
 #[test]

@@ -129,6 +129,33 @@ fn safety_breaker() {
 }
 
 #[test]
+fn safety_breaker_hears_nothing_from_a_run_that_verified_nothing() {
+    let mut bench = Bench::with(fleet(10));
+    let mut by_hand = |deployment: &str, fails: bool| {
+        bench.triggers("restart", deployment).expect("it is taken");
+        match fails {
+            true => bench.ends_failed(FailureClass::Permanent),
+            false => bench.ends_done(),
+        }
+        urgent(&bench, "is out of service").len()
+    };
+    assert_eq!((by_hand("web-0", true), by_hand("web-1", true)), (0, 0));
+    assert_eq!(by_hand("web-2", false), 0);
+    assert_eq!(by_hand("web-3", true), 1, "what was done is no proof that it helps");
+    bench.pass(secs(1800));
+    bench.triggers("restart", "web-4").expect("one may try it");
+    bench.ends_done();
+    assert_eq!(bench.verdict("web-4-1"), Some("done"));
+    let why = bench.run("web-4-1").why.clone().unwrap_or_default();
+    assert!(why.contains("restart stays out of service"), "{why}");
+    assert!(urgent(&bench, "back in service").is_empty(), "{:?}", bench.news);
+    bench.triggers("restart", "web-5").expect("the next may try it, too");
+    bench.ends_failed(FailureClass::Permanent);
+    bench.triggers("restart", "web-6").expect("it is taken");
+    assert_eq!(bench.refused_by("web-6-1"), Some("breaker"));
+}
+
+#[test]
 fn a_person_puts_a_playbook_back_into_service() {
     let mut bench = Bench::with(fleet(10));
     for index in 0..3 {

@@ -261,6 +261,37 @@ fn safety_blast_radius() {
 }
 
 #[test]
+fn safety_blast_radius_asks_for_no_cure_of_what_was_well_since() {
+    let mut with = policy();
+    with.deployments.insert("db-2".into(), Arc::new(deployment("db-2", "db")));
+    with.ladders.insert(("Down".into(), Severity::Critical), super::bench::ladder(&["restart"]));
+    with.guards.breaker.failures = 100;
+    let mut bench = Bench::with(with);
+    for one in ["db", "db-2"] {
+        let down = bench.down(one);
+        bench.pass(secs(5));
+        bench.ends_failed(FailureClass::Permanent);
+        assert_eq!(bench.state(&down), "exhausted");
+        // a person mends it
+        bench.resolves(&down);
+        bench.says(&down, AlertChangeKind::EpisodeOver);
+        bench.pass(secs(3600));
+    }
+    // and a run that failed where nothing was wrong
+    bench.triggers("restart", "db").expect("it may run");
+    bench.ends_failed(FailureClass::Permanent);
+    bench.pass(secs(3600));
+    for one in ["db", "db-2"] {
+        bench.down(one);
+    }
+    bench.pass(secs(5));
+    assert_eq!(bench.calls.len(), 4, "neither stands in the way of the other: {:?}", bench.refused_by("db-3"));
+    bench.ends_failed(FailureClass::Permanent);
+    bench.pass(secs(600));
+    assert_eq!(bench.calls.len(), 4, "this one is sick, and its run has not cured it");
+}
+
+#[test]
 fn runs_at_a_time_are_bounded() {
     let mut with = policy();
     with.guards.max_running = 1;
