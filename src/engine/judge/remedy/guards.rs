@@ -427,10 +427,40 @@ pub(in crate::engine::judge) fn limits_of(policy: &Policy, id: &DeploymentId) ->
     policy.guards.for_deployment(&labels)
 }
 
-/// Which switch says that a run is done for show only.
-pub(super) fn observed(policy: &Policy, run: &Run) -> Option<Observed> {
-    let (mode, says) = guard::mode([&limits_of(policy, &run.deployment)], run.playbook.mode);
-    (mode == Mode::Observe).then_some(says)
+/// The strictest mode of all that a run comes to, and which switch says so: of the deployments it acts on, of its playbook
+/// and of those its steps run.
+pub(super) fn mode_of<'a>(
+    policy: &Policy,
+    playbook: &Playbook,
+    subs: &BTreeMap<PlaybookName, Arc<Playbook>>,
+    deployments: impl IntoIterator<Item = &'a DeploymentId>,
+) -> (Mode, Observed) {
+    let limits: Vec<Guards> = deployments.into_iter().map(|id| limits_of(policy, id)).collect();
+    guard::mode(&limits, subs.values().map(|sub| sub.mode).fold(playbook.mode, Mode::max))
+}
+
+impl Run {
+    /// [`mode_of`] a run that has begun, with the deployment its next step acts on.
+    fn mode_now(&self, policy: &Policy, next: Option<&DeploymentId>) -> (Mode, Observed) {
+        let deployments = std::iter::once(&self.deployment).chain(self.targets.keys()).chain(next);
+        mode_of(policy, &self.playbook, &self.subs, deployments)
+    }
+
+    /// Which switch says that it is done for show only.
+    pub(super) fn observed_by(&self, policy: &Policy) -> Option<Observed> {
+        let (mode, says) = self.mode_now(policy, None);
+        (mode == Mode::Observe).then_some(says)
+    }
+
+    /// What the mode as it is now has against its next acting step on a deployment: everything, or that no person has
+    /// allowed the run.
+    pub(super) fn forbidden_by_mode(&self, policy: &Policy, on: &DeploymentId) -> Option<Refusal> {
+        match self.mode_now(policy, Some(on)) {
+            (Mode::Observe, says) => Some(Refusal::Observe(says)),
+            (Mode::Approve, _) if self.is_automatic() => Some(Refusal::Approve),
+            _ => None,
+        }
+    }
 }
 
 /// The values of a group's labels, if it carries all of them.

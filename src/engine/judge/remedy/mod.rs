@@ -339,6 +339,7 @@ impl Remedy {
         self.policy_errors.clear();
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
+        self.go_on_without_word(turn, alerts);
         self.memory.sick.retain(|id, _| turn.policy.deployments.contains_key(id));
         self.note_all_outages(turn, alerts);
         self.sickness_moved(turn);

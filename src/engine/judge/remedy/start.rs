@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::guards::{limits_of, observed, targets};
+use super::guards::{limits_of, targets};
 use super::inputs;
 use super::parts::subs_of;
 use super::state::{Cause, Doing, Run, Waiting};
@@ -221,6 +221,8 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
         self.take_leases(id, targets.keys());
+        // nobody is asked any more where the mode no longer wants a word
+        self.withdraw(turn, id);
         let Some(run) = self.runs.get_mut(id) else { return };
         run.targets = targets;
         let chain = self.places.at(&run.deployment).chain;
@@ -228,11 +230,11 @@ impl Remedy {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
             _ => 1,
         };
-        run.observed = observed(&turn.policy, run);
         run.refusal = None;
         run.begun_at = Some(turn.now);
-        run.course = Course::begin(run.shape());
         run.subs = subs_of(&turn.policy, &run.playbook);
+        run.observed = run.observed_by(&turn.policy);
+        run.course = Course::begin(run.shape());
         for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
             self.timers.clear(&timer);
         }
