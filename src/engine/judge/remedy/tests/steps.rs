@@ -5,7 +5,10 @@ use std::sync::Arc;
 use super::bench::{Bench, action, condition, playbook, policy, secs, step};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::input::OperatorCommand;
-use crate::model::{AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Value};
+use crate::model::{
+    AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Selector, Value,
+};
+use crate::playbook::guard::Mode;
 use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, StepKind};
 use crate::script::Truth;
 
@@ -64,6 +67,35 @@ fn transient_failures_are_tried_again_with_the_same_parameters_under_the_same_le
         _ => None,
     });
     assert_eq!(failed.and_then(|fields| fields.get("class")), Some(&Value::from("transient")));
+}
+
+#[test]
+fn what_holds_an_acting_step_holds_its_next_try_too() {
+    let maintain = OperatorCommand::Maintain {
+        select: Selector(vec!["tier=web".parse().unwrap_or_else(|error| panic!("{error}"))]),
+        for_: secs(600),
+        reason: "moving".into(),
+    };
+    let mut held = running(with_retries(3));
+    held.ends_failed(FailureClass::Transient);
+    held.operator(maintain).expect("it may");
+    held.pass(secs(300));
+    assert_eq!((held.calls.len(), held.refused_by("checkout-1")), (1, Some("pause")));
+    held.pass(secs(310));
+    assert_eq!((held.calls.len(), held.refused_by("checkout-1")), (2, None), "it is over");
+
+    for (mode, guard) in [(Mode::Observe, "observe"), (Mode::Approve, "approve")] {
+        let mut bench = running(with_retries(3));
+        bench.ends_failed(FailureClass::Transient);
+        let mut moved = policy();
+        moved.guards.mode = mode;
+        moved.playbooks.insert("restart".into(), Arc::new(with_retries(3)));
+        bench.policy = Arc::new(moved);
+        bench.pass(secs(60));
+        assert_eq!(bench.calls.len(), 1, "{mode:?}");
+        assert!(bench.run("checkout-1").why.as_ref().is_some_and(|why| why.contains(mode.as_str())));
+        assert_eq!((bench.refused_by("checkout-1"), bench.run("checkout-1").state.as_str()), (Some(guard), "verifying"));
+    }
 }
 
 #[test]
