@@ -82,7 +82,7 @@ impl Remedy {
         let repairs = self.needs_symptom(id);
         let target = call.target.clone();
         if call.acting {
-            let no = self.may_act().err().or_else(|| self.held_here(turn, id, repairs, &target));
+            let no = self.may_act().err().or_else(|| self.held_here(turn, alerts, id, repairs, &target));
             if let Some(refusal) = no {
                 return self.hold_retry(turn, id, call, refusal);
             }

@@ -30,7 +30,7 @@ pub(super) enum Targets {
     Asked,
 }
 
-fn is_in(scope: &Labels, labels: &Labels) -> bool {
+pub(super) fn is_in(scope: &Labels, labels: &Labels) -> bool {
     scope.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 

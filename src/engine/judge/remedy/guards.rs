@@ -14,17 +14,16 @@ use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, AlertKey, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName,
+    AdapterDef, AlertKey, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName,
     RunId, Severity, Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
-    self, Circuit, FlappingCheck, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
+    self, Circuit, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
     PlaybookSituation, Refusal, SensorSituation, Situation, TargetSituation, group_name,
 };
 use crate::playbook::run::Section;
 use crate::playbook::{Playbook, StepKind};
 use crate::policy::Policy;
-use crate::rule::Rule;
 
 /// A verb with all that is needed to call it.
 pub(super) struct Resolved {
@@ -139,7 +138,7 @@ impl Remedy {
             draining: self.draining,
             unwritable: self.unwritable.clone(),
             automatic: run.is_automatic(),
-            ladder: self.ladder_situation(policy, alerts, run, targets, evidence),
+            ladder: self.ladder_situation(policy, alerts, run, targets, now, evidence),
             watching_since: self.watching_since,
             sensor: self.sensor(policy),
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
@@ -180,6 +179,7 @@ impl Remedy {
         alerts: &Alerts,
         run: &Run,
         targets: &BTreeMap<DeploymentId, bool>,
+        now: Timestamp,
         evidence: Option<Timestamp>,
     ) -> Option<LadderSituation> {
         let key = run.alert()?;
@@ -196,23 +196,12 @@ impl Remedy {
             fired_at: ladder.fired_at,
             // what one of several targets came to is no cure of the alert
             cured: if run.judged_by_rung { Vec::new() } else { self.memory.cures(key, &run.playbook.name) },
-            flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
+            flapping: self.flapping(policy, alerts, run, key),
+            // where it is a target, that says so already
+            maintenance: self
+                .alert_maintained(policy, alerts, key, now)
+                .filter(|(own, _)| own.as_ref().is_none_or(|own| !targets.contains_key(own))),
             routine: rule.is_some_and(|rule| rule.routine),
-        })
-    }
-
-    /// A check of the deployment that the rule reads and that flaps.
-    fn flapping(&self, rule: &Rule, deployment: &DeploymentId) -> Option<FlappingCheck> {
-        let health = self.places.get(deployment)?.health.as_ref()?;
-        let reads = |check: &CheckName| {
-            let conditions = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
-            conditions.chain(&rule.value).any(|condition| condition.reads_check(check.as_str()))
-        };
-        let flapping = health.flapping.iter().find(|(check, _)| reads(check));
-        flapping.map(|(check, changes_percent)| FlappingCheck {
-            deployment: deployment.clone(),
-            check: check.clone(),
-            changes_percent: *changes_percent,
         })
     }
 

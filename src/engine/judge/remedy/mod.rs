@@ -26,6 +26,7 @@ mod parts;
 mod reconciler;
 mod saved;
 mod schedules;
+mod scope;
 mod start;
 mod state;
 mod steps;

@@ -475,6 +475,11 @@ impl Places {
         self.by_id.get(id)
     }
 
+    /// Whether any check of any deployment flaps.
+    pub fn any_flapping(&self) -> bool {
+        self.by_id.values().filter_map(|place| place.health.as_ref()).any(|health| !health.flapping.is_empty())
+    }
+
     pub fn at(&mut self, id: &DeploymentId) -> &mut Place {
         self.by_id.entry(id.clone()).or_default()
     }

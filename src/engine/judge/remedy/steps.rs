@@ -174,7 +174,7 @@ impl Remedy {
             self.hold(turn, id, refusal);
             return false;
         }
-        if let Some(refusal) = self.held_here(turn, id, repairs, &target) {
+        if let Some(refusal) = self.held_here(turn, alerts, id, repairs, &target) {
             self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
             self.hold(turn, id, refusal);
             return false;
@@ -202,11 +202,12 @@ impl Remedy {
         whole.forbidden_by_mode(&turn.policy, target)
     }
 
-    /// What holds the next acting step of a run for a while: people who work on the deployment it acts on, and for what acts
+    /// What holds the next acting step of a run for a while: people who work on the deployment it acts on or its alert is about, and for what acts
     /// by itself a freeze. Cleaning up is held by neither.
     pub(super) fn held_here(
         &self,
         turn: &Turn<'_>,
+        alerts: &Alerts,
         id: &RunId,
         repairs: bool,
         target: &DeploymentId,
@@ -214,6 +215,10 @@ impl Remedy {
         let whole = self.runs.get(&self.root_of(id)).filter(|_| repairs)?;
         if let Some(who) = self.maintained(&turn.policy, target, turn.now) {
             return Some(Refusal::Pause { who: format!("for {target}, {who}") });
+        }
+        let about = whole.alert().and_then(|key| self.alert_maintained(&turn.policy, alerts, key, turn.now));
+        if let Some((_, who)) = about {
+            return Some(Refusal::Pause { who });
         }
         let frozen = guard::frozen(&limits_of(&turn.policy, target).freeze, self.schedules.wall(turn.now));
         frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
