@@ -36,6 +36,9 @@ pub(super) struct Run {
     pub cause: Cause,
     /// The level of the rule whose ladder this is.
     pub level: Option<Severity>,
+    /// The rung of its ladder.
+    #[serde(default)]
+    pub made_for: Option<MadeFor>,
     /// Whether it cured is for the rung to judge: by its alert once all targets had their run, or by asking again.
     pub judged_by_rung: bool,
     pub inputs: Map,
@@ -101,6 +104,13 @@ pub(super) enum Cause {
     Alert(AlertKey),
     Schedule(SmolStr),
     Operator { who: String, reason: String },
+}
+
+/// The rung a run was made for: its place, and its [`identity`](crate::playbook::ladder::Rung::identity) then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct MadeFor {
+    pub rung: usize,
+    pub identity: u64,
 }
 
 /// What a run is at.
@@ -258,6 +268,7 @@ impl Run {
             deployment,
             cause,
             level: None,
+            made_for: None,
             judged_by_rung: false,
             inputs: Map::new(),
             policy: SmolStr::default(),
@@ -389,8 +400,9 @@ pub(super) enum Stand {
 /// A rung for several deployments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Fan {
-    /// What it began with; a save that puts another one here does not reach the targets that are left.
-    pub playbook: Option<PlaybookName>,
+    /// The identity of its rung as it began; a save that puts another one here does not reach the targets that are left.
+    #[serde(default)]
+    pub made_for: Option<u64>,
     pub waiting: VecDeque<DeploymentId>,
     pub live: BTreeSet<RunId>,
     /// Runs of the present batch.
