@@ -59,7 +59,9 @@ impl Rung {
             None => String::new(),
             Some(On::Deployment(param)) => format!("deployment {}", text_of(param)),
             Some(On::Firing(rule)) => format!("firing {rule}"),
-            Some(On::Select(select)) => format!("select {:?}", select.0.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            Some(On::Select(select)) => {
+                format!("select {:?}", select.0.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
         };
         fingerprint([self.playbook.as_str(), &on])
     }

@@ -91,7 +91,9 @@ impl Remedy {
             // the tries before this one may have changed something
             return Remedy::look_at(turn, &target);
         }
-        if call.acting && let Some(refusal) = self.forbidden_by_mode(turn, id, repairs, &target) {
+        if call.acting
+            && let Some(refusal) = self.forbidden_by_mode(turn, id, repairs, &target)
+        {
             self.may_not_act(turn, alerts, id, refusal);
             return Remedy::look_at(turn, &target);
         }

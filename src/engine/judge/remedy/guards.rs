@@ -14,12 +14,12 @@ use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, AlertKey, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName,
-    RunId, Severity, Timestamp, Verb, VerbSpec,
+    AdapterDef, AlertKey, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName, RunId,
+    Severity, Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
-    self, Circuit, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
-    PlaybookSituation, Refusal, SensorSituation, Situation, TargetSituation, group_name,
+    self, Circuit, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage, PlaybookSituation, Refusal,
+    SensorSituation, Situation, TargetSituation, group_name,
 };
 use crate::playbook::run::Section;
 use crate::playbook::{Playbook, StepKind};

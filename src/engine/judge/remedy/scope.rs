@@ -47,7 +47,13 @@ impl Remedy {
     }
 
     /// A check that the rule of the run's alert reads and that flaps, so that what the alert says is worth nothing.
-    pub(super) fn flapping(&self, policy: &Policy, alerts: &Alerts, run: &Run, key: &AlertKey) -> Option<FlappingCheck> {
+    pub(super) fn flapping(
+        &self,
+        policy: &Policy,
+        alerts: &Alerts,
+        run: &Run,
+        key: &AlertKey,
+    ) -> Option<FlappingCheck> {
         let rule = policy.rule_of(key)?;
         if let Some(own) = Remedy::own_deployment(alerts, key) {
             return flapping_on(rule, self.health_at(&own)?);

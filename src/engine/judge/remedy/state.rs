@@ -228,6 +228,9 @@ pub(super) struct Call {
     pub lost: Lost,
     /// The edge has not said that the call has ended: it may still be at it.
     pub at_large: bool,
+    /// A look at the deployment has ended since its outcome is unknown: every other one was begun since.
+    #[serde(default)]
+    pub looked: bool,
     /// Why the last try failed.
     pub last_failure: String,
 }

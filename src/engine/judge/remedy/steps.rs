@@ -526,7 +526,9 @@ impl Remedy {
         match &run.doing {
             Doing::Calling(_) => self.call_overdue(turn, alerts, id),
             Doing::Pausing(_) => self.ask_retry(turn, alerts, id),
-            Doing::Settling(_) => self.not_settled(turn, alerts, id, "nothing told in time whether it happened"),
+            Doing::Settling(_) => {
+                self.not_settled(turn, alerts, id, "nothing that was seen since told whether it happened")
+            }
             Doing::Together(_) => self.together_overdue(turn, alerts, id),
             Doing::Sleeping => self.step_over(turn, alerts, id, StepOver::done()),
             Doing::WaitingUntil => {

@@ -477,7 +477,18 @@ impl Bench {
     }
 
     pub fn looked_at(&mut self, deployment: &str) {
-        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into()));
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), Some(&Facts::default())));
+    }
+
+    /// It was looked at, and that is what was seen.
+    pub fn saw(&mut self, deployment: &str, fact: &str, value: Value) {
+        let mut facts = Facts::default();
+        facts.set(fact, value);
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), Some(&facts)));
+    }
+
+    pub fn could_not_look(&mut self, deployment: &str) {
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), None));
     }
 
     pub fn operator(&mut self, command: OperatorCommand) -> Result<OperatorAnswer, String> {

@@ -322,8 +322,7 @@ fn a_run_that_waits_does_not_take_another_rungs_playbook_to_its_own_deployment()
         bench.new_policy(by(saved));
         bench.resumes();
         bench.pass(secs(5));
-        let calls: Vec<_> =
-            bench.calls.iter().map(|call| (call.verb.as_str(), call.deployment.id.as_str())).collect();
+        let calls: Vec<_> = bench.calls.iter().map(|call| (call.verb.as_str(), call.deployment.id.as_str())).collect();
         assert_eq!(calls, [saved[0]], "{saved:?}");
         assert_eq!((bench.verdict("db-1"), bench.state(&alert).as_str()), (Some("went_away"), "working"));
     }
