@@ -90,8 +90,9 @@ impl Engine {
             Input::Events(events) => self.detect.events(now, events, &mut to_judge, effects),
             Input::Posted(posted) => self.detect.posted(now, posted, &mut to_judge),
             Input::Observed { deployment, observation } => {
+                let facts = observation.as_ref().ok().map(|seen| seen.facts.clone());
                 self.detect.observed(now, &deployment, observation, &mut to_judge, effects);
-                self.judge.observed(now, &deployment, &mut to_detect, effects);
+                self.judge.observed(now, &deployment, facts.as_ref(), &mut to_detect, effects);
             }
             Input::PolicyReplaced(policy) => {
                 self.policy = policy.clone();

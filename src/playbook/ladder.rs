@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::model::ids::fingerprint;
 use crate::model::{DeploymentId, PlaybookName, RuleName, Selector};
 use crate::script::{Condition, Param};
 
@@ -49,6 +50,28 @@ impl Rung {
             repeat: None,
             give_up: GIVE_UP,
         }
+    }
+
+    /// What a run of it is made for. With another playbook, or for other deployments, it is another rung; all else of it is
+    /// read anew whenever its run asks whether it may begin.
+    pub fn identity(&self) -> u64 {
+        let on = match &self.on {
+            None => String::new(),
+            Some(On::Deployment(param)) => format!("deployment {}", text_of(param)),
+            Some(On::Firing(rule)) => format!("firing {rule}"),
+            Some(On::Select(select)) => {
+                format!("select {:?}", select.0.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
+        };
+        fingerprint([self.playbook.as_str(), &on])
+    }
+}
+
+fn text_of(param: &Param) -> String {
+    match param {
+        Param::Literal(value) => value.to_string(),
+        Param::Template(template) => template.source().to_owned(),
+        Param::List(_) | Param::Map(_) => String::new(),
     }
 }
 
@@ -116,6 +139,25 @@ pub fn after(end: RunEnd, rungs_left: usize) -> Move {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rung_is_another_one_with_another_playbook_or_for_other_deployments() {
+        let rung = |playbook: &str, on: Option<On>| Rung { on, ..Rung::plain(playbook.into(), Vec::new()) }.identity();
+        let named = |id: &str| Some(On::Deployment(Param::Literal(id.into())));
+        let select = |text: &str| Some(On::Select(Selector(vec![text.parse().expect("a matcher")])));
+        let all = [
+            rung("restart", None),
+            rung("rollback", None),
+            rung("restart", named("db")),
+            rung("restart", named("ci")),
+            rung("restart", Some(On::Firing("db".into()))),
+            rung("restart", select("tier=db")),
+            rung("restart", select("tier!=db")),
+        ];
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+        let asks = Rung { approval: true, batch: Some(2), ..Rung::plain("restart".into(), Vec::new()) };
+        assert_eq!(asks.identity(), all[0], "how it is asked and gone through is read anew");
+    }
 
     #[test]
     fn the_end_of_a_run_decides_the_rung_as_the_table_says() {

@@ -292,10 +292,10 @@ impl Course {
         match section {
             Section::Steps => {
                 self.failed = true;
-                match (self.leaves(section), self.shape.on_failure) {
-                    (true, _) => self.close(),
-                    (false, OnFailure::Undo) => self.undo_or_rescue(),
-                    (false, OnFailure::Stop) => self.step_or(Section::Rescue, 0, Course::close),
+                match self.shape.on_failure {
+                    // also where the symptom went while the failing step was under way
+                    OnFailure::Undo if !self.leaves(Section::Undo) => self.undo_or_rescue(),
+                    OnFailure::Undo | OnFailure::Stop => self.step_or(Section::Rescue, 0, Course::close),
                 }
             }
             // what was done before it is not undone: it may build on what is still there

@@ -55,6 +55,25 @@ impl Schedule {
         }
     }
 
+    /// The newest time later than `after` that has come by `until`.
+    pub fn newest_within(&self, after: Timestamp, until: Timestamp) -> Option<Timestamp> {
+        // looked for from the end in spans that double: a long absence costs no more than a short one
+        let mut span = Duration::from_secs(60);
+        loop {
+            let from = after.max(until - span);
+            let mut newest = None;
+            let mut next = self.next_after(from);
+            while next <= until {
+                newest = Some(next);
+                next = self.next_after(next);
+            }
+            if newest.is_some() || from == after {
+                return newest;
+            }
+            span = span.saturating_mul(2);
+        }
+    }
+
     /// How much later than `at` the run on a deployment begins: less than `jitter`, the same whenever it is asked.
     pub fn delay(&self, deployment: &DeploymentId, at: Timestamp) -> Duration {
         let jitter = i64::try_from(self.jitter.as_millis()).unwrap_or(i64::MAX);

@@ -103,3 +103,74 @@ fn why_it_was_repaired() {
     assert!(runs[0].guards.iter().all(|guard| guard.allows), "what allowed it is kept: {runs:#?}");
     assert_eq!(serde_json::to_value(&cured).expect("it is plain")["rule"], "Busy");
 }
+
+/// A story with these rules, and a second playbook.
+fn told_by(rules: &str) -> World {
+    let scale = "playbook: scale\nsteps:\n  - { id: scale, action: scale, with: { replicas: 3 }, timeout: 30s }\n\
+                 verify: { hold: 20s, within: 1m }\n";
+    let restart = RESTART.replace("within: 2m", "within: 1m");
+    let mut world = World::new(&[
+        ("selfheal.yaml", POLICY),
+        ("rules/busy.yaml", rules),
+        ("playbooks/restart.yaml", &restart),
+        ("playbooks/scale.yaml", scale),
+    ]);
+    world.gauge("web", "cpu_percent", 95.0);
+    world
+}
+
+fn guards_of(explained: &Explanation) -> Vec<String> {
+    let guards = explained.ladder.iter().flat_map(|ladder| &ladder.guards);
+    guards.filter_map(|guard| guard.of.as_ref().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn what_the_guards_say_of_a_rung_that_acts_elsewhere() {
+    let rule = "rules:\n  - alert: Busy\n    select: { tier: web }\n    when: 'last(\"cpu_percent\") > 80'\n    \
+                severity: critical\n    remediate: [{ playbook: restart, on: db }]\n";
+    let mut world = told_by(rule);
+    // before the rung is due there is no run of it
+    world.run_until("the alert", secs(30), |world| world.is_firing("Busy"));
+    let of = guards_of(&world.explain("Busy", "web"));
+    assert!(!of.is_empty() && of.iter().all(|of| of == "db"), "{of:?}");
+}
+
+#[test]
+fn what_the_guards_say_of_an_alert_about_several_deployments() {
+    for on in ["db", "{ select: { tier: db } }"] {
+        let rule = format!(
+            "rules:\n  - alert: AllBusy\n    per: []\n    when: 'avg(\"cpu_percent\", \"1m\") > 80'\n    \
+             severity: critical\n    remediate: [{{ playbook: restart, on: {on} }}]\n"
+        );
+        let mut world = told_by(&rule);
+        let explained = |world: &World| {
+            let key = world.engine.scope_of(&"AllBusy".into(), &"web".into()).expect("the rule is there");
+            world.engine.explain(&key).expect("there is something to say")
+        };
+        world.run_until("the alert", secs(30), |world| world.is_firing("AllBusy"));
+        let of = guards_of(&explained(&world));
+        assert!(!of.is_empty() && of.iter().all(|of| of == "db"), "{on}: {of:?}");
+
+        world.operator(OperatorCommand::Pause { reason: "moving racks".to_owned() }).expect("it is taken");
+        world.run(mins(1));
+        let held = explained(&world);
+        let no: Vec<_> = held.ladder.iter().flat_map(|ladder| &ladder.guards).filter(|guard| !guard.allows).collect();
+        assert_eq!(no.iter().map(|guard| guard.guard.as_str()).collect::<Vec<_>>(), ["pause"], "{held:#?}");
+    }
+}
+
+#[test]
+fn a_run_is_told_under_the_rung_it_was_made_for() {
+    let rule = RULE
+        .replace("remediate: [restart]", "remediate: [restart, scale, restart]")
+        .replace(" && (last(\"queue\") > 3 || last(\"errors\") > 0)", "");
+    let mut world = told_by(&rule);
+    world.run_until("the second rung", mins(10), |world| world.acted().len() == 2);
+    let runs = |world: &World| -> Vec<usize> {
+        let explained = world.explain("Busy", "web");
+        explained.ladder.iter().flat_map(|ladder| &ladder.rungs).map(|rung| rung.runs.len()).collect()
+    };
+    assert_eq!(runs(&world), [1, 1, 0], "{}", world.told());
+    world.run_until("the third rung", mins(10), |world| world.acted().len() == 3);
+    assert_eq!(runs(&world), [1, 1, 1], "{}", world.told());
+}

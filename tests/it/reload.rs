@@ -64,3 +64,26 @@ async fn pending_timers_are_kept_over_an_edit() {
     assert_eq!(firing["started_at"], pending["started_at"]);
     bench.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn safety_bad_policy_keeps_old_of_a_folder() {
+    let bench = harness::start(&[("selfheal.yaml", POLICY), ("rules/cpu.yaml", &rule(90, "0s"))]).await;
+    bench.event(sample()).await;
+    let version = bench.get("/api/v1/status").await["policy"]["version"].clone();
+
+    // beside a bad file a good one is not taken either
+    write(&bench.dir, "playbooks/restart.yaml", "playbook: restart\nsteps:\n  - { acton: restart }\n");
+    write(&bench.dir, "rules/cpu.yaml", &rule(60, "0s"));
+    let (status, answer) = bench.post("/-/reload", "").await;
+    assert_eq!((status, &answer["diagnostics"][0]["file"]), (422, &json!("playbooks/restart.yaml")), "{answer:#}");
+    bench.event(sample()).await;
+    bench.wait_for_alert("PolicyInvalid", "firing").await;
+    let alerts = bench.get("/api/v1/alerts").await;
+    let names: Vec<_> = alerts.as_array().expect("a list").iter().map(|alert| &alert["alert"]).collect();
+    assert_eq!(names, ["PolicyInvalid"], "{alerts:#}");
+    assert_eq!(bench.get("/api/v1/status").await["policy"]["version"], version);
+
+    std::fs::remove_file(bench.dir.path().join("playbooks/restart.yaml")).expect("it is there");
+    bench.wait_for_alert("HighCpu", "firing").await;
+    bench.stop().await;
+}

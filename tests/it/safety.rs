@@ -1,6 +1,6 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
-use selfheal::engine::{Input, OperatorCommand, view::AlertStateWord};
+use selfheal::engine::{OperatorCommand, view::AlertStateWord};
 use selfheal::model::{CheckStatus, EventKind, Facts, FailureClass, Outcome};
 use serde_json::json;
 
@@ -616,10 +616,25 @@ fn safety_bad_policy_keeps_old() {
     let mut world = sick(RULE, RESTART);
     world.on("web", "restart", Behaviour::done().takes(secs(20)).set("cpu_percent", 5.0));
     world.run_until("the step", mins(2), |world| !world.acted().is_empty());
-    world.input(Input::PolicyInvalid(Vec::new()));
+    let version = world.engine.policy().version.clone();
+    // a save whose other files are good: none of them may be taken, and each would be noticed
+    let quicker = RESTART.replace("hold: 20s", "hold: 1s");
+    let rule = RULE.replace("value > 80", "value > 1").replace("HighCpu", "AnyCpu");
+    let policy = POLICY.replace("guards: {", "guards: { mode: observe,");
+    let mut bad = files(&rule, &quicker);
+    bad[0].1 = &policy;
+    bad[3].1 = "playbook: scale\nsteps:\n  - { id: scale, acton: scale }\n";
+    let errors = world.save(&bad);
+    assert!(errors.iter().any(|error| error.message.contains("acton")), "{errors:?}");
     assert!(world.is_firing("PolicyInvalid") && world.is_firing("HighCpu"), "{}", world.told());
+    assert_eq!(world.engine.policy().version, version);
     world.run_until("the end of the run", mins(5), |world| ended(world) > 0);
     assert_eq!(world.verdicts(), ["restart cured"], "a bad save disturbed a run\n{}", world.told());
-    world.policy(&files(RULE, RESTART));
+    // what comes after it follows the old one, too
+    world.run(mins(2));
+    assert!(!world.is_firing("AnyCpu"), "{}", world.told());
+    world.gauge("web", "cpu_percent", 95.0);
+    world.run_until("the next repair", mins(10), |world| world.acted().len() == 2);
+    assert_eq!(world.save(&files(RULE, RESTART)), []);
     assert!(!world.is_firing("PolicyInvalid"), "{}", world.told());
 }

@@ -20,7 +20,7 @@ use super::explain::Explanation;
 use super::input::{Gap, Input, OperatorCommand, Storage};
 use super::message::{AskId, ToDetect, ToJudge, UNWATCHED_COUNTS, Unwatched};
 use super::view::HeldView;
-use crate::model::{AlertKey, DeploymentId, Timestamp};
+use crate::model::{AlertKey, DeploymentId, Facts, Timestamp};
 use crate::policy::Policy;
 use alerts::Alerts;
 use dependents::Dependents;
@@ -180,11 +180,12 @@ impl Judge {
         &mut self,
         now: Timestamp,
         deployment: &DeploymentId,
+        facts: Option<&Facts>,
         out: &mut VecDeque<ToDetect>,
         effects: &mut Vec<Effect>,
     ) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
-        self.remedy.observed(&mut turn, &self.alerts, deployment);
+        self.remedy.observed(&mut turn, &self.alerts, deployment, facts);
         self.settle(turn, out);
     }
 

@@ -90,6 +90,10 @@ fn switches(situation: &Situation, answers: &mut Answers) {
             answers.hear("pause", Some(&target.deployment), Some(Refusal::Pause { who }), "");
         }
     }
+    // what the alert is about is not repaired, wherever that is done
+    if let Some((own, who)) = situation.ladder.as_ref().and_then(|ladder| ladder.maintenance.clone()) {
+        answers.hear("pause", own.as_ref(), Some(Refusal::Pause { who }), "");
+    }
     if situation.draining {
         answers.hear("draining", None, Some(Refusal::Draining), "");
     }

@@ -184,6 +184,8 @@ pub enum Refusal {
     },
     /// The rung's own `if`.
     If,
+    /// Since it began a person's word is wanted, and it can be asked for nowhere here.
+    Approve,
 }
 
 /// Which switch says that nothing is done for real.
@@ -224,7 +226,7 @@ pub enum GroupTrouble {
 }
 
 /// Every word of [`Refusal::guard`].
-pub const GUARDS: [&str; 26] = [
+pub const GUARDS: [&str; 27] = [
     "pause",
     "draining",
     "storage",
@@ -251,6 +253,7 @@ pub const GUARDS: [&str; 26] = [
     "empty_target",
     "verb_missing",
     "if",
+    "approve",
 ];
 
 impl Refusal {
@@ -283,6 +286,7 @@ impl Refusal {
             Refusal::EmptyTarget(_) => "empty_target",
             Refusal::VerbMissing { .. } => "verb_missing",
             Refusal::If => "if",
+            Refusal::Approve => "approve",
         }
     }
 
@@ -310,6 +314,7 @@ impl Refusal {
                 | Refusal::VerbMissing { .. }
                 | Refusal::Lease { .. }
                 | Refusal::If
+                | Refusal::Approve
                 | Refusal::NoData { .. }
         )
     }
@@ -431,6 +436,7 @@ impl fmt::Display for Refusal {
                 write!(f, "adapter {adapter} is not allowed to {verb} here")
             }
             Refusal::If => f.write_str("the rung's `if` is false"),
+            Refusal::Approve => f.write_str("its mode has become approve, and no person has allowed it"),
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Situation {
 pub struct LadderSituation {
     /// The alert's own deployment, where it is no target, and what it depends on that is out.
     pub root: Option<(DeploymentId, DeploymentId, Outage)>,
+    /// Who has paused the repair of what the alert is about, where that is no target; with its deployment, if it is one.
+    pub maintenance: Option<(Option<DeploymentId>, String)>,
     /// Of the newest evidence its condition read; `None`: not asked yet.
     pub evidence: Option<Timestamp>,
     pub fired_at: Timestamp,

@@ -64,7 +64,15 @@ fn fine() -> Situation {
 }
 
 fn ladder(evidence: Option<Timestamp>, fired_at: Timestamp) -> LadderSituation {
-    LadderSituation { root: None, evidence, fired_at, cured: Vec::new(), flapping: None, routine: false }
+    LadderSituation {
+        root: None,
+        maintenance: None,
+        evidence,
+        fired_at,
+        cured: Vec::new(),
+        flapping: None,
+        routine: false,
+    }
 }
 
 /// Every "no" under these limits, which also hold for each target.

@@ -124,6 +124,28 @@ fn undoing_is_owed_even_when_the_symptom_went() {
 }
 
 #[test]
+fn undoing_is_owed_also_when_the_symptom_went_before_the_step_failed() {
+    for (why, then) in [
+        (Interrupt::SymptomGone, at(Section::Undo, 0)),
+        (Interrupt::MayNotAct, at(Section::Undo, 0)),
+        (Interrupt::Deadline, at(Section::Finally, 0)),
+        (Interrupt::Cancelled, at(Section::Finally, 0)),
+    ] {
+        let mut course = acted(Shape { on_failure: OnFailure::Undo, ..shape() });
+        course.step_ended(Done);
+        course.interrupted(why, true);
+        assert_eq!(course.step_ended(FAILED), then, "{why:?}");
+    }
+    let mut course = acted(Shape { on_failure: OnFailure::Undo, ..shape() });
+    course.step_ended(Done);
+    course.interrupted(Interrupt::SymptomGone, true);
+    assert_eq!(
+        way(course, &[FAILED, Done, Done]),
+        [at(Section::Undo, 0), at(Section::Finally, 0), At::Ended(Verdict::NotCured)]
+    );
+}
+
+#[test]
 fn safety_cleanup_runs_however_the_run_ends() {
     for (why, verdict) in [
         (Interrupt::Cancelled, At::Ended(Verdict::Cancelled)),
@@ -202,6 +224,7 @@ fn every_course_ends_and_keeps_its_promises() {
         for code in 0..(5_usize.pow(4) * 25) {
             let mut course = acted(Shape { steps: 2, undo: vec![true, true], on_failure, ..shape() });
             let (mut rest, mut cleaned, mut failed, mut doubted) = (code, false, false, false);
+            let (mut owed, mut undone) = (false, false);
             let mut digit = || {
                 let digit = rest % 5;
                 rest /= 5;
@@ -216,6 +239,12 @@ fn every_course_ends_and_keeps_its_promises() {
                     course.interrupted(why, true);
                 }
                 let result = results[digit()];
+                undone |= section == Section::Undo;
+                // the first of the two was done, the second has failed, and nothing has ended the run meanwhile
+                owed |= on_failure == OnFailure::Undo
+                    && (section, index, result) == (Section::Steps, 1, FAILED)
+                    && course.undoable == [0]
+                    && course.interrupt() < Some(Interrupt::Deadline);
                 failed |= section == Section::Steps && result == FAILED;
                 doubted |= result == Unsettled;
                 course.step_ended(result);
@@ -223,6 +252,7 @@ fn every_course_ends_and_keeps_its_promises() {
             course.verified(Verified::Clear);
             let At::Ended(verdict) = course.at() else { panic!("it has not ended") };
             assert!(cleaned, "finally was not gone through");
+            assert!(undone || !owed, "{code}: what was done is not undone");
             let stopped = course.interrupt() >= Some(Interrupt::Deadline);
             assert!(verdict != Verdict::Cured || !(failed || doubted || stopped), "{code}: cured in spite of it");
         }

@@ -29,6 +29,28 @@ fn a_time_of_cron_is_read_in_its_zone() {
 }
 
 #[test]
+fn the_newest_time_within_a_span_is_the_last_one_of_it() {
+    let cron = |text: &str| When::Cron {
+        cron: Cron::parse(text).unwrap_or_else(|error| panic!("{error}")),
+        zone: Zone::named("Europe/Madrid").unwrap_or_else(Zone::utc),
+    };
+    let after: Timestamp = "2026-10-20T02:00:00Z".parse().unwrap_or_else(|error| panic!("{error}"));
+    for when in [cron("0 3 * * *"), cron("*/7 4-5 * * 1"), cron("* * * * *"), When::Every(Duration::from_secs(90))] {
+        let schedule = schedule("backup-db", when);
+        for hours in [0_u64, 1, 30, 24 * 9] {
+            let until = after + Duration::from_secs(hours * 3600 + 61);
+            let mut one_by_one = None;
+            let mut next = schedule.next_after(after);
+            while next <= until {
+                one_by_one = Some(next);
+                next = schedule.next_after(next);
+            }
+            assert_eq!(schedule.newest_within(after, until), one_by_one, "{:?} {hours}", schedule.when);
+        }
+    }
+}
+
+#[test]
 fn schedules_of_one_rhythm_do_not_come_together() {
     let at = |name: &str| schedule(name, When::Every(DAY)).next_after(Timestamp::from_millis(0));
     let names = ["a", "b", "c", "backup-db", "backup-web"];

@@ -19,7 +19,7 @@ use selfheal::model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
     Labels, Map, Origin, Outcome, Replica, StepAttemptId, Timestamp, Value, VerbSpec, units,
 };
-use selfheal::policy::{self, Policy, SourceFile};
+use selfheal::policy::{self, Diagnostic, Policy, SourceFile};
 use selfheal::store::journal::Batch;
 use selfheal::store::writer::{Settled, Writer};
 
@@ -79,12 +79,16 @@ impl AdapterCatalog for SimCatalog {
     }
 }
 
-/// Compiles files as a policy.
-pub fn compile(files: &[(&str, &str)]) -> Arc<Policy> {
+fn try_compile(files: &[(&str, &str)]) -> Result<Arc<Policy>, Vec<Diagnostic>> {
     let files: Vec<SourceFile> =
         files.iter().map(|(path, text)| SourceFile { path: (*path).to_owned(), text: (*text).to_owned() }).collect();
-    match policy::compile(&files, &SimCatalog, &|_| None, &|_| None) {
-        Ok(policy) => Arc::new(policy),
+    policy::compile(&files, &SimCatalog, &|_| None, &|_| None).map(Arc::new)
+}
+
+/// Compiles files as a policy.
+pub fn compile(files: &[(&str, &str)]) -> Arc<Policy> {
+    match try_compile(files) {
+        Ok(policy) => policy,
         Err(diagnostics) => panic!("{}", policy::diagnostic::render(&diagnostics, false)),
     }
 }
@@ -324,6 +328,20 @@ impl World {
 
     pub fn policy(&mut self, files: &[(&str, &str)]) {
         self.input(Input::PolicyReplaced(compile(files)));
+    }
+
+    /// Files are saved, good or bad; with what is wrong about them.
+    pub fn save(&mut self, files: &[(&str, &str)]) -> Vec<Diagnostic> {
+        match try_compile(files) {
+            Ok(policy) => {
+                self.input(Input::PolicyReplaced(policy));
+                Vec::new()
+            }
+            Err(errors) => {
+                self.input(Input::PolicyInvalid(errors.clone()));
+                errors
+            }
+        }
     }
 
     pub fn operator(&mut self, command: OperatorCommand) -> Result<OperatorAnswer, String> {

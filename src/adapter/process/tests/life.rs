@@ -32,9 +32,17 @@ async fn ensure_starts_what_never_ran_in_a_session_of_its_own() {
     let pid = seen.replicas[0].pid.unwrap();
     let stat = Process::new(pid as i32).unwrap().stat().unwrap();
     assert_eq!((stat.session, stat.pgrp), (pid as i32, pid as i32), "it outlives selfheal's session");
-    assert!(seen.metrics.iter().any(|(name, value, labels)| {
-        name.as_str() == "memory_bytes" && *value > 0.0 && labels.get("replica") == Some("1")
-    }));
+    // in the moment of its `exec` a process has none
+    let deadline = Instant::now() + PATIENCE;
+    let has_memory = |seen: &Observation| {
+        seen.metrics.iter().any(|(name, value, labels)| {
+            name.as_str() == "memory_bytes" && *value > 0.0 && labels.get("replica") == Some("1")
+        })
+    };
+    while !has_memory(&world.observe().await) {
+        assert!(Instant::now() < deadline, "no memory_bytes");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]

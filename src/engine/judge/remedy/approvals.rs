@@ -3,7 +3,7 @@
 //! Invariants: what waits holds no lease, no slot and counts in no budget; a word is taken once; once it is given
 //! everything is asked again, and it holds only for the parameters that were shown; unanswered is denied.
 
-use super::guards::{limits_of, targets};
+use super::guards::{mode_of, targets};
 use super::parts::subs_of;
 use super::state::{Approved, Doing, Run};
 use super::steps::StepOver;
@@ -16,7 +16,7 @@ use crate::model::units::format_duration;
 use crate::model::{AlertKey, ApprovalId, Map, RunId, StepId, Value};
 use crate::playbook::guard::{self, Mode, Refusal};
 use crate::playbook::run::{Interrupt, Verdict};
-use crate::playbook::{Approve, Playbook};
+use crate::playbook::{Approve, Playbook, StepKind};
 use crate::policy::Policy;
 
 /// A playbook with those its steps run: a word given for one is none for another.
@@ -34,8 +34,10 @@ impl Remedy {
             .alert()
             .and_then(|key| self.rung_of(&turn.policy, key))
             .is_some_and(|(ladder, index)| ladder.rungs.get(index).is_some_and(|rung| rung.approval));
-        let limits = limits_of(&turn.policy, &run.deployment);
-        let (mode, _) = guard::mode([&limits], run.playbook.mode);
+        let subs = subs_of(&turn.policy, &run.playbook);
+        let targets = targets(&turn.policy, &run.playbook, &run.deployment).unwrap_or_default();
+        let deployments = std::iter::once(&run.deployment).chain(targets.keys());
+        let (mode, _) = mode_of(&turn.policy, &run.playbook, &subs, deployments);
         // one that only says what it would do needs nobody's word
         let wanted = mode != Mode::Observe && (by_rung || mode == Mode::Approve);
         let playbook = content_of(&turn.policy, &run.playbook);
@@ -59,16 +61,38 @@ impl Remedy {
         self.show(turn, id);
     }
 
-    /// A step that waits for a person: the run gives everything back meanwhile.
+    /// Before a step that acts and was begun without a person's word, which the mode wants by now; or the step that asks for
+    /// one. The run gives everything back meanwhile.
     pub(super) fn begin_approve(&mut self, turn: &mut Turn<'_>, id: &RunId, step: &StepId, approve: &Approve) {
         let root = self.root_of(id);
         self.give_leases_back(&root);
         let Some(run) = self.runs.get_mut(id) else { return };
         run.doing = Doing::Approving;
+        run.refusal = None;
         let shown = run.inputs.clone();
         self.ask_for(turn, id, Some(step.clone()), approve, shown);
         self.stirred = true;
         self.show(turn, id);
+    }
+
+    /// Whether the step at its place is the one that asks, rather than one that waits for a word.
+    fn is_at_approve(&self, id: &RunId) -> bool {
+        self.step_at(id).is_some_and(|(_, _, step)| matches!(step.kind, StepKind::Approve(_)))
+    }
+
+    /// Runs that wait before a step for a word which the mode wants no more go on.
+    pub(super) fn go_on_without_word(&mut self, turn: &mut Turn<'_>, alerts: &Alerts) {
+        let wanted = |run: &Run| {
+            let whole = self.runs.get(&self.root_of(&run.id));
+            self.is_at_approve(&run.id)
+                || whole.is_some_and(|whole| whole.forbidden_by_mode(&turn.policy, &run.deployment).is_some())
+        };
+        let approving = self.runs.values().filter(|run| matches!(run.doing, Doing::Approving));
+        let free: Vec<RunId> = approving.filter(|run| !wanted(run)).map(|run| run.id.clone()).collect();
+        for run in free {
+            self.withdraw(turn, &run);
+            self.regain(turn, alerts, &run);
+        }
     }
 
     fn ask_for(&mut self, turn: &mut Turn<'_>, id: &RunId, step: Option<StepId>, approve: &Approve, shown: Map) {
@@ -258,7 +282,11 @@ impl Remedy {
                     run.refusal = None;
                     run.doing = Doing::Sleeping;
                 }
-                self.step_over(turn, alerts, id, StepOver::done());
+                match self.is_at_approve(id) {
+                    true => self.step_over(turn, alerts, id, StepOver::done()),
+                    // the step it waited before has not begun
+                    false => self.advance(turn, alerts, id),
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::engine::judge::turn::Turn;
 use crate::engine::message::{Ask, AskId, Question, Reply, ToDetect};
 use crate::model::{CheckName, FailureClass, RunId, Value};
 use crate::playbook::StepKind;
+use crate::playbook::guard::Refusal;
 use crate::script::{Condition, Expect, Names, ScriptHost, Truth};
 
 impl Remedy {
@@ -78,20 +79,41 @@ impl Remedy {
         symptom: bool,
         reply: Option<Reply>,
     ) {
-        if call.acting && self.may_act().is_err() {
-            // tried again once it may: a pause is not a failure
-            if let Some(run) = self.runs.get_mut(id) {
-                run.doing = Doing::Pausing(call);
-            }
-            self.timers.set(Timer::Step(id.clone()), turn.now + ASK_AGAIN);
-            return;
-        }
+        let repairs = self.needs_symptom(id);
         let target = call.target.clone();
+        if call.acting {
+            let no = self.may_act().err().or_else(|| self.held_here(turn, alerts, id, repairs, &target));
+            if let Some(refusal) = no {
+                return self.hold_retry(turn, id, call, refusal);
+            }
+        }
         if symptom && !self.symptom_is_there(turn, alerts, id, reply) {
             // the tries before this one may have changed something
             return Remedy::look_at(turn, &target);
         }
+        if call.acting
+            && let Some(refusal) = self.forbidden_by_mode(turn, id, repairs, &target)
+        {
+            self.may_not_act(turn, alerts, id, refusal);
+            return Remedy::look_at(turn, &target);
+        }
+        if let Some(run) = self.runs.get_mut(id) {
+            run.refusal = None;
+        }
         self.call_again(turn, alerts, id, call);
+    }
+
+    /// Tried again once it may: what holds a try is not a failure.
+    fn hold_retry(&mut self, turn: &mut Turn<'_>, id: &RunId, call: Call, refusal: Refusal) {
+        self.timers.set(Timer::Step(id.clone()), turn.now + ASK_AGAIN);
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let moved = run.refusal.as_ref() != Some(&refusal);
+        run.doing = Doing::Pausing(call);
+        run.refusal = Some(refusal);
+        if moved {
+            self.tell_refused(turn, id);
+            self.show(turn, id);
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Rendered {
 
 impl Call {
     /// The verb that is called now: the step's own, or the one that fetches new credentials for it.
-    fn own_or_refresh(&self) -> Verb {
+    pub(super) fn own_or_refresh(&self) -> Verb {
         if self.refresh == Refresh::UnderWay { Verb::new(REFRESH_AUTH) } else { self.verb.clone() }
     }
 }
@@ -102,6 +102,7 @@ impl Remedy {
             refresh: Refresh::Unneeded,
             lost: Lost::No,
             at_large: false,
+            looked: false,
             last_failure: String::new(),
         };
         self.call_again(turn, alerts, id, call);
@@ -227,7 +228,7 @@ impl Remedy {
         if settling && matches!(end.outcome, Outcome::Unknown { .. }) {
             if let Doing::Settling(call) = &mut run.doing {
                 // from here on a look at the deployment says something
-                call.at_large = false;
+                (call.at_large, call.looked) = (false, false);
                 let target = call.target.clone();
                 Remedy::look_at(turn, &target);
             }
@@ -408,7 +409,7 @@ impl Remedy {
 
     /// Nobody knows whether it happened. What only looks has changed nothing and has simply failed; for what acts the
     /// lease stays, and the deployment is looked at.
-    fn call_unknown(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, call: Call, why: String) {
+    fn call_unknown(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, mut call: Call, why: String) {
         if !call.acting {
             let over = StepOver::failed(call.best_effort, FailureClass::Permanent, why);
             return self.step_over(turn, alerts, id, over);
@@ -420,6 +421,7 @@ impl Remedy {
         }
         self.timers.set(Timer::Step(id.clone()), turn.now + call.settle);
         Remedy::look_at(turn, &call.target);
+        call.looked = false;
         run.doing = Doing::Settling(call);
         self.show(turn, id);
     }

@@ -1,13 +1,15 @@
 //! What has been done about an alert, what is next, and what every guard says of it now.
 
-use super::guards::targets;
+use super::fan::is_in;
+use super::guards::{labels_of, targets};
 use super::state::{Cause, LadderState, Rest, Run, Stand};
 use super::{Remedy, Timer, views};
 use crate::engine::explain::{Explanation, LadderExplained, RungExplained, TimerExplained};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::view::GuardView;
-use crate::model::{AlertKey, RunId, Severity, Timestamp};
+use crate::model::{AlertKey, DeploymentId, Labels, RunId, Severity, Timestamp};
 use crate::playbook::guard;
+use crate::playbook::ladder::{On, Rung};
 use crate::policy::Policy;
 use crate::script::Truth;
 
@@ -43,10 +45,16 @@ impl Remedy {
         let rungs = rung.as_ref().map(|(rungs, _)| rungs.clone());
         let name = |index: usize| rungs.as_ref().and_then(|rungs| Some(rungs.rungs.get(index)?.playbook.to_string()));
         let count = rungs.as_ref().map_or(ladder.rungs, |rungs| rungs.rungs.len());
+        let named = |index: usize, run: &Run| name(index).is_some_and(|name| run.playbook.name.as_str() == name);
+        // of a level below, or of a rung that a save has moved, only the playbook tells where it belongs
+        let place_of = |run: &Run| {
+            let own = run.made_for.filter(|_| run.level == Some(ladder.level)).map(|made_for| made_for.rung);
+            own.filter(|own| named(*own, run)).or_else(|| (0..count).find(|index| named(*index, run)))
+        };
         let runs = || ladder.runs.iter().filter_map(|id| self.runs.get(id));
         let explained_rungs = (0..count).filter_map(|index| {
             let playbook = name(index)?;
-            let tried = runs().filter(|run| run.playbook.name.as_str() == playbook).map(|run| self.view(run)).collect();
+            let tried = runs().filter(|run| place_of(run) == Some(index)).map(|run| self.view(run)).collect();
             Some(RungExplained { current: index == ladder.rung, runs: tried, playbook })
         });
         let guards = self.guards_now(policy, alerts, key, now).unwrap_or_default();
@@ -59,14 +67,15 @@ impl Remedy {
 
     /// What the guards say of the rung that is next, or of the run that waits.
     fn guards_now(&self, policy: &Policy, alerts: &Alerts, key: &AlertKey, now: Timestamp) -> Option<Vec<GuardView>> {
-        let (rungs, index) = self.rung_of(policy, key)?;
-        let playbook = policy.playbooks.get(&rungs.rungs.get(index)?.playbook)?.clone();
-        let deployment = alerts.get(key).and_then(|alert| alert.deployment.clone()).or_else(|| key.deployment())?;
         let waiting = self.runs_of(key).into_iter().filter_map(|id| self.runs.get(&id)).find(|run| run.is_waiting());
         let made;
         let run = match waiting {
             Some(run) => run,
             None => {
+                let (rungs, index) = self.rung_of(policy, key)?;
+                let rung = rungs.rungs.get(index)?;
+                let playbook = policy.playbooks.get(&rung.playbook)?.clone();
+                let deployment = self.next_target(policy, alerts, key, rung)?;
                 made = Run::new(RunId::new(""), playbook, deployment, Cause::Alert(key.clone()), now);
                 &made
             }
@@ -76,6 +85,28 @@ impl Remedy {
         self.survey.forget();
         let situation = self.situation(policy, alerts, run, &targets, now, evidence);
         Some(guard::ask(&policy.guards, &situation).0.iter().map(views::guard_view).collect())
+    }
+
+    /// The deployment a rung would begin on, where that can be told without asking: of several the first; of one that a text
+    /// names, that of its last run.
+    fn next_target(&self, policy: &Policy, alerts: &Alerts, key: &AlertKey, rung: &Rung) -> Option<DeploymentId> {
+        let in_scope = |labels: &Labels| key.is_posted() || is_in(&key.scope, labels);
+        match &rung.on {
+            None => Remedy::own_deployment(alerts, key),
+            Some(on @ On::Deployment(_)) => on.literal().or_else(|| {
+                let own = |run: &&Run| run.made_for.is_some_and(|made_for| made_for.identity == rung.identity());
+                let runs = self.ladders.get(key)?.runs.iter().rev();
+                runs.filter_map(|id| self.runs.get(id)).find(own).map(|run| run.deployment.clone())
+            }),
+            Some(On::Firing(rule)) => {
+                let firing = alerts.firing_of(rule).filter(|one| !one.key.is_posted() && in_scope(&one.labels));
+                firing.filter_map(|one| one.deployment.clone()).min()
+            }
+            Some(On::Select(select)) => {
+                let all = policy.deployments.values().map(|one| (one.id.clone(), labels_of(one)));
+                all.filter(|(_, labels)| select.matches(labels) && in_scope(labels)).map(|(id, _)| id).min()
+            }
+        }
     }
 
     fn explain_timers(&self, key: &AlertKey, ladder: &LadderState, explained: &mut Explanation) {

@@ -4,9 +4,10 @@
 //! nothing about that; a target has one run of the rung.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::guards::labels_of;
-use super::state::{Cause, Fan, Run, Stand};
+use super::state::{Cause, Fan, MadeFor, Run, Stand};
 use super::{ASK_AGAIN, Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{Turn, Word};
@@ -30,7 +31,7 @@ pub(super) enum Targets {
     Asked,
 }
 
-fn is_in(scope: &Labels, labels: &Labels) -> bool {
+pub(super) fn is_in(scope: &Labels, labels: &Labels) -> bool {
     scope.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
@@ -118,11 +119,11 @@ impl Remedy {
         let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else {
             return self.no_rung(turn, key);
         };
+        let made_for = MadeFor { rung: index, identity: rung.identity() };
         if let Some(fan) = self.fan(key)
-            && *fan.playbook.get_or_insert_with(|| rung.playbook.clone()) != rung.playbook
+            && *fan.made_for.get_or_insert(made_for.identity) != made_for.identity
         {
-            fan.waiting.clear();
-            fan.failed = true;
+            return self.due(turn, key, Duration::ZERO);
         }
         let at_once = rung.batch.map_or(FAN_AT_ONCE, |batch| batch as usize);
         let (hold, within) = (playbook.verify.hold, playbook.verify.within);
@@ -136,11 +137,13 @@ impl Remedy {
         {
             fan.begun += 1;
             begun += 1;
+            fan.playbook = Some(playbook.name.clone());
             (fan.hold, fan.within) = (hold, within);
             let level = self.ladders.get(key).map(|ladder| ladder.level);
             let id = self.new_run(turn, playbook.clone(), target, Cause::Alert(key.clone()), level);
             if let Some(run) = self.runs.get_mut(&id) {
                 run.judged_by_rung = true;
+                run.made_for = Some(made_for);
             }
             self.timers.set(Timer::GiveUp(id.clone()), turn.now + rung.give_up);
             if let Some(fan) = self.fan(key) {

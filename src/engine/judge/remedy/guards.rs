@@ -14,17 +14,16 @@ use super::{Remedy, Timer};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::Turn;
 use crate::model::{
-    AdapterDef, AlertKey, CheckName, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName,
-    RunId, Severity, Timestamp, Verb, VerbSpec,
+    AdapterDef, AlertKey, Dependency, Deployment, DeploymentId, Effectfulness, Health, Labels, PlaybookName, RunId,
+    Severity, Timestamp, Verb, VerbSpec,
 };
 use crate::playbook::guard::{
-    self, Circuit, FlappingCheck, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage,
-    PlaybookSituation, Refusal, SensorSituation, Situation, TargetSituation, group_name,
+    self, Circuit, Grace, Group, Guards, LadderSituation, Mode, NotThere, Observed, Outage, PlaybookSituation, Refusal,
+    SensorSituation, Situation, TargetSituation, group_name,
 };
 use crate::playbook::run::Section;
 use crate::playbook::{Playbook, StepKind};
 use crate::policy::Policy;
-use crate::rule::Rule;
 
 /// A verb with all that is needed to call it.
 pub(super) struct Resolved {
@@ -139,7 +138,7 @@ impl Remedy {
             draining: self.draining,
             unwritable: self.unwritable.clone(),
             automatic: run.is_automatic(),
-            ladder: self.ladder_situation(policy, alerts, run, targets, evidence),
+            ladder: self.ladder_situation(policy, alerts, run, targets, now, evidence),
             watching_since: self.watching_since,
             sensor: self.sensor(policy),
             storm: storm.map(|until| (until, self.memory.storm.count(guards.storm, now))),
@@ -180,6 +179,7 @@ impl Remedy {
         alerts: &Alerts,
         run: &Run,
         targets: &BTreeMap<DeploymentId, bool>,
+        now: Timestamp,
         evidence: Option<Timestamp>,
     ) -> Option<LadderSituation> {
         let key = run.alert()?;
@@ -195,23 +195,12 @@ impl Remedy {
             evidence,
             fired_at: ladder.fired_at,
             cured: self.memory.cures(key, &run.playbook.name),
-            flapping: rule.and_then(|rule| self.flapping(rule, &run.deployment)),
+            flapping: self.flapping(policy, alerts, run, key),
+            // where it is a target, that says so already
+            maintenance: self
+                .alert_maintained(policy, alerts, key, now)
+                .filter(|(own, _)| own.as_ref().is_none_or(|own| !targets.contains_key(own))),
             routine: rule.is_some_and(|rule| rule.routine),
-        })
-    }
-
-    /// A check of the deployment that the rule reads and that flaps.
-    fn flapping(&self, rule: &Rule, deployment: &DeploymentId) -> Option<FlappingCheck> {
-        let health = self.places.get(deployment)?.health.as_ref()?;
-        let reads = |check: &CheckName| {
-            let conditions = rule.levels.iter().flat_map(|level| std::iter::once(&level.when).chain(&level.clear_when));
-            conditions.chain(&rule.value).any(|condition| condition.reads_check(check.as_str()))
-        };
-        let flapping = health.flapping.iter().find(|(check, _)| reads(check));
-        flapping.map(|(check, changes_percent)| FlappingCheck {
-            deployment: deployment.clone(),
-            check: check.clone(),
-            changes_percent: *changes_percent,
         })
     }
 
@@ -437,10 +426,40 @@ pub(in crate::engine::judge) fn limits_of(policy: &Policy, id: &DeploymentId) ->
     policy.guards.for_deployment(&labels)
 }
 
-/// Which switch says that a run is done for show only.
-pub(super) fn observed(policy: &Policy, run: &Run) -> Option<Observed> {
-    let (mode, says) = guard::mode([&limits_of(policy, &run.deployment)], run.playbook.mode);
-    (mode == Mode::Observe).then_some(says)
+/// The strictest mode of all that a run comes to, and which switch says so: of the deployments it acts on, of its playbook
+/// and of those its steps run.
+pub(super) fn mode_of<'a>(
+    policy: &Policy,
+    playbook: &Playbook,
+    subs: &BTreeMap<PlaybookName, Arc<Playbook>>,
+    deployments: impl IntoIterator<Item = &'a DeploymentId>,
+) -> (Mode, Observed) {
+    let limits: Vec<Guards> = deployments.into_iter().map(|id| limits_of(policy, id)).collect();
+    guard::mode(&limits, subs.values().map(|sub| sub.mode).fold(playbook.mode, Mode::max))
+}
+
+impl Run {
+    /// [`mode_of`] a run that has begun, with the deployment its next step acts on.
+    fn mode_now(&self, policy: &Policy, next: Option<&DeploymentId>) -> (Mode, Observed) {
+        let deployments = std::iter::once(&self.deployment).chain(self.targets.keys()).chain(next);
+        mode_of(policy, &self.playbook, &self.subs, deployments)
+    }
+
+    /// Which switch says that it is done for show only.
+    pub(super) fn observed_by(&self, policy: &Policy) -> Option<Observed> {
+        let (mode, says) = self.mode_now(policy, None);
+        (mode == Mode::Observe).then_some(says)
+    }
+
+    /// What the mode as it is now has against its next acting step on a deployment: everything, or that no person has
+    /// allowed the run.
+    pub(super) fn forbidden_by_mode(&self, policy: &Policy, on: &DeploymentId) -> Option<Refusal> {
+        match self.mode_now(policy, Some(on)) {
+            (Mode::Observe, says) => Some(Refusal::Observe(says)),
+            (Mode::Approve, _) if self.is_automatic() => Some(Refusal::Approve),
+            _ => None,
+        }
+    }
 }
 
 /// The values of a group's labels, if it carries all of them.

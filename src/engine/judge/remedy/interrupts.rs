@@ -54,6 +54,10 @@ impl Remedy {
             _ => {}
         }
         let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        if why != Interrupt::MayNotAct {
+            // what held the next try holds nothing any more
+            run.refusal = None;
+        }
         if call.acting {
             Remedy::look_at(turn, &call.target);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fan::Targets;
-use super::state::{Cause, Fan, LadderState, Rest, Run, Stand};
+use super::state::{Cause, Fan, LadderState, MadeFor, Rest, Run, Stand};
 use super::windows::longest_window;
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
 use crate::engine::effect::OperatorAnswer;
@@ -136,7 +136,7 @@ impl Remedy {
     }
 
     /// The next rung is tried after `wait`.
-    fn due(&mut self, turn: &mut Turn<'_>, key: &AlertKey, wait: Duration) {
+    pub(super) fn due(&mut self, turn: &mut Turn<'_>, key: &AlertKey, wait: Duration) {
         if let Some(ladder) = self.ladders.get_mut(key) {
             ladder.stand = Stand::Due;
             self.timers.set(Timer::Ladder(key.clone()), turn.now + wait);
@@ -310,11 +310,15 @@ impl Remedy {
         let Some(playbook) = turn.policy.playbooks.get(&rung.playbook).cloned() else {
             return self.next_rung(turn, alerts, key);
         };
-        let level = self.ladders.get(key).map(|ladder| ladder.level);
+        let (level, place) = match self.ladders.get(key) {
+            Some(ladder) => (Some(ladder.level), ladder.rung),
+            None => return,
+        };
         let id = self.new_run(turn, playbook, deployment, Cause::Alert(key.clone()), level);
         self.timers.set(Timer::GiveUp(id.clone()), turn.now + rung.give_up);
         if let Some(run) = self.runs.get_mut(&id) {
             run.judged_by_rung = rung.repeat.is_some();
+            run.made_for = Some(MadeFor { rung: place, identity: rung.identity() });
         }
         if let Some(ladder) = self.ladders.get_mut(key) {
             ladder.stand = Stand::Run(id.clone());

@@ -27,6 +27,8 @@ mod parts;
 mod reconciler;
 mod saved;
 mod schedules;
+mod scope;
+mod settle;
 mod start;
 mod state;
 mod steps;
@@ -115,7 +117,7 @@ enum Timer {
     GiveUp(RunId),
     /// Nobody has answered in time.
     Approval(ApprovalId),
-    /// A waiting run asks again.
+    /// A waiting run asks again, and one that settles looks again.
     Again(RunId),
     /// Somebody fell sick, or got well: is the sensor suspect?
     Sensor,
@@ -316,23 +318,6 @@ impl Remedy {
         self.calm(turn, alerts);
     }
 
-    /// An observation of this deployment has arrived, good or not; settles unknown outcomes.
-    pub fn observed(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, deployment: &DeploymentId) {
-        self.survey.forget();
-        // while the call may still be going on, nothing that is seen says what will have come of it
-        let waits =
-            |run: &Run| matches!(&run.doing, Doing::Settling(call) if call.target == *deployment && !call.at_large);
-        let runs: Vec<_> = self.runs.values().filter(|run| waits(run)).map(|run| run.id.clone()).collect();
-        for run in runs {
-            if self.may_repeat(turn, &run) {
-                self.repeat_lost(turn, alerts, &run);
-                continue;
-            }
-            self.not_settled(turn, alerts, &run, "looked at since, but whether it happened could not be told");
-        }
-        self.calm(turn, alerts);
-    }
-
     pub fn operator(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, operator: Operator) {
         self.survey.forget();
         self.operate(turn, alerts, operator);
@@ -345,6 +330,7 @@ impl Remedy {
         self.policy_errors.clear();
         self.show_engine(turn);
         self.leave_what_is_gone(turn, alerts);
+        self.go_on_without_word(turn, alerts);
         self.memory.sick.retain(|id, _| turn.policy.deployments.contains_key(id));
         self.note_all_outages(turn, alerts);
         self.sickness_moved(turn);
@@ -524,6 +510,7 @@ impl Remedy {
         match self.runs.get(id).map(|run| &run.doing) {
             Some(Doing::Regaining) => self.regain(turn, alerts, id),
             Some(Doing::Held) => self.resume_held(turn, alerts, id),
+            Some(Doing::Settling(_)) => self.look_again(turn, id),
             _ => self.consult(turn, alerts, id),
         }
     }

@@ -91,6 +91,12 @@ impl Remedy {
         lineage
     }
 
+    /// Whether it is one of several at the same time, or part of one.
+    pub(super) fn is_beside_others(&self, id: &RunId) -> bool {
+        let lineage = self.lineage(id);
+        lineage.iter().filter_map(|id| self.runs.get(id)).any(|run| matches!(run.part, Part::Branch { .. }))
+    }
+
     /// Whether the steps at this place of a run need the symptom: cleaning up and undoing do not, nor does any part of it.
     pub(super) fn needs_symptom(&self, id: &RunId) -> bool {
         self.lineage(id).iter().filter_map(|id| self.runs.get(id)).all(|run| match run.course.at() {

@@ -25,6 +25,8 @@ use crate::playbook::schedule::Schedule;
 const SCHEDULED_RUN_FAILED: &str = "ScheduledRunFailed";
 /// A timer that fires so much later than it was set for has missed nothing yet.
 const PUNCTUAL: Duration = Duration::from_secs(1);
+/// Why a time is skipped that came while selfheal was down, or the machine slept.
+const NOT_THERE: &str = "selfheal was not there then";
 
 /// Where a schedule stands. Its times are by the wall clock.
 #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -99,23 +101,30 @@ impl Remedy {
         let wall = self.schedules.wall(turn.now);
         let Some(schedule) = turn.policy.schedules.get(name).cloned() else { return };
         let Some(state) = self.schedules.states.get_mut(name) else { return };
-        let at = state.next;
+        let first = state.next;
+        // of several that have passed the newest counts: if any is still within `catch_up`, that one is
+        let at = schedule.newest_within(first, wall).unwrap_or(first);
         state.last = at;
         state.next = schedule.next_after(at.max(wall));
         let busy = !state.waiting.is_empty() || !state.live.is_empty();
         self.arm_schedule(name);
         let late = wall.since(at);
-        if busy {
-            return self.tell_skipped(turn, &schedule, at, "runs of the time before are not over yet");
+        let missed = late > PUNCTUAL && (late > schedule.catch_up || self.would_disrupt(turn, &schedule));
+        if missed && !busy {
+            return self.tell_skipped(turn, &schedule, first, at, NOT_THERE);
         }
-        if late > PUNCTUAL && (late > schedule.catch_up || self.would_disrupt(turn, &schedule)) {
-            return self.tell_skipped(turn, &schedule, at, "selfheal was not there then");
+        if at > first {
+            let before = schedule.newest_within(first, at - Duration::from_millis(1)).unwrap_or(first);
+            self.tell_skipped(turn, &schedule, first, before, NOT_THERE);
+        }
+        if busy {
+            return self.tell_skipped(turn, &schedule, at, at, "runs of the time before are not over yet");
         }
         let taken = turn.policy.deployments.values().filter(|one| schedule.select.matches(&labels_of(one)));
         let mut waiting: Vec<_> =
             taken.map(|one| (wall.max(at) + schedule.delay(&one.id, at), one.id.clone())).collect();
         if waiting.is_empty() {
-            return self.tell_skipped(turn, &schedule, at, "it takes no listed deployment");
+            return self.tell_skipped(turn, &schedule, at, at, "it takes no listed deployment");
         }
         waiting.sort();
         if let Some(state) = self.schedules.states.get_mut(name) {
@@ -225,12 +234,14 @@ impl Remedy {
         self.timers.set(Timer::Scheduled(name), turn.now);
     }
 
-    fn tell_skipped(&self, turn: &mut Turn<'_>, schedule: &Schedule, at: Timestamp, why: &str) {
+    /// These times, and those between them.
+    fn tell_skipped(&self, turn: &mut Turn<'_>, schedule: &Schedule, from: Timestamp, to: Timestamp, why: &str) {
         let labels: Labels =
             [("alertname", "ScheduleSkipped"), ("schedule", schedule.name.as_str()), ("severity", "warning")]
                 .into_iter()
                 .collect();
-        let text = format!("schedule {} of {at} is skipped: {why}", schedule.name);
+        let times = if from == to { from.to_string() } else { format!("{from} to {to}") };
+        let text = format!("schedule {} of {times} is skipped: {why}", schedule.name);
         let news = Remedy::news_at_large(turn, NewsKind::Refused, text.clone());
         turn.say(Word::News(NewsFor { about: NewsAbout::Labels(labels), news, reason: FlushReason::Changed }));
         Remedy::audit(turn, "selfheal", text);

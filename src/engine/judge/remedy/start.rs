@@ -1,8 +1,9 @@
 //! From waiting to under way: the guards are asked, detect is asked, the guards again; then the run begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::guards::{limits_of, observed, targets};
+use super::guards::{limits_of, targets};
 use super::inputs;
 use super::parts::subs_of;
 use super::state::{Cause, Doing, Run, Waiting};
@@ -48,10 +49,14 @@ impl Remedy {
             if !alerts.get(key).is_some_and(|alert| alert.firing) {
                 return self.end_waiting(turn, alerts, id, Verdict::WentAway);
             }
-            if !self.fit_to_policy(turn, key, id) {
-                self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
-                self.end_waiting(turn, alerts, id, Verdict::Cancelled);
-                return self.no_rung(turn, key);
+            match self.fit_to_policy(turn, key, id) {
+                Fit::Fits => {}
+                Fit::Another => return self.ask_anew(turn, alerts, key, id),
+                Fit::Gone => {
+                    self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
+                    self.end_waiting(turn, alerts, id, Verdict::Cancelled);
+                    return self.no_rung(turn, key);
+                }
             }
         }
         if !self.guards_allow(turn, alerts, id, None) {
@@ -65,18 +70,39 @@ impl Remedy {
         }
     }
 
-    /// Nothing is pinned before a run begins: a waiting one takes its rung's playbook from the policy as it is now.
-    fn fit_to_policy(&mut self, turn: &Turn<'_>, key: &AlertKey, id: &RunId) -> bool {
-        let playbook = self
-            .rung_of(&turn.policy, key)
-            .and_then(|(rungs, index)| turn.policy.playbooks.get(&rungs.rungs.get(index)?.playbook).cloned());
-        match (playbook, self.runs.get_mut(id)) {
-            (Some(playbook), Some(run)) => {
-                run.playbook = playbook;
-                run.policy = turn.policy.version.clone();
-                true
-            }
-            _ => false,
+    /// Nothing is pinned before a run begins: a waiting one takes its rung's playbook from the policy as it is now. The
+    /// deployment it has only fits the rung it was made for.
+    fn fit_to_policy(&mut self, turn: &Turn<'_>, key: &AlertKey, id: &RunId) -> Fit {
+        let Some((rungs, index)) = self.rung_of(&turn.policy, key) else { return Fit::Gone };
+        let Some(rung) = rungs.rungs.get(index) else { return Fit::Gone };
+        let playbook = turn.policy.playbooks.get(&rung.playbook).cloned();
+        let (Some(playbook), Some(run)) = (playbook, self.runs.get_mut(id)) else { return Fit::Gone };
+        let fits = match run.made_for {
+            Some(made_for) => made_for.identity == rung.identity(),
+            None => run.playbook.name == rung.playbook,
+        };
+        if !fits {
+            return Fit::Another;
+        }
+        run.playbook = playbook;
+        run.policy = turn.policy.version.clone();
+        Fit::Fits
+    }
+
+    /// The rung is not the one any more that a waiting run was made for: the run is withdrawn, counted nowhere, and the
+    /// ladder asks anew with the rung as it is.
+    fn ask_anew(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
+        let Some(deployment) = self.runs.get(id).map(|run| run.deployment.clone()) else { return };
+        self.note(id, "a save has put another rung in the place of its own".to_owned());
+        let fan = self.fan(key).filter(|fan| fan.live.contains(id));
+        let of_several = fan.is_some();
+        if let Some(fan) = fan {
+            // the targets that are left have to see the new rung, too, once those under way have ended
+            fan.waiting.push_back(deployment);
+        }
+        self.end_waiting(turn, alerts, id, Verdict::WentAway);
+        if !of_several {
+            self.due(turn, key, Duration::ZERO);
         }
     }
 
@@ -221,6 +247,8 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let Ok(targets) = targets(&turn.policy, &run.playbook, &run.deployment) else { return };
         self.take_leases(id, targets.keys());
+        // nobody is asked any more where the mode no longer wants a word
+        self.withdraw(turn, id);
         let Some(run) = self.runs.get_mut(id) else { return };
         run.targets = targets;
         let chain = self.places.at(&run.deployment).chain;
@@ -228,11 +256,11 @@ impl Remedy {
             Some((at, depth)) if turn.now.since(at) < CHAIN_WINDOW => depth.saturating_add(1),
             _ => 1,
         };
-        run.observed = observed(&turn.policy, run);
         run.refusal = None;
         run.begun_at = Some(turn.now);
-        run.course = Course::begin(run.shape());
         run.subs = subs_of(&turn.policy, &run.playbook);
+        run.observed = run.observed_by(&turn.policy);
+        run.course = Course::begin(run.shape());
         for timer in [Timer::Again(id.clone()), Timer::GiveUp(id.clone())] {
             self.timers.clear(&timer);
         }
@@ -259,6 +287,15 @@ impl Remedy {
     pub(super) fn look_at(turn: &mut Turn<'_>, deployment: &DeploymentId) {
         turn.effects.push(Effect::Observe { deployment: deployment.clone() });
     }
+}
+
+/// Whether a waiting run is for the rung its ladder stands at.
+enum Fit {
+    Fits,
+    /// For another playbook, or for other deployments.
+    Another,
+    /// There is none.
+    Gone,
 }
 
 /// What is missing, and why.

@@ -36,6 +36,9 @@ pub(super) struct Run {
     pub cause: Cause,
     /// The level of the rule whose ladder this is.
     pub level: Option<Severity>,
+    /// The rung of its ladder.
+    #[serde(default)]
+    pub made_for: Option<MadeFor>,
     /// Whether it cured is for the rung to judge: by its alert once all targets had their run, or by asking again.
     pub judged_by_rung: bool,
     pub inputs: Map,
@@ -101,6 +104,13 @@ pub(super) enum Cause {
     Alert(AlertKey),
     Schedule(SmolStr),
     Operator { who: String, reason: String },
+}
+
+/// The rung a run was made for: its place, and its [`identity`](crate::playbook::ladder::Rung::identity) then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct MadeFor {
+    pub rung: usize,
+    pub identity: u64,
 }
 
 /// What a run is at.
@@ -218,6 +228,9 @@ pub(super) struct Call {
     pub lost: Lost,
     /// The edge has not said that the call has ended: it may still be at it.
     pub at_large: bool,
+    /// A look at the deployment has ended since its outcome is unknown: every other one was begun since.
+    #[serde(default)]
+    pub looked: bool,
     /// Why the last try failed.
     pub last_failure: String,
 }
@@ -258,6 +271,7 @@ impl Run {
             deployment,
             cause,
             level: None,
+            made_for: None,
             judged_by_rung: false,
             inputs: Map::new(),
             policy: SmolStr::default(),
@@ -392,8 +406,9 @@ pub(super) enum Stand {
 /// A rung for several deployments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Fan {
-    /// What it began with; a save that puts another one here does not reach the targets that are left.
-    pub playbook: Option<PlaybookName>,
+    /// The identity of its rung as it began; a save that puts another one here does not reach the targets that are left.
+    #[serde(default)]
+    pub made_for: Option<u64>,
     pub waiting: VecDeque<DeploymentId>,
     pub live: BTreeSet<RunId>,
     /// Runs of the present batch.
@@ -409,6 +424,9 @@ pub(super) struct Fan {
     /// One ended with nothing verified.
     #[serde(default)]
     pub unproved: bool,
+    /// What runs on each of them.
+    #[serde(default)]
+    pub playbook: Option<PlaybookName>,
     /// Of the playbook's `verify`, as it was when they began.
     #[serde(default)]
     pub hold: Duration,
@@ -500,6 +518,11 @@ impl Places {
 
     pub fn get(&self, id: &DeploymentId) -> Option<&Place> {
         self.by_id.get(id)
+    }
+
+    /// Whether any check of any deployment flaps.
+    pub fn any_flapping(&self) -> bool {
+        self.by_id.values().filter_map(|place| place.health.as_ref()).any(|health| !health.flapping.is_empty())
     }
 
     pub fn at(&mut self, id: &DeploymentId) -> &mut Place {

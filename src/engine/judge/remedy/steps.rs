@@ -1,7 +1,7 @@
 //! A run's next step: asked about, gated, done. What only the engine does is done here; verbs are in `exec`.
 
 use super::exec::Rendered;
-use super::guards::{limits_of, observed, resolve};
+use super::guards::{limits_of, resolve};
 use super::start::no_answer;
 use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
 use super::{ASK_AGAIN, Remedy, Timer};
@@ -14,7 +14,7 @@ use crate::model::units::format_duration;
 use crate::model::{DeploymentId, FailureClass, RunId, StepAttemptId, StepId, Value};
 use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{At, Interrupt, Section, StepResult};
-use crate::playbook::{Step, StepKind};
+use crate::playbook::{Approve, Step, StepKind};
 use crate::script::Truth;
 
 /// A step that has ended by itself, or why it could not be done.
@@ -113,7 +113,7 @@ impl Remedy {
             StepKind::Action { deployment, .. } => deployment.clone(),
             _ => None,
         };
-        if acting && !self.gate(turn, alerts, id, needs_symptom, other) {
+        if acting && !self.gate(turn, alerts, id, &name, needs_symptom, other) {
             return;
         }
         let Some(run) = self.runs.get_mut(id) else { return };
@@ -161,6 +161,7 @@ impl Remedy {
         turn: &mut Turn<'_>,
         alerts: &Alerts,
         id: &RunId,
+        name: &StepId,
         repairs: bool,
         other: Option<DeploymentId>,
     ) -> bool {
@@ -168,34 +169,58 @@ impl Remedy {
         if run.observed.is_some() {
             return true;
         }
+        let target = other.unwrap_or_else(|| run.deployment.clone());
         if let Err(refusal) = self.may_act() {
             self.hold(turn, id, refusal);
             return false;
         }
-        if let Some(refusal) = self.held_here(turn, id, repairs, other) {
+        if let Some(refusal) = self.held_here(turn, alerts, id, repairs, &target) {
             self.timers.set(Timer::Again(id.clone()), turn.now + ASK_AGAIN);
             self.hold(turn, id, refusal);
             return false;
         }
-        let Some(run) = self.runs.get(id) else { return false };
-        let observed = observed(&turn.policy, run).filter(|_| repairs);
-        if let Some(observed) = observed {
-            self.may_not_act(turn, alerts, id, Refusal::Observe(observed));
-            return false;
+        match self.forbidden_by_mode(turn, id, repairs, &target) {
+            None => return true,
+            // others at the same time are at it, and need the lease
+            Some(Refusal::Approve) if !self.is_beside_others(id) => {
+                self.begin_approve(turn, id, name, &Approve::default());
+            }
+            Some(refusal) => self.may_not_act(turn, alerts, id, refusal),
         }
-        true
+        false
     }
 
-    /// What holds the next acting step of a run for a while: people who work on the deployment it acts on, and for what acts
+    /// What the mode as it is now has against an acting step of a run. Cleaning up is held by none.
+    pub(super) fn forbidden_by_mode(
+        &self,
+        turn: &Turn<'_>,
+        id: &RunId,
+        repairs: bool,
+        target: &DeploymentId,
+    ) -> Option<Refusal> {
+        let whole = self.runs.get(&self.root_of(id)).filter(|_| repairs)?;
+        whole.forbidden_by_mode(&turn.policy, target)
+    }
+
+    /// What holds the next acting step of a run for a while: people who work on the deployment it acts on or its alert is about, and for what acts
     /// by itself a freeze. Cleaning up is held by neither.
-    fn held_here(&self, turn: &Turn<'_>, id: &RunId, repairs: bool, other: Option<DeploymentId>) -> Option<Refusal> {
-        let run = self.runs.get(id).filter(|_| repairs)?;
-        let whole = self.runs.get(&self.root_of(id))?;
-        let target = other.unwrap_or_else(|| run.deployment.clone());
-        if let Some(who) = self.maintained(&turn.policy, &target, turn.now) {
+    pub(super) fn held_here(
+        &self,
+        turn: &Turn<'_>,
+        alerts: &Alerts,
+        id: &RunId,
+        repairs: bool,
+        target: &DeploymentId,
+    ) -> Option<Refusal> {
+        let whole = self.runs.get(&self.root_of(id)).filter(|_| repairs)?;
+        if let Some(who) = self.maintained(&turn.policy, target, turn.now) {
             return Some(Refusal::Pause { who: format!("for {target}, {who}") });
         }
-        let frozen = guard::frozen(&limits_of(&turn.policy, &target).freeze, self.schedules.wall(turn.now));
+        let about = whole.alert().and_then(|key| self.alert_maintained(&turn.policy, alerts, key, turn.now));
+        if let Some((_, who)) = about {
+            return Some(Refusal::Pause { who });
+        }
+        let frozen = guard::frozen(&limits_of(&turn.policy, target).freeze, self.schedules.wall(turn.now));
         frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
     }
 
@@ -218,9 +243,9 @@ impl Remedy {
 
     /// A live guard, or missing data, says that this run takes no further acting step.
     pub(super) fn may_not_act(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, refusal: Refusal) {
-        self.note(id, format!("no further acting step: {refusal}"));
         let root = self.root_of(id);
         for id in [&root, id] {
+            self.note(id, format!("no further acting step: {refusal}"));
             if let Some(run) = self.runs.get_mut(id) {
                 run.refusal = Some(refusal.clone());
                 // what it waited for is not why it goes no further
@@ -501,7 +526,9 @@ impl Remedy {
         match &run.doing {
             Doing::Calling(_) => self.call_overdue(turn, alerts, id),
             Doing::Pausing(_) => self.ask_retry(turn, alerts, id),
-            Doing::Settling(_) => self.not_settled(turn, alerts, id, "nothing told in time whether it happened"),
+            Doing::Settling(_) => {
+                self.not_settled(turn, alerts, id, "nothing that was seen since told whether it happened")
+            }
             Doing::Together(_) => self.together_overdue(turn, alerts, id),
             Doing::Sleeping => self.step_over(turn, alerts, id, StepOver::done()),
             Doing::WaitingUntil => {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, key, playbook, policy, secs, step};
+use super::bench::{Bench, action, key, ladder, playbook, policy, rule, secs, step};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::effect::OperatorAnswer;
 use crate::engine::input::OperatorCommand;
 use crate::engine::view::ApprovalState;
-use crate::model::{Health, RunId};
-use crate::playbook::guard::Mode;
-use crate::playbook::{Approve, StepKind};
+use crate::model::{Health, RunId, Selector, Severity};
+use crate::playbook::guard::{Limit, Mode, Override};
+use crate::playbook::{Approve, Step, StepKind};
+use crate::policy::Policy;
 use crate::script::Truth;
 
 fn approve(id: &str) -> OperatorCommand {
@@ -179,4 +180,122 @@ fn a_run_that_is_held_and_then_silenced_keeps_its_rung() {
     bench.turn(|remedy, turn, alerts| remedy.held_changed(turn, alerts, &alert, Some(held)));
     bench.resumes();
     assert_eq!((bench.state(&alert).as_str(), bench.refused_by("checkout-1")), ("waiting", Some("suppressed")));
+}
+
+/// This step, on another deployment.
+fn on(deployment: &str, mut step: Step) -> Step {
+    if let StepKind::Action { deployment: other, .. } = &mut step.kind {
+        *other = Some(deployment.into());
+    }
+    step
+}
+
+/// `restart` restarts `db`, whatever it is run for; what is of tier db has this mode.
+fn by_way_of_another(mode: Mode) -> Policy {
+    let mut with = policy();
+    let select = Selector(vec!["tier=db".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    with.guards.overrides = vec![Override { select, limits: vec![Limit::Mode(mode)] }];
+    let book = playbook("restart", vec![action("scale"), on("db", action("restart"))]);
+    with.playbooks.insert("restart".into(), Arc::new(book));
+    with.ladders.insert(("Down".into(), Severity::Critical), ladder(&["restart"]));
+    with
+}
+
+#[test]
+fn the_mode_of_every_deployment_a_run_acts_on_counts() {
+    let mut bench = Bench::with(by_way_of_another(Mode::Approve));
+    bench.down("checkout");
+    bench.pass(secs(60));
+    assert!(bench.verbs().is_empty(), "db is restarted by nobody without a word: {:?}", bench.verbs());
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Waiting);
+    bench.operator(approve("checkout-1.1")).expect("it is open");
+    bench.ends_done();
+    assert_eq!(bench.verbs(), ["scale", "restart"]);
+
+    let mut shown = Bench::with(by_way_of_another(Mode::Observe));
+    shown.down("checkout");
+    shown.pass(secs(400));
+    assert!(shown.verbs().is_empty(), "{:?}", shown.verbs());
+    assert_eq!(shown.refused_by("checkout-1"), Some("observe"));
+}
+
+#[test]
+fn the_mode_of_a_playbook_that_is_run_by_another_counts() {
+    for mode in [Mode::Approve, Mode::Observe] {
+        let mut with = policy();
+        let mut healing = playbook("heal", vec![action("scale")]);
+        healing.mode = mode;
+        with.playbooks.insert("heal".into(), Arc::new(healing));
+        let heal = step("heal", StepKind::Playbook { name: "heal".into(), with: Vec::new() });
+        with.playbooks.insert("restart".into(), Arc::new(playbook("restart", vec![heal])));
+        let mut bench = Bench::with(with);
+        bench.down("checkout");
+        bench.pass(secs(60));
+        assert!(bench.verbs().is_empty(), "{mode:?}: {:?}", bench.verbs());
+        assert_eq!(bench.approvals.contains_key("checkout-1.1"), mode == Mode::Approve);
+    }
+}
+
+/// `Down` restarts by these steps, in this mode.
+fn in_mode(steps: Vec<Step>, mode: Mode) -> Policy {
+    let mut with = policy();
+    let mut book = playbook("restart", steps);
+    book.finally = vec![action("tidy")];
+    with.playbooks.insert("restart".into(), Arc::new(book));
+    with.rules.insert("Down".into(), Arc::new(rule("Down")));
+    with.guards.mode = mode;
+    with
+}
+
+/// `Down` on checkout runs this under `auto`; its first call has been made, and by now the mode is another one.
+fn begun_under_auto(steps: Vec<Step>, mode: Mode) -> Bench {
+    let mut bench = Bench::with(in_mode(steps.clone(), Mode::Auto));
+    bench.down("checkout");
+    bench.pass(secs(5));
+    bench.new_policy(in_mode(steps, mode));
+    bench
+}
+
+fn two() -> Vec<Step> {
+    vec![action("scale"), action("restart")]
+}
+
+#[test]
+fn a_run_that_began_without_a_word_waits_for_one_once_the_mode_wants_it() {
+    let mut bench = begun_under_auto(two(), Mode::Approve);
+    bench.ends_done();
+    assert_eq!((bench.verbs(), bench.run("checkout-1").state.as_str()), (vec!["scale"], "approving"));
+    assert_eq!(bench.told(NewsKind::Approval).len(), 1);
+    bench.triggers("rollback", "db").expect("it may run");
+    bench.operator(approve("checkout-1.1")).expect("it is open");
+    assert_eq!(bench.verbs(), ["scale", "rollback", "restart"]);
+
+    let mut denied = begun_under_auto(two(), Mode::Approve);
+    denied.ends_done();
+    denied.operator(deny("checkout-1.1")).expect("it is open");
+    assert_eq!(denied.verbs(), ["scale", "tidy"]);
+    denied.ends_done();
+    assert_eq!(denied.verdict("checkout-1"), Some("denied"));
+}
+
+#[test]
+fn a_run_that_waits_for_a_word_goes_on_when_the_mode_wants_none_any_more() {
+    let mut bench = begun_under_auto(two(), Mode::Approve);
+    bench.ends_done();
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Waiting);
+    bench.new_policy(in_mode(two(), Mode::Auto));
+    assert_eq!(bench.asked("checkout-1.1"), ApprovalState::Withdrawn);
+    assert_eq!(bench.verbs(), ["scale", "restart"]);
+}
+
+#[test]
+fn among_steps_at_the_same_time_no_word_is_asked_for_and_the_run_goes_no_further() {
+    let first = step("first", StepKind::Parallel(vec![action("logs"), action("scale")]));
+    let later = step("later", StepKind::Parallel(vec![action("restart"), action("rollback")]));
+    let mut bench = begun_under_auto(vec![first, later], Mode::Approve);
+    bench.verb_ends("logs", crate::model::Outcome::done("ok"));
+    bench.verb_ends("scale", crate::model::Outcome::done("ok"));
+    assert_eq!(bench.verbs(), ["logs", "scale", "tidy"]);
+    assert!(bench.approvals.is_empty());
+    assert!(bench.run("checkout-1").why.as_ref().is_some_and(|why| why.contains("mode")), "it says why");
 }

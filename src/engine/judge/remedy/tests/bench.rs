@@ -58,8 +58,12 @@ pub fn step(id: &str, kind: StepKind) -> Step {
 
 /// What it says is what the bench is told to answer; the text only has to compile.
 pub fn condition() -> Condition {
+    condition_of("last(\"x\") > 1")
+}
+
+pub fn condition_of(text: &str) -> Condition {
     let host = ScriptHost::new(&[]).unwrap_or_else(|_| panic!("an empty host"));
-    let compiled = Condition::compile(&host, "last(\"x\") > 1", Expect::Bool, &Names::default());
+    let compiled = Condition::compile(&host, text, Expect::Bool, &Names::default());
     compiled.unwrap_or_else(|problems| panic!("{problems:?}")).0
 }
 
@@ -445,6 +449,28 @@ impl Bench {
         self.turn(|remedy, turn, alerts| remedy.health(turn, alerts, health));
     }
 
+    /// Its only check changes its mind all the time.
+    pub fn flaps(&mut self, deployment: &str, check: &str) {
+        self.checked(deployment, check, true);
+    }
+
+    /// Its only check does not.
+    pub fn steady(&mut self, deployment: &str, check: &str) {
+        self.checked(deployment, check, false);
+    }
+
+    fn checked(&mut self, deployment: &str, check: &str, flaps: bool) {
+        let health = DeploymentHealth {
+            deployment: deployment.into(),
+            at: self.now,
+            health: Health::Healthy,
+            checks: vec![(check.into(), Health::Healthy)],
+            sick_replicas: Vec::new(),
+            flapping: if flaps { vec![(check.into(), 60)] } else { Vec::new() },
+        };
+        self.turn(|remedy, turn, alerts| remedy.health(turn, alerts, health));
+    }
+
     pub fn facts(&mut self, deployment: &str, name: &str, value: Value) {
         let mut facts = Facts::default();
         facts.set(name, value);
@@ -452,7 +478,18 @@ impl Bench {
     }
 
     pub fn looked_at(&mut self, deployment: &str) {
-        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into()));
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), Some(&Facts::default())));
+    }
+
+    /// It was looked at, and that is what was seen.
+    pub fn saw(&mut self, deployment: &str, fact: &str, value: Value) {
+        let mut facts = Facts::default();
+        facts.set(fact, value);
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), Some(&facts)));
+    }
+
+    pub fn could_not_look(&mut self, deployment: &str) {
+        self.turn(|remedy, turn, alerts| remedy.observed(turn, alerts, &deployment.into(), None));
     }
 
     pub fn operator(&mut self, command: OperatorCommand) -> Result<OperatorAnswer, String> {

@@ -321,7 +321,7 @@ fn safety_empty_target_is_refused_and_never_all() {
 fn in_doubt() -> Bench {
     let mut bench = begun(rollout(|_| {}));
     ends(&mut bench, "cart", Outcome::unknown("timed out"));
-    bench.looked_at("cart");
+    bench.pass(secs(60));
     bench
 }
 
@@ -430,9 +430,25 @@ fn a_save_that_changes_the_rung_does_not_reach_the_targets_that_are_left() {
     ends(&mut bench, "cart", Outcome::done("ok"));
     ends(&mut bench, "checkout", Outcome::done("ok"));
     bench.pass(secs(61));
-    assert_eq!(
-        targets(&bench),
-        ["cart", "checkout", "db"],
-        "search waits for no other playbook; the next rung is tried"
-    );
+    assert_eq!(targets(&bench), ["cart", "checkout", "cart", "checkout"]);
+    assert_eq!(bench.verbs()[2..], ["restart", "restart"], "the rung as it is by now is begun anew, for all it is for");
+}
+
+#[test]
+fn a_waiting_target_is_withdrawn_when_its_rung_is_another_one() {
+    let mut bench = Bench::with(rollout(|_| {}));
+    bench.pauses();
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(bench.refused_by("cart-1"), Some("pause"));
+    let search = Selector(vec!["deployment=search".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    bench.new_policy(rollout(|rung| rung.on = Some(On::Select(search))));
+    bench.pass(secs(5));
+    assert_eq!((bench.verdict("cart-1"), bench.verdict("checkout-1")), (Some("went_away"), Some("went_away")));
+    bench.pass(secs(60));
+    bench.resumes();
+    assert_eq!(targets(&bench), ["search"]);
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, deployment, key, playbook, policy, secs};
+use super::bench::{Bench, action, condition_of, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::Gap;
+use crate::engine::input::OperatorCommand;
 use crate::engine::judge::turn::AlertChangeKind;
-use crate::model::{Dependency, FailureClass, Health, Selector, Severity};
+use crate::model::{AlertKey, Dependency, FailureClass, Health, Selector, Severity};
 use crate::playbook::StepKind;
 use crate::playbook::guard::Mode;
+use crate::playbook::ladder::{Ladder, On, Rung};
+use crate::policy::Policy;
+use crate::script::Param;
 use crate::script::Truth;
 
 #[test]
@@ -369,4 +373,96 @@ fn a_shutdown_lets_steps_end_and_begins_none() {
     late.turn(|remedy, turn, _| remedy.draining(turn));
     late.ends_done();
     assert_eq!(late.run("checkout-1").state, "verifying");
+}
+
+/// `Down` reads the check `http` of its deployments, and is repaired on `db`, whatever it is about.
+fn repaired_elsewhere() -> Policy {
+    let mut with = policy();
+    let mut reads = rule("Down");
+    reads.levels[0].when = condition_of("success_rate(\"http\", \"5m\") < 0.5");
+    with.rules.insert("Down".into(), Arc::new(reads));
+    let mut rung = Rung::plain("rollback".into(), Vec::new());
+    rung.on = Some(On::Deployment(Param::Literal("db".into())));
+    with.ladders.insert(("Down".into(), Severity::Critical), Arc::new(Ladder { rungs: vec![rung] }));
+    with
+}
+
+/// `Down` of every deployment of a tier.
+fn of_tier(tier: &str) -> AlertKey {
+    AlertKey { rule: "Down".into(), scope: [("tier", tier)].into_iter().collect() }
+}
+
+fn maintained(bench: &mut Bench, select: &str) {
+    let select = Selector(vec![select.parse().unwrap_or_else(|error| panic!("{error}"))]);
+    let maintain = OperatorCommand::Maintain { select, for_: secs(600), reason: "moving".into() };
+    bench.operator(maintain).expect("it may");
+}
+
+#[test]
+fn a_check_that_flaps_holds_the_ladder_wherever_its_rung_acts() {
+    let mut bench = Bench::with(repaired_elsewhere());
+    bench.flaps("checkout", "http");
+    bench.down("checkout");
+    bench.pass(secs(60));
+    assert_eq!((bench.calls.len(), bench.refused_by("db-1")), (0, Some("flap")));
+    bench.health("checkout", Health::Unhealthy);
+    assert_eq!(bench.verbs(), ["rollback"]);
+
+    let mut other = Bench::with(repaired_elsewhere());
+    other.flaps("db", "http");
+    other.down("checkout");
+    other.pass(secs(5));
+    assert_eq!(other.verbs(), ["rollback"], "its rule reads no check of db");
+}
+
+#[test]
+fn an_alert_of_several_is_held_where_most_of_the_checks_it_reads_flap() {
+    for (flapping, held) in [(vec!["cart"], false), (vec!["cart", "checkout"], true)] {
+        let mut bench = Bench::with(repaired_elsewhere());
+        for web in ["cart", "checkout", "search"] {
+            match flapping.contains(&web) {
+                true => bench.flaps(web, "http"),
+                false => bench.steady(web, "http"),
+            }
+        }
+        bench.fires(&of_tier("web"), Severity::Critical, AlertChangeKind::Fired);
+        bench.pass(secs(5));
+        assert_eq!(bench.calls.is_empty(), held, "{flapping:?}");
+    }
+}
+
+#[test]
+fn a_maintenance_of_what_an_alert_is_about_holds_its_ladder_wherever_its_rung_acts() {
+    let mut bench = Bench::with(repaired_elsewhere());
+    maintained(&mut bench, "deployment=checkout");
+    bench.down("checkout");
+    bench.fires(&of_tier("web"), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(60));
+    assert_eq!(bench.refused_by("db-1"), Some("pause"));
+    let figures = &bench.run("db-1").refused.as_ref().expect("it is refused").figures;
+    assert!(figures.starts_with("paused for checkout, by ana"), "{figures}");
+    assert_eq!(bench.calls.len(), 1, "one of the tier's three is no reason to leave the tier as it is");
+
+    let mut all = Bench::with(repaired_elsewhere());
+    maintained(&mut all, "tier=web");
+    all.fires(&of_tier("web"), Severity::Critical, AlertChangeKind::Fired);
+    all.pass(secs(60));
+    assert_eq!((all.calls.len(), all.refused_by("db-1")), (0, Some("pause")));
+    all.pass(secs(600));
+    assert_eq!(all.verbs(), ["rollback"]);
+}
+
+#[test]
+fn a_maintenance_of_what_an_alert_is_about_holds_the_next_acting_step_too() {
+    let mut with = repaired_elsewhere();
+    let book = playbook("rollback", vec![action("scale"), action("rollback")]);
+    with.playbooks.insert("rollback".into(), Arc::new(book));
+    let mut bench = Bench::with(with);
+    bench.down("checkout");
+    bench.pass(secs(5));
+    maintained(&mut bench, "deployment=checkout");
+    bench.ends_done();
+    assert_eq!((bench.verbs(), bench.refused_by("db-1")), (vec!["scale"], Some("pause")));
+    bench.pass(secs(605));
+    assert_eq!(bench.verbs(), ["scale", "rollback"]);
 }

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, START, action, key, ladder, playbook, policy, secs};
+use super::bench::{Bench, START, action, key, ladder, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::judge::turn::AlertChangeKind;
 use crate::model::{EventKind, FailureClass, Origin, Outcome, Severity};
-use crate::script::Truth;
+use crate::playbook::guard::MinHealthy;
+use crate::playbook::ladder::{Ladder, On, Rung};
+use crate::policy::Policy;
+use crate::script::{Param, Truth};
 
 fn signals(bench: &Bench) -> Vec<&str> {
     bench
@@ -292,4 +295,48 @@ fn what_a_verb_found_out_is_passed_on_with_its_provenance() {
     bench.ends(Outcome::Done { output: "ok".into(), facts: crate::model::Facts::default(), events: vec![found] });
     assert_eq!(signals(&bench), ["cache_cleared"]);
     assert!(matches!(bench.emitted[0].origin, Origin::Run { .. }));
+}
+
+/// `Down` is repaired by these playbooks, each on that deployment.
+fn by(rungs: &[(&str, &str)]) -> Policy {
+    let rung = |(playbook, on): &(&str, &str)| Rung {
+        on: Some(On::Deployment(Param::Literal((*on).into()))),
+        ..Rung::plain((*playbook).into(), Vec::new())
+    };
+    let mut with = policy();
+    with.rules.insert("Down".into(), Arc::new(rule("Down")));
+    with.guards.blast_radius.min_healthy = MinHealthy::Count(0);
+    let rungs = rungs.iter().map(rung).collect();
+    with.ladders.insert(("Down".into(), Severity::Critical), Arc::new(Ladder { rungs }));
+    with
+}
+
+#[test]
+fn a_run_that_waits_does_not_take_another_rungs_playbook_to_its_own_deployment() {
+    for saved in [&[("rollback", "cart")][..], &[("rollback", "cart"), ("restart", "db")], &[("restart", "cart")]] {
+        let mut bench = Bench::with(by(&[("restart", "db")]));
+        bench.pauses();
+        let alert = bench.down("checkout");
+        bench.pass(secs(5));
+        assert_eq!(bench.refused_by("db-1"), Some("pause"));
+        bench.new_policy(by(saved));
+        bench.resumes();
+        bench.pass(secs(5));
+        let calls: Vec<_> = bench.calls.iter().map(|call| (call.verb.as_str(), call.deployment.id.as_str())).collect();
+        assert_eq!(calls, [saved[0]], "{saved:?}");
+        assert_eq!((bench.verdict("db-1"), bench.state(&alert).as_str()), (Some("went_away"), "working"));
+    }
+}
+
+#[test]
+fn a_run_that_waits_takes_what_its_own_rung_says_by_now() {
+    let mut bench = Bench::with(by(&[("restart", "db")]));
+    bench.pauses();
+    bench.down("checkout");
+    bench.pass(secs(5));
+    let mut changed = by(&[("restart", "db")]);
+    changed.playbooks.insert("restart".into(), Arc::new(playbook("restart", vec![action("scale")])));
+    bench.new_policy(changed);
+    bench.resumes();
+    assert_eq!((bench.verbs(), bench.run("db-1").state.as_str()), (vec!["scale"], "running"));
 }

@@ -105,6 +105,27 @@ fn what_was_missed_is_made_up_only_within_catch_up_and_never_where_it_disrupts()
 }
 
 #[test]
+fn of_several_missed_times_the_newest_is_made_up_and_the_others_are_said() {
+    for (verb, made_up) in [("tidy", true), ("restart", false)] {
+        let with = hourly(verb, |schedule| schedule.catch_up = secs(1800));
+        let first = START + wait(&with);
+        let newest = first + secs(3 * HOUR);
+        let mut bench = begun(with);
+        let from = bench.now;
+        bench.now = newest + secs(600);
+        let to = bench.now;
+        bench.turn(|remedy, turn, alerts| remedy.resumed(turn, alerts, from, to, Gap::Stopped));
+        bench.pass(secs(1));
+        assert_eq!(!bench.calls.is_empty(), made_up, "{verb}");
+        let told = bench.told(NewsKind::Refused);
+        let skipped: Vec<_> = told.iter().filter(|(_, text)| text.contains("is skipped")).collect();
+        let last = if made_up { first + secs(2 * HOUR) } else { newest };
+        let [(_, text)] = skipped[..] else { panic!("{skipped:?}") };
+        assert!(text.contains(&format!("of {first} to {last} is skipped")), "{text}");
+    }
+}
+
+#[test]
 fn one_that_guards_refuse_is_skipped_unless_it_may_catch_up() {
     for (catch_up, runs) in [(0, 0), (1800, 1)] {
         let with = hourly("tidy", |schedule| schedule.catch_up = secs(catch_up));

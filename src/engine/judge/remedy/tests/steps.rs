@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::bench::{Bench, action, condition, playbook, policy, secs, step};
 use crate::alert::notification::{FlushReason, NewsKind};
 use crate::engine::input::OperatorCommand;
-use crate::model::{AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Value};
+use crate::model::{
+    AuthDef, AuthFetch, AuthFormat, AuthThen, EventKind, FailureClass, Health, Outcome, Selector, Value,
+};
+use crate::playbook::guard::Mode;
 use crate::playbook::{OnFailure, Playbook, Retry, SetCheck, StepKind};
-use crate::script::Truth;
+use crate::script::{Param, Truth};
 
 /// `Down` on checkout runs this playbook; act_after is over.
 fn running(book: Playbook) -> Bench {
@@ -67,6 +70,38 @@ fn transient_failures_are_tried_again_with_the_same_parameters_under_the_same_le
 }
 
 #[test]
+fn what_holds_an_acting_step_holds_its_next_try_too() {
+    let maintain = OperatorCommand::Maintain {
+        select: Selector(vec!["tier=web".parse().unwrap_or_else(|error| panic!("{error}"))]),
+        for_: secs(600),
+        reason: "moving".into(),
+    };
+    let mut held = running(with_retries(3));
+    held.ends_failed(FailureClass::Transient);
+    held.operator(maintain).expect("it may");
+    held.pass(secs(300));
+    assert_eq!((held.calls.len(), held.refused_by("checkout-1")), (1, Some("pause")));
+    held.pass(secs(310));
+    assert_eq!((held.calls.len(), held.refused_by("checkout-1")), (2, None), "it is over");
+
+    for (mode, guard) in [(Mode::Observe, "observe"), (Mode::Approve, "approve")] {
+        let mut bench = running(with_retries(3));
+        bench.ends_failed(FailureClass::Transient);
+        let mut moved = policy();
+        moved.guards.mode = mode;
+        moved.playbooks.insert("restart".into(), Arc::new(with_retries(3)));
+        bench.policy = Arc::new(moved);
+        bench.pass(secs(60));
+        assert_eq!(bench.calls.len(), 1, "{mode:?}");
+        assert!(bench.run("checkout-1").why.as_ref().is_some_and(|why| why.contains(mode.as_str())));
+        assert_eq!(
+            (bench.refused_by("checkout-1"), bench.run("checkout-1").state.as_str()),
+            (Some(guard), "verifying")
+        );
+    }
+}
+
+#[test]
 fn only_transient_failures_are_tried_again() {
     for class in [FailureClass::Permanent, FailureClass::Unsupported, FailureClass::Conflict] {
         let mut bench = running(with_retries(3));
@@ -108,7 +143,12 @@ fn safety_ambiguous_is_not_retried() {
     assert_eq!(bench.verdict("checkout-1"), None);
     assert!(bench.triggers("restart", "checkout").is_ok());
     assert_eq!(bench.refused_by("checkout-2"), Some("lease"), "the lease stays");
-    bench.looked_at("checkout");
+    for _ in 0..3 {
+        bench.looked_at("checkout");
+        bench.pass(secs(15));
+    }
+    assert_eq!(bench.verdict("checkout-1"), None, "what is seen does not say, and the system may still be at it");
+    bench.pass(secs(15));
     assert_eq!(bench.verdict("checkout-1"), Some("inconclusive"));
     assert_eq!(bench.told(NewsKind::Inconclusive)[0].0, FlushReason::Urgent);
     let of_the_first = bench.calls.iter().filter(|call| call.id.as_str().starts_with("checkout-1/")).count();
@@ -123,6 +163,48 @@ fn an_unknown_outcome_settles_at_the_latest_after_the_steps_timeout() {
     assert_eq!(bench.verdict("checkout-1"), None);
     bench.pass(secs(1));
     assert_eq!(bench.verdict("checkout-1"), Some("inconclusive"));
+}
+
+/// `restart` scales to four replicas, and nobody knows what came of it.
+fn scaling_to_four() -> Bench {
+    let mut scale = action("scale");
+    if let StepKind::Action { with, .. } = &mut scale.kind {
+        *with = vec![("replicas".to_owned(), Param::Literal(Value::from(4)))];
+    }
+    let mut bench = running(playbook("restart", vec![scale, action("tidy")]));
+    bench.ends(Outcome::unknown("the connection broke"));
+    bench
+}
+
+#[test]
+fn a_look_that_was_begun_since_and_shows_it_tells_what_happened() {
+    let mut bench = scaling_to_four();
+    assert_eq!(bench.observes.len(), 1);
+    bench.saw("checkout", "replicas", Value::from(4));
+    assert_eq!(bench.verbs(), ["scale"], "this one may have been under way already");
+    assert_eq!(bench.observes.len(), 2);
+    bench.saw("checkout", "replicas", Value::from(2));
+    assert_eq!(bench.verbs(), ["scale"], "it may still be on its way there");
+    bench.pass(secs(5));
+    assert_eq!(bench.observes.len(), 3, "it is looked at again");
+    bench.saw("checkout", "replicas", Value::from(4));
+    assert_eq!(bench.verbs(), ["scale", "tidy"]);
+    let step = &bench.run("checkout-1").steps[0];
+    assert_eq!(step.outcome, "done");
+    assert!(step.message.as_ref().is_some_and(|message| message.contains("replicas is 4")), "{step:?}");
+}
+
+#[test]
+fn a_look_that_failed_tells_nothing_and_is_asked_for_again() {
+    let mut bench = scaling_to_four();
+    for looks in 1..=4 {
+        assert_eq!(bench.observes.len(), looks);
+        bench.could_not_look("checkout");
+        bench.pass(secs(5));
+    }
+    assert_eq!(bench.verdict("checkout-1"), None);
+    bench.pass(secs(60));
+    assert_eq!((bench.verdict("checkout-1"), bench.verbs().len()), (Some("inconclusive"), 1));
 }
 
 #[test]
@@ -191,7 +273,8 @@ fn safety_cleanup_runs() {
     assert!(cancelled.operator(cancel).is_ok());
     assert_eq!(cancelled.cancelled, ["checkout-1/restart/1"]);
     cancelled.ends(Outcome::unknown("cancelled"));
-    cancelled.looked_at("checkout");
+    assert_eq!(cancelled.verbs(), ["restart"], "it may still be at it");
+    cancelled.pass(secs(60));
     assert_eq!(cancelled.verbs(), ["restart", "tidy"], "it was cancelled");
     cancelled.ends_done();
     assert_eq!(cancelled.verdict("checkout-1"), Some("cancelled"));
