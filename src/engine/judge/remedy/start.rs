@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::guards::{limits_of, targets};
 use super::inputs;
 use super::parts::subs_of;
@@ -45,6 +47,9 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let Doing::Waiting(Waiting { asked: false, .. }) = run.doing else { return };
         let key = run.alert().cloned();
+        if let Cause::Schedule(name) = run.cause.clone() {
+            self.fit_to_schedule(turn, &name, id);
+        }
         if let Some(key) = &key {
             if !alerts.get(key).is_some_and(|alert| alert.firing) {
                 return self.end_waiting(turn, alerts, id, Verdict::WentAway);
@@ -67,6 +72,16 @@ impl Remedy {
             Some(Cause::Schedule(name)) => self.ask_scheduled(turn, alerts, &name, id),
             Some(Cause::Operator { .. }) => self.begin(turn, alerts, id),
             None => {}
+        }
+    }
+
+    /// As the parameters, which are rendered when it is asked, the playbook is the schedule's of now.
+    fn fit_to_schedule(&mut self, turn: &Turn<'_>, name: &SmolStr, id: &RunId) {
+        let schedule = turn.policy.schedules.get(name);
+        let playbook = schedule.and_then(|schedule| turn.policy.playbooks.get(&schedule.playbook));
+        if let (Some(playbook), Some(run)) = (playbook.cloned(), self.runs.get_mut(id)) {
+            run.playbook = playbook;
+            run.policy = turn.policy.version.clone();
         }
     }
 

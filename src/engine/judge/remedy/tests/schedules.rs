@@ -186,3 +186,21 @@ fn a_time_does_not_come_again_when_the_wall_clock_goes_back() {
     bench.pass(secs(601));
     assert_eq!(bench.calls.len(), 4);
 }
+
+#[test]
+fn what_waits_runs_what_the_schedule_says_when_it_begins() {
+    let with = hourly("tidy", |schedule| schedule.catch_up = secs(HOUR));
+    let wait = wait(&with);
+    let mut bench = begun(with);
+    bench.pauses();
+    bench.pass(wait);
+    let mut other = hourly("tidy", |schedule| {
+        schedule.catch_up = secs(HOUR);
+        schedule.playbook = "check".into();
+    });
+    other.playbooks.insert("check".into(), Arc::new(playbook("check", vec![action("logs")])));
+    bench.new_policy(other);
+    bench.resumes();
+    bench.pass(secs(60));
+    assert_eq!(bench.calls[0].verb.as_str(), "logs");
+}
