@@ -199,18 +199,16 @@ impl Life {
     /// anew after it.
     fn look_at_the_inbox(&mut self, turn: &mut Turn) {
         let (bursts, intake) = self.driver.inbox.shed();
-        if bursts > self.told_bursts && self.told_intake == Intake::Whole {
-            self.tell_intake(Intake::Shedding, turn);
-        }
-        self.told_bursts = bursts;
         if intake != self.told_intake {
             self.tell_intake(intake, turn);
+        } else if bursts > self.told_bursts && intake == Intake::Whole {
+            self.tell_intake(Intake::Shed, turn);
         }
+        (self.told_bursts, self.told_intake) = (bursts, intake);
     }
 
     fn tell_intake(&mut self, intake: Intake, turn: &mut Turn) {
         let now = self.driver.clock.now();
-        self.told_intake = intake;
         turn.batch.take_in(now, &Input::Intake(intake));
         self.engine.handle(now, Input::Intake(intake), &mut turn.effects);
     }

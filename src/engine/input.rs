@@ -84,6 +84,8 @@ pub enum Intake {
     Whole,
     /// More comes than is taken: some of it is refused.
     Shedding,
+    /// Some was refused in a burst that came and went since the last input.
+    Shed,
 }
 
 /// How one attempt of a step ended.

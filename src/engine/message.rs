@@ -14,7 +14,7 @@ pub enum ToJudge {
     /// The reply to [`ToDetect::Ask`], in the order of its questions. Comes in the same turn.
     Told { id: AskId, replies: Vec<Reply> },
     /// A watched condition's truth, first at once, then whenever it changes.
-    Watched { id: WatchId, at: Timestamp, truth: Truth },
+    Watched { id: WatchId, at: Timestamp, seen: Sighted },
     /// A deployment's smoothed health changed.
     Health(DeploymentHealth),
     /// New facts of a deployment.
@@ -25,6 +25,14 @@ pub enum ToJudge {
     Posted(Box<PostedNow>),
     /// The scope is no longer there (deployment removed, rule gone).
     ScopeGone { key: AlertKey },
+}
+
+/// What a watched condition comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighted {
+    pub truth: Truth,
+    /// What it reads may have gone on unseen, so that nothing is known and time proves nothing.
+    pub blind: bool,
 }
 
 /// What a rule says about one scope now.

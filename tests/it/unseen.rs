@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use selfheal::engine::{Input, Intake, Storage};
-use selfheal::model::{Event, EventKind, Origin};
+use selfheal::model::{CheckStatus, Event, EventKind, Origin};
 
 use crate::world::{World, mins, secs};
 
@@ -106,6 +106,87 @@ fn what_is_sent_and_refused_is_not_silent() {
         assert!(!world.is_firing("Silent"), "{}", world.told());
         world.run(mins(2));
         assert!(world.is_firing("Silent"), "five minutes were watched\n{}", world.told());
+    }
+}
+
+#[test]
+fn what_was_posted_before_a_time_of_refusals_stands_until_more_could_come() {
+    let sick = r#"{ alert: Sick, when: 'unhealthy("page") || last("cpu") > 80', no_data: resolve }"#;
+    for posts_health in [true, false] {
+        let mut world = world(sick);
+        if posts_health {
+            let kind = EventKind::Health {
+                check: "page".into(),
+                replica: None,
+                status: CheckStatus::Unhealthy,
+                latency_ms: None,
+                reason: None,
+                message: String::new(),
+                confidence: None,
+            };
+            world.event("web", kind);
+        }
+        intake(&mut world, Intake::Shedding);
+        world.run(secs(5));
+        if !posts_health {
+            // some of it is taken all the same
+            world.metric("web", "cpu", 90.0);
+        }
+        world.run(mins(20));
+        assert!(world.is_firing("Sick"), "{}", world.told());
+        intake(&mut world, Intake::Whole);
+        world.run(mins(4));
+        assert!(world.is_firing("Sick"), "{}", world.told());
+        world.run(mins(2));
+        assert!(!world.is_firing("Sick"), "{}", world.told());
+    }
+}
+
+#[test]
+fn ages_count_no_time_of_refusals_however_many_there_are_and_whatever_lies_within() {
+    let mut world = world(r#"{ alert: Old, when: 'signal_age("backup") > 7200 || age("beat") > 7200' }"#);
+    world.signal("web", "backup");
+    world.metric("web", "beat", 1.0);
+    world.gap(mins(6 * 60));
+    for _ in 0..100 {
+        intake(&mut world, Intake::Shedding);
+        world.run(secs(2));
+        intake(&mut world, Intake::Whole);
+        intake(&mut world, Intake::Shed);
+        world.run(secs(1));
+    }
+    intake(&mut world, Intake::Shedding);
+    world.run(mins(60));
+    world.gap(mins(5));
+    world.run(mins(60));
+    assert!(!world.is_firing("Old"), "{}", world.told());
+    intake(&mut world, Intake::Whole);
+    world.run(mins(110));
+    assert!(!world.is_firing("Old"), "{}", world.told());
+    world.run(mins(10));
+    assert!(world.is_firing("Old"), "two hours were watched\n{}", world.told());
+}
+
+#[test]
+fn a_verdict_waits_while_nothing_is_seen() {
+    let rule = r#"{ alert: Hot, when: 'last("cpu") > 80', remediate: [restart] }"#;
+    let rules = format!("rules:\n  - {rule}\n");
+    let restart = "playbook: restart\nsteps: [{ id: restart, action: restart }]\nverify: { hold: 20s, within: 2m }\n";
+    let mut world =
+        World::new(&[("selfheal.yaml", POLICY), ("rules/one.yaml", &rules), ("playbooks/restart.yaml", restart)]);
+    for cures in [true, false] {
+        let before = world.verdicts().len();
+        world.gauge("web", "cpu", 95.0);
+        world.run_until("the repair", mins(60), |world| world.acted().len() == before + 1);
+        world.no_gauge("web", "cpu");
+        up(&mut world, false);
+        world.run(mins(30));
+        assert_eq!(world.verdicts().len(), before, "it may be well by now\n{}", world.told());
+        world.gauge("web", "cpu", if cures { 20.0 } else { 95.0 });
+        up(&mut world, true);
+        world.run(mins(3));
+        let verdict = if cures { "restart cured" } else { "restart not_cured" };
+        assert_eq!(world.verdicts().last().map(String::as_str), Some(verdict), "{}", world.told());
     }
 }
 

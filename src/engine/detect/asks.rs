@@ -6,7 +6,7 @@ use super::evaluation::evidence;
 use super::evidence::{Reader, Seen};
 use super::subject::Subject;
 use super::{Detect, Due};
-use crate::engine::message::{Ask, Context, LevelAnswer, Question, Reply, ToJudge, Watch, WatchId, Watched};
+use crate::engine::message::{Ask, Context, LevelAnswer, Question, Reply, Sighted, ToJudge, Watch, WatchId, Watched};
 use crate::model::{DeploymentId, Labels, Map, RuleName, Severity, Timestamp};
 use crate::script::{Condition, Param, Truth, Vars};
 
@@ -15,11 +15,12 @@ pub(super) struct Watching {
     pub watch: Watch,
     /// What judge was last told.
     pub said: Option<Truth>,
+    pub blind: bool,
 }
 
 impl Watching {
     pub fn new(watch: Watch) -> Self {
-        Watching { watch, said: None }
+        Watching { watch, said: None, blind: false }
     }
 }
 
@@ -98,10 +99,12 @@ impl Detect {
             truth => truth,
         };
         if let Some(watching) = self.watches.get_mut(id)
-            && watching.said.as_ref() != Some(&truth)
+            && (watching.said.as_ref() != Some(&truth) || watching.blind != found.blind)
         {
             watching.said = Some(truth.clone());
-            out.push_back(ToJudge::Watched { id: id.clone(), at: now, truth });
+            watching.blind = found.blind;
+            let seen = Sighted { truth, blind: found.blind };
+            out.push_back(ToJudge::Watched { id: id.clone(), at: now, seen });
         }
     }
 

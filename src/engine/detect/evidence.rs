@@ -26,7 +26,7 @@ use crate::script::{Evidence, Func, Read, Reading};
 const TICK: Duration = Duration::from_secs(1);
 /// Series or deployments an error names.
 const NAMED: usize = 5;
-/// Gaps remembered; an age that spans more of them counts the oldest as watched.
+/// Gaps remembered; an age that spans more of them counts the shortest as watched.
 const MAX_GAPS: usize = 64;
 
 /// What all scopes share.
@@ -94,10 +94,10 @@ impl World {
 
     /// Whether something whose newest sample is this one may have been refused.
     fn hides(&self, newest: Option<Timestamp>) -> bool {
-        self.deaf.since.is_some_and(|since| newest.is_none_or(|newest| newest < since))
+        self.deaf.since.is_some_and(|since| newest.is_none_or(|newest| newest <= since))
     }
 
-    /// Spans in which nobody watched, the present one too.
+    /// Spans in which nobody watched, the present one too. In no order: a gap may lie within it.
     fn unwatched(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
         self.gaps.iter().copied().chain(self.deaf.since.map(|since| (since, now)))
     }
@@ -105,11 +105,18 @@ impl World {
     /// Nobody watches between the two.
     pub fn gap(&mut self, from: Timestamp, to: Timestamp) {
         self.watched_since = self.watched_since.max(to);
-        if self.gaps.back() != Some(&(from, to)) {
+        let (mut from, mut to) = (from, to);
+        // one within another counts once
+        while let Some((begin, end)) = self.gaps.pop_back_if(|(_, end)| from <= *end) {
+            (from, to) = (from.min(begin), to.max(end));
+        }
+        if from < to {
             self.gaps.push_back((from, to));
-            if self.gaps.len() > MAX_GAPS {
-                self.gaps.pop_front();
-            }
+        }
+        if self.gaps.len() > MAX_GAPS {
+            let length = |(_, (from, to)): &(usize, &(Timestamp, Timestamp))| to.since(*from);
+            let shortest = self.gaps.iter().enumerate().min_by_key(length).map(|(place, _)| place);
+            shortest.map(|place| self.gaps.remove(place));
         }
     }
 
@@ -129,20 +136,19 @@ impl World {
 
     /// The watched time from `at` to `now`, in seconds: it stands still in gaps.
     fn watched(&self, at: Timestamp, now: Timestamp) -> f64 {
-        seen(self.unwatched(now), at, now)
+        seen(self.unwatched(now).collect(), at, now)
     }
 
     /// As [`World::watched`]; it also stands still while a source of the deployment fails.
     fn age(&self, subject: &Subject, at: Timestamp, now: Timestamp) -> f64 {
-        let mut spans: Vec<_> = self.unwatched(now).chain(subject.sight.blind(now)).collect();
-        spans.sort_unstable();
-        seen(spans.into_iter(), at, now)
+        seen(self.unwatched(now).chain(subject.sight.blind(now)).collect(), at, now)
     }
 }
 
-/// The seconds from `at` to `now` that lie in none of the spans, which are in order.
-fn seen(spans: impl Iterator<Item = (Timestamp, Timestamp)>, at: Timestamp, now: Timestamp) -> f64 {
+/// The seconds from `at` to `now` that lie in none of the spans.
+fn seen(mut spans: Vec<(Timestamp, Timestamp)>, at: Timestamp, now: Timestamp) -> f64 {
     let (mut unseen, mut up_to) = (Duration::ZERO, at);
+    spans.sort_unstable();
     for (from, to) in spans {
         unseen += to.min(now).since(from.max(up_to));
         up_to = up_to.max(to);
@@ -281,6 +287,9 @@ impl<'a> Reader<'a> {
 
     /// What is missing could have come while nobody watched, for as long as that lies within what is looked back over.
     fn note_unseen(&self, read: &Read) {
+        if self.world.deaf_since().is_some() {
+            return self.seen.blind.set(true);
+        }
         let of_check = || self.members.iter().filter_map(|member| member.checks.get(&read.subject));
         let newest =
             || self.longest_stale_after().max(of_check().map(CheckState::stale_after).max().unwrap_or_default());
@@ -358,6 +367,10 @@ impl<'a> Reader<'a> {
                 self.note(at);
                 self.changes_at(at + check.stale_after());
             }
+        }
+        let newest = check.read(self.now, self.cut).filter_map(|place| place.latest.map(|latest| latest.at)).max();
+        if newest.is_some() && self.world.hides(newest) {
+            self.seen.blind.set(true);
         }
         let healthy_when = subject.checks.healthy_when();
         let smoothed = || check.health(self.now, self.cut, healthy_when);

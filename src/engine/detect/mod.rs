@@ -291,6 +291,13 @@ impl Detect {
 
     /// As [`Detect::storage`], as far as there is room for it.
     pub fn intake(&mut self, now: Timestamp, intake: Intake, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+        if intake == Intake::Shed {
+            self.now = self.now.max(now);
+            self.world.gap(now, now);
+            let mut dirty = self.all_scopes();
+            self.settle(now, &mut dirty, Because::News, out);
+            return None;
+        }
         self.hear(now, Deaf::Shedding, intake == Intake::Whole, out)
     }
 
@@ -301,10 +308,14 @@ impl Detect {
         if !self.world.hears(now, deaf, hears) {
             return None;
         }
-        if let Some(since) = before {
-            self.posted_unwatched(since, now, out);
-        }
-        let mut dirty = self.all_scopes();
+        let mut dirty = match before {
+            // what is quiet is asked when its own time comes
+            None => self.loud_scopes(),
+            Some(since) => {
+                self.posted_unwatched(since, now, out);
+                self.all_scopes()
+            }
+        };
         self.settle(now, &mut dirty, Because::News, out);
         before.map(|from| Unwatched { from, to: now })
     }
@@ -314,12 +325,19 @@ impl Detect {
     pub fn resumed(&mut self, from: Timestamp, to: Timestamp, because: Gap, out: &mut VecDeque<ToJudge>) {
         self.now = self.now.max(to);
         if because == Gap::Stopped {
+            let deaf_since = self.world.deaf_since();
             for deaf in [Deaf::Storage, Deaf::Shedding] {
                 self.world.hears(from, deaf, true);
             }
+            if let Some(since) = deaf_since {
+                self.posted_unwatched(since, from, out);
+            }
         }
         self.world.gap(from, to);
-        self.posted_unwatched(from, to, out);
+        // where it is within a longer time of refusals, that one's end counts it
+        if self.world.deaf_since().is_none() {
+            self.posted_unwatched(from, to, out);
+        }
         let mut dirty = self.all_scopes();
         // not as something that time made true: nobody watched that time
         while let Some((due, key)) = self.next_of_wheel(to) {
@@ -328,7 +346,17 @@ impl Detect {
         self.settle(to, &mut dirty, Because::News, out);
     }
 
-    /// Everything that may be another thing once something is no longer, or again, seen.
+    /// What was said something of.
+    fn loud_scopes(&self) -> Dirty {
+        let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
+        for (rule, state) in &self.rules {
+            let said = state.kept().into_iter().filter(|(_, kept)| kept.said.is_some());
+            dirty.scopes.extend(said.map(|(scope, _)| (rule.clone(), scope)));
+        }
+        dirty
+    }
+
+    /// Everything that may be another thing once something is seen again.
     fn all_scopes(&self) -> Dirty {
         let mut dirty = Dirty { all_watches: true, ..Dirty::default() };
         for (rule, state) in &self.rules {

@@ -151,7 +151,7 @@ impl Detect {
     pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
         let Some(known) = self.posted.remove(key) else { return };
         // it may be posted in vain now: nothing runs out before that is over
-        if self.world.deaf_since().is_some() {
+        if self.world.deaf_since().is_some() && matches!(known.state, State::Standing { .. }) {
             return self.posted.insert(key.clone(), known);
         }
         let known = match known.state {
@@ -206,7 +206,9 @@ impl Detect {
         let max_age = self.policy.guards.max_event_age;
         let Some(known) = self.posted.alerts.get(key) else { return Found::nothing(now) };
         let truth = known.is_over(now, max_age, cut);
-        Found { truth, evidence: known.posted_at, next: Some(known.next(now, max_age)), blind: false }
+        // its end may be posted in vain
+        let blind = truth != Truth::True && self.world.deaf_since().is_some();
+        Found { truth, evidence: known.posted_at, next: Some(known.next(now, max_age)), blind }
     }
 
     /// What is known of it, for people.

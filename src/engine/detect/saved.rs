@@ -79,6 +79,7 @@ struct SavingWatch<'a> {
     context: &'a Context,
     clear: Option<(&'a RuleName, Severity)>,
     said: &'a Option<Truth>,
+    blind: bool,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +87,8 @@ struct SavedWatch {
     context: Context,
     clear: Option<(RuleName, Severity)>,
     said: Option<Truth>,
+    #[serde(default)]
+    blind: bool,
 }
 
 impl Detect {
@@ -142,14 +145,14 @@ impl Detect {
             }
             detect.rules.insert(name, state);
         }
-        for (id, SavedWatch { context, clear, said }) in saved.watches {
+        for (id, SavedWatch { context, clear, said, blind }) in saved.watches {
             let what = match clear {
                 Some((rule, severity)) => Watched::Clear { rule, severity },
                 None => {
                     Watched::Condition(condition_of(&id).ok_or_else(|| damaged(format!("nobody waits for {id:?}")))?)
                 }
             };
-            detect.watches.insert(id.clone(), Watching { watch: Watch { id, context, what }, said });
+            detect.watches.insert(id.clone(), Watching { watch: Watch { id, context, what }, said, blind });
         }
         detect.posted = saved.posted;
         detect.timers = saved.timers;
@@ -176,5 +179,5 @@ fn saving_watch(watching: &Watching) -> SavingWatch<'_> {
         Watched::Condition(_) => None,
         Watched::Clear { rule, severity } => Some((rule, *severity)),
     };
-    SavingWatch { context: &watching.watch.context, clear, said: &watching.said }
+    SavingWatch { context: &watching.watch.context, clear, said: &watching.said, blind: watching.blind }
 }

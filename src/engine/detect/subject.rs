@@ -112,7 +112,7 @@ impl Sight {
 
     /// Whether something whose newest sample is this one may have gone on unseen.
     pub fn hides(&self, newest: Option<Timestamp>) -> bool {
-        self.blind_since.is_some_and(|since| newest.is_none_or(|newest| newest < since))
+        self.blind_since.is_some_and(|since| newest.is_none_or(|newest| newest <= since))
     }
 
     /// Since when all of them have been answering; `None`: not now.

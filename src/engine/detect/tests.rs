@@ -214,7 +214,7 @@ impl Bench {
                     let value = answer.value.map(|value| format!(" {value}")).unwrap_or_default();
                     format!("{seconds} {} {}/{}{value}", answer.key, levels.join(","), clear.join(","))
                 }
-                ToJudge::Watched { truth, .. } => format!("{seconds} watched {}", word(&truth)),
+                ToJudge::Watched { seen, .. } => format!("{seconds} watched {}", word(&seen.truth)),
                 ToJudge::Posted(posted) => format!("{seconds} posted {} {}", posted.key.rule, word(&posted.stands)),
                 ToJudge::ScopeGone { key } => format!("{seconds} gone {key}"),
                 ToJudge::Health(health) => format!("{seconds} {} is {}", health.deployment, health.health),

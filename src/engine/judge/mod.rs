@@ -124,7 +124,7 @@ impl Judge {
             ToJudge::ScopeGone { key } => self.alerts.scope_gone(&mut turn, &key),
             ToJudge::Told { id: AskId::AlertTexts(key), replies } => self.alerts.texts(&mut turn, &key, replies),
             ToJudge::Told { id, replies } => self.remedy.told(&mut turn, &self.alerts, id, replies),
-            ToJudge::Watched { id, at, truth } => self.remedy.watched(&mut turn, &self.alerts, id, at, truth),
+            ToJudge::Watched { id, at, seen } => self.remedy.watched(&mut turn, &self.alerts, id, at, seen),
             ToJudge::Health(health) => self.remedy.health(&mut turn, &self.alerts, health),
             ToJudge::Slow { rule, why } => self.alerts.slow(&mut turn, &rule, why),
             ToJudge::Facts { deployment, facts } => self.remedy.facts(&mut turn, &self.alerts, &deployment, facts),

@@ -14,11 +14,10 @@ use super::windows::counted_window;
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::{Turn, Word};
-use crate::engine::message::{Context, ToDetect, Watch, WatchId, Watched};
+use crate::engine::message::{Context, Sighted, ToDetect, Watch, WatchId, Watched};
 use crate::model::{AlertKey, DeploymentId, PlaybookName, Timestamp};
 use crate::playbook::ladder::RunEnd;
 use crate::playbook::run::Verified;
-use crate::script::Truth;
 
 impl Remedy {
     /// All targets of the rung have had their run.
@@ -47,9 +46,10 @@ impl Remedy {
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
-    pub(super) fn rung_watched(&mut self, turn: &mut Turn<'_>, key: &AlertKey, at: Timestamp, truth: Truth) {
+    pub(super) fn rung_watched(&mut self, turn: &mut Turn<'_>, key: &AlertKey, at: Timestamp, seen: Sighted) {
         let Some(judging) = self.ladders.get_mut(key).and_then(|ladder| ladder.judging.as_mut()) else { return };
-        match judging.seen.sees(truth) {
+        judging.seen.stand_still(&mut self.timers, Timer::Ladder(key.clone()), seen.blind, turn.now);
+        match judging.seen.sees(seen.truth) {
             Some(Turned::Clear) => {
                 let held_at = at.max(turn.now) + judging.hold;
                 self.timers.set(Timer::HoldRung(key.clone()), held_at);

@@ -51,14 +51,13 @@ use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::alert::notification::RemediationFacts;
 use crate::engine::ENGINE_VERSION;
 use crate::engine::input::{Gap, Operator, StepEnd, Storage, Upgraded};
-use crate::engine::message::{AskId, DeploymentHealth, Reply, WatchId};
+use crate::engine::message::{AskId, DeploymentHealth, Reply, Sighted, WatchId};
 use crate::engine::timers::Timers;
 use crate::engine::view::{ApprovalView, PauseView, RunView};
 use crate::model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
 use crate::playbook::guard::{HeldBy, Refusal};
 use crate::playbook::run::Interrupt;
 use crate::policy::Diagnostic;
-use crate::script::Truth;
 pub(super) use guards::limits_of;
 use memory::Memory;
 use outages::Outages;
@@ -277,12 +276,12 @@ impl Remedy {
         self.calm(turn, alerts);
     }
 
-    pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, truth: Truth) {
+    pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, seen: Sighted) {
         self.survey.forget();
         match id {
-            WatchId::Verify(run) => self.verify_watched(turn, &run, at, truth),
-            WatchId::Wait(run) => self.wait_watched(turn, alerts, &run, &truth),
-            WatchId::Rung(key) => self.rung_watched(turn, &key, at, truth),
+            WatchId::Verify(run) => self.verify_watched(turn, &run, at, seen),
+            WatchId::Wait(run) => self.wait_watched(turn, alerts, &run, &seen.truth),
+            WatchId::Rung(key) => self.rung_watched(turn, &key, at, seen),
         }
         self.calm(turn, alerts);
     }

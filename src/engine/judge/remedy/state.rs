@@ -255,6 +255,9 @@ pub(super) enum Lost {
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Verifying {
     pub truth: Truth,
+    /// What is left of `within`, which stands still while what is watched may go on unseen.
+    #[serde(default)]
+    pub left: Option<Duration>,
 }
 
 impl Run {

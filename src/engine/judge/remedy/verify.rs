@@ -6,7 +6,8 @@ use super::state::{Doing, Verifying};
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
-use crate::engine::message::{ToDetect, Watch, WatchId, Watched};
+use crate::engine::message::{Sighted, ToDetect, Watch, WatchId, Watched};
+use crate::engine::timers::Timers;
 use crate::model::units::format_duration;
 use crate::model::{RunId, Timestamp};
 use crate::playbook::run::Verified;
@@ -21,7 +22,22 @@ pub(super) enum Turned {
 impl Verifying {
     /// Nothing has been seen yet.
     pub fn begin() -> Self {
-        Verifying { truth: Truth::NoData }
+        Verifying { truth: Truth::NoData, left: None }
+    }
+
+    /// While nothing is seen `within`, which ends by that timer, stands still; then it goes on.
+    pub fn stand_still(&mut self, timers: &mut Timers<Timer>, within: Timer, blind: bool, now: Timestamp) {
+        match (blind, self.left) {
+            (true, None) => {
+                self.left = timers.deadline_of(&within).map(|ends_at| ends_at.since(now));
+                timers.clear(&within);
+            }
+            (false, Some(left)) => {
+                timers.set(within, now + left);
+                self.left = None;
+            }
+            (true, Some(_)) | (false, None) => {}
+        }
     }
 
     /// Takes what is seen now; `None`: it stays clear.
@@ -67,11 +83,12 @@ impl Remedy {
         self.show(turn, id);
     }
 
-    pub(super) fn verify_watched(&mut self, turn: &mut Turn<'_>, id: &RunId, at: Timestamp, truth: Truth) {
+    pub(super) fn verify_watched(&mut self, turn: &mut Turn<'_>, id: &RunId, at: Timestamp, seen: Sighted) {
         let Some(run) = self.runs.get_mut(id) else { return };
         let hold = run.playbook.verify.hold;
         let Doing::Verifying(verifying) = &mut run.doing else { return };
-        match verifying.sees(truth) {
+        verifying.stand_still(&mut self.timers, Timer::Within(id.clone()), seen.blind, turn.now);
+        match verifying.sees(seen.truth) {
             // not before this turn: what was true earlier was not known to be
             Some(Turned::Clear) => self.timers.set(Timer::Hold(id.clone()), at.max(turn.now) + hold),
             Some(Turned::NotClear) => self.timers.clear(&Timer::Hold(id.clone())),

@@ -11,7 +11,7 @@ use crate::engine::effect::{Effect, OperatorAnswer, StepCall};
 use crate::engine::input::{Operator, OperatorCommand, StepEnd};
 use crate::engine::judge::alerts::{Alert, Alerts};
 use crate::engine::judge::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
-use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, ToDetect, WatchId};
+use crate::engine::message::{Ask, AskId, DeploymentHealth, Question, Reply, Sighted, ToDetect, WatchId};
 use crate::engine::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
 use crate::model::{
     AdapterDef, AlertKey, Allow, ApprovalId, Check, CheckKind, Confidence, Deployment, DeploymentId, Effectfulness,
@@ -302,7 +302,8 @@ impl Bench {
                 ToDetect::Watch(watch) => {
                     self.cuts.push(watch.context.cut);
                     self.watches.insert(watch.id.clone());
-                    self.remedy.watched(&mut turn, &alerts, watch.id, self.now, self.watched.clone());
+                    let seen = Sighted { truth: self.watched.clone(), blind: false };
+                    self.remedy.watched(&mut turn, &alerts, watch.id, self.now, seen);
                 }
                 ToDetect::Unwatch(id) => {
                     self.watches.remove(&id);
@@ -434,7 +435,8 @@ impl Bench {
     pub fn watch_says(&mut self, truth: Truth) {
         let id = self.watches.last().expect("something is watched").clone();
         let now = self.now;
-        self.turn(|remedy, turn, alerts| remedy.watched(turn, alerts, id, now, truth));
+        let seen = Sighted { truth, blind: false };
+        self.turn(|remedy, turn, alerts| remedy.watched(turn, alerts, id, now, seen));
     }
 
     pub fn health(&mut self, deployment: &str, health: Health) {
