@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::super::state::{Fan, LastRun};
 use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
+use crate::engine::input::OperatorCommand;
 use crate::engine::judge::turn::AlertChangeKind;
+use crate::engine::view::ApprovalState;
 use crate::model::{AlertKey, FailureClass, Health, Labels, Outcome, Selector, Severity};
 use crate::playbook::ladder::{Ladder, On, Rung};
 use crate::policy::Policy;
@@ -80,6 +82,84 @@ fn a_target_that_fails_stops_the_rung_and_the_next_one_is_tried() {
     bench.pass(secs(61));
     assert_eq!(targets(&bench), ["cart", "checkout", "db"], "search was never touched");
     assert_eq!(bench.verbs()[2], "restart");
+}
+
+/// All three are let wait at once, and only the first may begin: the two that wait are `checkout-1` and `search-1`.
+fn one_by_one(change: impl FnOnce(&mut Rung)) -> Bench {
+    let mut with = rollout(|rung| {
+        rung.batch = None;
+        change(rung);
+    });
+    with.guards.max_running = 1;
+    let bench = begun(with);
+    assert_eq!(targets(&bench), ["cart"]);
+    bench
+}
+
+fn withdrawn(bench: &Bench) -> bool {
+    ["checkout-1", "search-1"].into_iter().all(|run| {
+        let why = bench.run(run).why.clone().unwrap_or_default();
+        bench.verdict(run) == Some("went_away") && why.contains("its rung has stopped: the run on cart")
+    })
+}
+
+#[test]
+fn what_still_waits_is_withdrawn_once_one_has_failed() {
+    let mut bench = one_by_one(|_| {});
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(600));
+    assert_eq!(targets(&bench), ["cart", "db"], "the others were never touched");
+    assert!(withdrawn(&bench), "{:?}", bench.runs);
+}
+
+#[test]
+fn what_still_waits_is_withdrawn_once_a_person_is_needed() {
+    let mut cancelled = one_by_one(|_| {});
+    let cancel = OperatorCommand::CancelRun { run: "cart-1".into(), reason: "wrong one".into() };
+    cancelled.operator(cancel).expect("it is under way");
+    ends(&mut cancelled, "cart", Outcome::failed(FailureClass::Permanent, "cancelled"));
+    cancelled.pass(secs(600));
+    assert_eq!((targets(&cancelled), cancelled.state(&fleet())), (vec!["cart"], "stopped".to_owned()));
+    assert!(withdrawn(&cancelled));
+
+    let mut in_doubt = one_by_one(|_| {});
+    ends(&mut in_doubt, "cart", Outcome::unknown("timed out"));
+    in_doubt.pass(secs(600));
+    assert_eq!((targets(&in_doubt), in_doubt.state(&fleet())), (vec!["cart"], "stopped".to_owned()));
+    assert!(withdrawn(&in_doubt));
+}
+
+#[test]
+fn nobody_is_asked_any_more_about_a_rung_that_has_stopped() {
+    let mut bench = begun(rollout(|rung| (rung.batch, rung.approval) = (None, true)));
+    let approve = OperatorCommand::Approve { approval: "cart-1.1".into(), reason: "go".to_owned() };
+    bench.operator(approve).expect("it is asked");
+    assert_eq!(targets(&bench), ["cart"]);
+    let deny = OperatorCommand::Deny { approval: "checkout-1.1".into(), reason: "no".to_owned() };
+    bench.operator(deny).expect("it is asked");
+    assert_eq!(bench.asked("search-1.1"), ApprovalState::Withdrawn);
+    assert_eq!(bench.verdict("search-1"), Some("went_away"));
+    assert_eq!(bench.verdict("cart-1"), None, "what is under way is let end");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    assert_eq!(bench.state(&fleet()), "stopped");
+}
+
+#[test]
+fn a_rung_that_has_failed_does_not_wait_for_those_that_wait() {
+    let mut bench = Bench::with(rollout(|rung| rung.batch = None));
+    let select = Selector(vec!["deployment=search".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    let maintain = OperatorCommand::Maintain { select, for_: secs(36_000), reason: "new disks".to_owned() };
+    bench.operator(maintain).expect("it is taken");
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "checkout"]);
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    ends(&mut bench, "checkout", Outcome::done("ok"));
+    bench.pass(secs(1));
+    assert_eq!(targets(&bench)[2..], ["db"]);
 }
 
 /// All at once, and each has ended done.
