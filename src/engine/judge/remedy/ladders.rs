@@ -209,12 +209,21 @@ impl Remedy {
     }
 
     fn forget_over(&mut self, turn: &mut Turn<'_>) {
+        let mut at_work = Vec::new();
         while self.over.len() > KEPT_OVER {
-            let Some((key, nth)) = self.over.pop_front() else { return };
-            let at_rest = |ladder: &LadderState| ladder.nth == nth && ladder.over && ladder.judging.is_none();
-            if self.ladders.get(&key).is_some_and(at_rest) && self.runs_of(&key).is_empty() {
+            let Some((key, nth)) = self.over.pop_front() else { break };
+            let Some(ladder) = self.ladders.get(&key).filter(|ladder| ladder.nth == nth && ladder.over) else {
+                continue;
+            };
+            if ladder.judging.is_none() && self.runs_of(&key).is_empty() {
                 self.drop_ladder(turn, &key);
+            } else {
+                at_work.push((key, nth));
             }
+        }
+        // those have their turn again with the next that is over
+        for entry in at_work.into_iter().rev() {
+            self.over.push_front(entry);
         }
     }
 
@@ -366,7 +375,7 @@ impl Remedy {
     }
 
     fn exhausted(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
-        if let Some(ladder) = self.ladders.get_mut(key) {
+        if let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| ladder.stand != Stand::Exhausted) {
             ladder.stand = Stand::Exhausted;
             self.tell_exhausted(turn, key);
             turn.say(Word::RemediationMoved(key.clone()));

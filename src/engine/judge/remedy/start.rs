@@ -20,6 +20,9 @@ use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{Course, Verdict};
 use crate::script::Truth;
 
+/// Why a waiting run is withdrawn that has no rung any more.
+const NOT_IN_POLICY: &str = "its ladder or playbook is no longer in the policy";
+
 impl Remedy {
     /// A run that waits to be allowed.
     pub(super) fn new_run(
@@ -56,9 +59,15 @@ impl Remedy {
             }
             match self.fit_to_policy(turn, key, id) {
                 Fit::Fits => {}
-                Fit::Another => return self.ask_anew(turn, alerts, key, id),
+                Fit::Another => {
+                    return self.ask_anew(turn, alerts, key, id, "a save has put another rung in the place of its own");
+                }
+                // what is under way on other targets ends first; then the ladder is looked at, once for all of them
+                Fit::Gone if self.fan(key).is_some_and(|fan| fan.live.contains(id)) => {
+                    return self.ask_anew(turn, alerts, key, id, NOT_IN_POLICY);
+                }
                 Fit::Gone => {
-                    self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
+                    self.note(id, NOT_IN_POLICY.to_owned());
                     self.end_waiting(turn, alerts, id, Verdict::Cancelled);
                     return self.no_rung(turn, key);
                 }
@@ -106,9 +115,9 @@ impl Remedy {
 
     /// The rung is not the one any more that a waiting run was made for: the run is withdrawn, counted nowhere, and the
     /// ladder asks anew with the rung as it is.
-    fn ask_anew(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
+    fn ask_anew(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId, why: &str) {
         let Some(deployment) = self.runs.get(id).map(|run| run.deployment.clone()) else { return };
-        self.note(id, "a save has put another rung in the place of its own".to_owned());
+        self.note(id, why.to_owned());
         let fan = self.fan(key).filter(|fan| fan.live.contains(id));
         let of_several = fan.is_some();
         if let Some(fan) = fan {

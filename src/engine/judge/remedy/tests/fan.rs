@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::KEPT_OVER;
 use super::super::state::{Fan, LastRun};
 use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
@@ -531,4 +532,84 @@ fn a_waiting_target_is_withdrawn_when_its_rung_is_another_one() {
     bench.pass(secs(60));
     bench.resumes();
     assert_eq!(targets(&bench), ["search"]);
+}
+
+/// `db` has not cured; of the second rung `cart` is under way, and `checkout` and `search` wait.
+fn at_the_second_rung(rungs: impl FnOnce(&mut Vec<Rung>)) -> (Bench, Policy) {
+    let both = || {
+        let mut with = rollout(|rung| rung.batch = None);
+        with.guards.max_running = 1;
+        let mut rungs = with.ladders[&("BadRollout".into(), Severity::Critical)].rungs.clone();
+        rungs.reverse();
+        (with, rungs)
+    };
+    let ladder_of = |(mut with, rungs): (Policy, Vec<Rung>)| {
+        let key = ("BadRollout".into(), Severity::Critical);
+        match rungs.is_empty() {
+            true => with.ladders.remove(&key),
+            false => with.ladders.insert(key, Arc::new(Ladder { rungs })),
+        };
+        with
+    };
+    let mut bench = begun(ladder_of(both()));
+    ends(&mut bench, "db", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(10));
+    assert_eq!(targets(&bench), ["db", "cart"]);
+    let (with, mut left) = both();
+    rungs(&mut left);
+    (bench, ladder_of((with, left)))
+}
+
+#[test]
+fn a_save_that_takes_the_rung_away_is_told_once_and_after_those_under_way_have_ended() {
+    let (mut bench, shorter) = at_the_second_rung(|rungs| rungs.truncate(1));
+    bench.new_policy(shorter);
+    bench.pass(secs(60));
+    for run in ["checkout-1", "search-1"] {
+        assert_eq!(bench.verdict(run), Some("went_away"));
+        assert!(bench.run(run).why.as_ref().is_some_and(|why| why.contains("no longer in the policy")));
+    }
+    assert!(bench.told(NewsKind::Exhausted).is_empty(), "cart is still at it");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    bench.pass(secs(600));
+    assert_eq!((targets(&bench), bench.state(&fleet())), (vec!["db", "cart"], "exhausted".to_owned()));
+    assert_eq!(bench.told(NewsKind::Exhausted).len(), 1, "{:?}", bench.news);
+}
+
+#[test]
+fn a_save_that_takes_the_ladder_away_leaves_nothing_behind() {
+    let (mut bench, without) = at_the_second_rung(Vec::clear);
+    bench.new_policy(without);
+    bench.pass(secs(60));
+    assert!(bench.remedy.ladders.contains_key(&fleet()), "cart is still at it");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    bench.pass(secs(60));
+    assert!(!bench.remedy.ladders.contains_key(&fleet()));
+    let left: Vec<_> = bench.remedy.runs.values().filter(|run| run.alert() == Some(&fleet())).collect();
+    assert!(left.is_empty(), "{:?}", left.iter().map(|run| &run.id).collect::<Vec<_>>());
+    assert!(bench.told(NewsKind::Exhausted).is_empty(), "{:?}", bench.news);
+}
+
+#[test]
+fn a_ladder_that_is_over_and_still_judged_is_forgotten_in_its_turn() {
+    let mut bench = treated(|_| {});
+    let over = |bench: &mut Bench, alert: &AlertKey| {
+        bench.resolves(alert);
+        bench.says(alert, AlertChangeKind::EpisodeOver);
+        bench.alerts.remove(alert);
+    };
+    over(&mut bench, &fleet());
+    let others = |bench: &mut Bench, names: std::ops::Range<usize>| {
+        for nth in names {
+            let one = bench.down(&format!("other-{nth}"));
+            over(bench, &one);
+        }
+    };
+    others(&mut bench, 0..KEPT_OVER);
+    assert!(bench.remedy.ladders.contains_key(&fleet()), "it is being judged");
+    bench.pass(secs(600));
+    assert!(bench.remedy.ladders[&fleet()].judging.is_none());
+    others(&mut bench, KEPT_OVER..KEPT_OVER + 1);
+    assert!(!bench.remedy.ladders.contains_key(&fleet()));
+    assert_eq!(bench.remedy.over.len(), KEPT_OVER);
 }
