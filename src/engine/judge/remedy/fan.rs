@@ -215,8 +215,9 @@ impl Remedy {
         });
         let (pause, repeats) = rung.unwrap_or_default();
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
+        let rise = self.pending_rise(alerts, key);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
-        let (rise, over) = (ladder.rise, ladder.over);
+        let over = ladder.over;
         let Stand::Fan(fan) = &mut ladder.stand else { return };
         if !fan.live.is_empty() {
             return;

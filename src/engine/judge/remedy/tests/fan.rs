@@ -613,3 +613,28 @@ fn a_ladder_that_is_over_and_still_judged_is_forgotten_in_its_turn() {
     assert!(!bench.remedy.ladders.contains_key(&fleet()));
     assert_eq!(bench.remedy.over.len(), KEPT_OVER);
 }
+
+#[test]
+fn a_rung_for_several_is_judged_as_any_other_when_a_rise_came_to_nothing() {
+    let mut with = rollout(|rung| rung.batch = None);
+    let own = with.ladders[&("BadRollout".into(), Severity::Critical)].clone();
+    with.ladders.insert(("BadRollout".into(), Severity::Warning), own);
+    with.ladders.insert(("BadRollout".into(), Severity::Critical), super::bench::ladder(&["tidy"]));
+    let mut bench = Bench::with(with);
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Warning, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    let rise = AlertChangeKind::SeverityChanged { from: Severity::Warning, to: Severity::Critical };
+    bench.fires(&fleet(), Severity::Critical, rise);
+    bench.resolves(&fleet());
+    for deployment in ["cart", "checkout", "search"] {
+        ends(&mut bench, deployment, Outcome::done("ok"));
+    }
+    bench.fires(&fleet(), Severity::Warning, AlertChangeKind::Relapsed);
+    bench.pass(secs(299));
+    assert_eq!(bench.calls.len(), 3, "it is judged");
+    bench.pass(secs(2));
+    assert_eq!(targets(&bench)[3..], ["db"], "the next rung of its own level");
+}
