@@ -255,7 +255,18 @@ impl Remedy {
 
     /// It has waited for as long as anyone would wait without being told.
     pub(super) fn give_up(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_waiting()) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| run.is_waiting()) else { return };
+        // until a person's time is over nobody has said no, and then it is that
+        let asked = run.approval.as_ref().and_then(|approval| self.approvals.get(approval));
+        if let Some((approval, expires_at)) = asked.map(|view| (view.id.clone(), view.expires_at)) {
+            if expires_at <= turn.now {
+                return self.approval_expired(turn, alerts, &approval);
+            }
+            if run.alert().is_none() {
+                return self.timers.set(Timer::GiveUp(id.clone()), expires_at);
+            }
+        }
+        let Some(run) = self.runs.get_mut(id) else { return };
         if run.alert().is_none() {
             self.note(id, "nobody waits for it any longer".to_owned());
             return self.end_waiting(turn, alerts, id, Verdict::Refused);
