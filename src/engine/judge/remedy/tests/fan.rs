@@ -320,6 +320,63 @@ fn safety_breaker_counts_a_rung_that_did_not_cure_for_each_it_acted_on() {
     assert_eq!(out(&cured), 0, "one that cured clears what failed before");
 }
 
+/// `rollback` is out of service, one run may try it, and `BadRollout` wants it on all three.
+fn probing() -> Bench {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.velocity.disrupt.count = 100;
+    with.guards.per_playbook.count = 100;
+    let mut bench = Bench::with(with);
+    for one in ["well-1", "well-2", "well-3"] {
+        bench.triggers("rollback", one).expect("it may run");
+        bench.ends_failed(FailureClass::Permanent);
+    }
+    bench.calls.clear();
+    bench.pass(secs(1800));
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    bench
+}
+
+#[test]
+fn safety_breaker_is_tried_on_one_target_at_a_time_and_the_rung_decides() {
+    let tried = || {
+        let mut bench = probing();
+        assert_eq!(targets(&bench), ["cart"], "one tries it");
+        assert_eq!((bench.verdict("checkout-1"), bench.refused_by("checkout-1")), (None, Some("breaker")));
+        for (nth, deployment) in ["cart", "checkout", "search"].into_iter().enumerate() {
+            assert_eq!(targets(&bench).len(), nth + 1);
+            ends(&mut bench, deployment, Outcome::done("ok"));
+            bench.pass(secs(1));
+        }
+        assert_eq!(bench.state(&fleet()), "working", "it is judged");
+        bench
+    };
+    let said = |bench: &Bench, part: &str| bench.told(NewsKind::Refused).iter().any(|(_, text)| text.contains(part));
+    let mut cured = tried();
+    cured.watch_says(Truth::True);
+    cured.pass(secs(30));
+    assert!(said(&cured, "rollback has cured BadRollout") && said(&cured, "back in service"), "{:?}", cured.news);
+
+    let mut failed = tried();
+    failed.pass(secs(300));
+    assert_eq!(targets(&failed)[3..], ["db"]);
+    failed.pass(secs(1700));
+    failed.triggers("rollback", "well-1").expect("it is taken");
+    assert_eq!(failed.refused_by("well-1-2"), Some("breaker"), "out of service anew, from when it was judged");
+}
+
+#[test]
+fn a_probe_that_fails_ends_the_rung_for_the_others() {
+    let mut bench = probing();
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "db"]);
+    assert!(withdrawn(&bench));
+}
+
 #[test]
 fn safety_recurrence_of_a_rung_for_several() {
     let mut with = rollout(|rung| rung.batch = None);
