@@ -214,6 +214,11 @@ impl Course {
         self.interrupt
     }
 
+    /// What came between ends the section it is at: nothing of it is tried again.
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.at, At::Step(section, _) if self.leaves(section))
+    }
+
     /// To be said before an acting step's first call is released.
     pub fn acting_step_begins(&mut self) {
         self.acted = true;

@@ -217,7 +217,10 @@ fn history(guards: &Guards, situation: &Situation, answers: &mut Answers) {
         Circuit::Open { since, probe_at } => {
             (Some(Refusal::Breaker { playbook: name(), since, probe_at: Some(probe_at) }), String::new())
         }
-        Circuit::Probing { since } => {
+        Circuit::Probing { since, beside: true } => {
+            (Some(Refusal::BreakerBeside { playbook: name(), since }), String::new())
+        }
+        Circuit::Probing { since, beside: false } => {
             (Some(Refusal::Breaker { playbook: name(), since, probe_at: None }), String::new())
         }
         Circuit::ProbeDue { since } => (None, format!("out of service since {since}; this run tries it")),

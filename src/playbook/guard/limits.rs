@@ -37,6 +37,8 @@ pub enum Circuit {
     /// One run is trying it.
     Probing {
         since: Timestamp,
+        /// It is of the same rung, for another of its targets.
+        beside: bool,
     },
     /// The next run tries whether it cures again.
     ProbeDue {
@@ -47,7 +49,7 @@ pub enum Circuit {
 impl Breaker {
     pub fn circuit(&self, limits: BreakerLimits, now: Timestamp) -> Circuit {
         match self.open {
-            Some(Open { since, probing: true }) => Circuit::Probing { since },
+            Some(Open { since, probing: true }) => Circuit::Probing { since, beside: false },
             Some(Open { since, .. }) if now < since + limits.probe_after => {
                 Circuit::Open { since, probe_at: since + limits.probe_after }
             }
@@ -194,7 +196,7 @@ mod tests {
         assert_eq!(breaker.circuit(limits, at(4)), Circuit::Open { since: at(3), probe_at: at(1803) });
         assert_eq!(breaker.circuit(limits, at(1803)), Circuit::ProbeDue { since: at(3) });
         breaker.begins();
-        assert_eq!(breaker.circuit(limits, at(1804)), Circuit::Probing { since: at(3) });
+        assert_eq!(breaker.circuit(limits, at(1804)), Circuit::Probing { since: at(3), beside: false });
         breaker.failed(limits, at(1805), &"a".into());
         assert_eq!(breaker.circuit(limits, at(1806)), Circuit::Open { since: at(1805), probe_at: at(3605) });
         breaker.begins();

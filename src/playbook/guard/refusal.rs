@@ -186,6 +186,11 @@ pub enum Refusal {
     If,
     /// Since it began a person's word is wanted, and it can be asked for nowhere here.
     Approve,
+    /// A playbook out of service is tried on another target of the same rung: the others have their turn, or none, when that is over.
+    BreakerBeside {
+        playbook: PlaybookName,
+        since: Timestamp,
+    },
 }
 
 /// Which switch says that nothing is done for real.
@@ -273,7 +278,7 @@ impl Refusal {
             Refusal::Flap { .. } => "flap",
             Refusal::Grace { .. } => "grace",
             Refusal::Dependency { .. } | Refusal::DependencyBack { .. } => "dependency",
-            Refusal::Breaker { .. } => "breaker",
+            Refusal::Breaker { .. } | Refusal::BreakerBeside { .. } => "breaker",
             Refusal::Recurrence { .. } => "recurrence",
             Refusal::PerDeployment { .. } => "per_deployment",
             Refusal::PerPlaybook { .. } => "per_playbook",
@@ -396,6 +401,10 @@ impl fmt::Display for Refusal {
             Refusal::Breaker { playbook, since, probe_at: None } => {
                 write!(f, "{playbook} is out of service since {since}, and a run is trying whether it cures again")
             }
+            Refusal::BreakerBeside { playbook, since } => write!(
+                f,
+                "{playbook} is out of service since {since}, and its rung tries on one target at a time whether it cures again"
+            ),
             Refusal::Recurrence { playbook, cured, within } => {
                 write!(f, "{playbook} has cured this {cured} times in {}: that is no cure", span(within))
             }

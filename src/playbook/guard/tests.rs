@@ -382,7 +382,8 @@ fn safety_breaker_lets_a_probe_through() {
         reasons(&situation)
     };
     assert_eq!(circuit(Circuit::Open { since: now(), probe_at: now() }), ["breaker"]);
-    assert_eq!(circuit(Circuit::Probing { since: now() }), ["breaker"]);
+    assert_eq!(circuit(Circuit::Probing { since: now(), beside: false }), ["breaker"]);
+    assert_eq!(circuit(Circuit::Probing { since: now(), beside: true }), ["breaker"]);
     assert_eq!(circuit(Circuit::ProbeDue { since: now() }), [] as [&str; 0]);
 }
 

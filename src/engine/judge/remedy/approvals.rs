@@ -255,6 +255,7 @@ impl Remedy {
                     | Refusal::PerPlaybook { .. }
                     | Refusal::Velocity { .. }
                     | Refusal::Breaker { probe_at: None, .. }
+                    | Refusal::BreakerBeside { .. }
             )
         };
         // a run that acted before it asked is in its budgets already

@@ -80,26 +80,26 @@ impl Remedy {
         reply: Option<Reply>,
     ) {
         let repairs = self.needs_symptom(id);
-        let target = call.target.clone();
-        if call.acting {
+        let (target, acting) = (call.target.clone(), call.acting);
+        if acting {
             let no = self.may_act().err().or_else(|| self.held_here(turn, alerts, id, repairs, &target));
             if let Some(refusal) = no {
                 return self.hold_retry(turn, id, call, refusal);
             }
         }
-        if symptom && !self.symptom_is_there(turn, alerts, id, reply) {
-            // the tries before this one may have changed something
-            return Remedy::look_at(turn, &target);
-        }
-        if call.acting
-            && let Some(refusal) = self.forbidden_by_mode(turn, id, repairs, &target)
-        {
-            self.may_not_act(turn, alerts, id, refusal);
-            return Remedy::look_at(turn, &target);
-        }
+        // what comes between it and its next try finds it there
         if let Some(run) = self.runs.get_mut(id) {
-            run.refusal = None;
+            run.doing = Doing::Pausing(call);
         }
+        if symptom && !self.symptom_is_there(turn, alerts, id, reply) {
+            return;
+        }
+        if acting && let Some(refusal) = self.forbidden_by_mode(turn, id, repairs, &target) {
+            return self.may_not_act(turn, alerts, id, refusal);
+        }
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        run.refusal = None;
         self.call_again(turn, alerts, id, call);
     }
 

@@ -104,6 +104,7 @@ impl Remedy {
             at_large: false,
             looked: false,
             last_failure: String::new(),
+            last_class: None,
         };
         self.call_again(turn, alerts, id, call);
     }
@@ -255,6 +256,7 @@ impl Remedy {
             }
             Outcome::Failed { class, why } => {
                 call.last_failure.clone_from(&why);
+                call.last_class = Some(class);
                 if let Some(record) = self.runs.get_mut(&id).and_then(Run::open_step) {
                     record.class = Some(class.as_str().into());
                     record.message = Some(why.clone());
@@ -307,24 +309,19 @@ impl Remedy {
         class: FailureClass,
         why: String,
     ) {
-        let Some((section, _, step)) = self.step_at(id) else { return };
+        let Some((_, _, step)) = self.step_at(id) else { return };
         if class == FailureClass::Unauthorized && call.refresh == Refresh::Unneeded {
             self.emit_about(turn, id, "unauthorized", Some(class), &why);
         }
-        let interrupted = self.runs.get(id).and_then(|run| run.course.interrupt());
         let pause = step.retry.pause_after(call.tries, call.id.as_str());
         let again = match class {
             FailureClass::Unauthorized => self.can_refresh(turn, id, &call),
             FailureClass::Transient => pause.is_some(),
             FailureClass::Permanent | FailureClass::Unsupported | FailureClass::Conflict => false,
         };
-        if again && section != Section::Finally && interrupted.is_some() {
-            let mut over = StepOver::skipped(&format!("not tried again: {why}"));
-            over.outcome = "failed";
-            if call.acting {
-                Remedy::look_at(turn, &call.target);
-            }
-            return self.step_over(turn, alerts, id, over);
+        // as it does while it waits for its next try
+        if again && self.runs.get(id).is_some_and(|run| run.course.is_leaving()) {
+            return self.not_tried_again(turn, alerts, id, &call);
         }
         match (again, pause) {
             (true, _) if class == FailureClass::Unauthorized => {
@@ -356,6 +353,21 @@ impl Remedy {
             Remedy::look_at(turn, &call.target);
         }
         self.step_over(turn, alerts, id, StepOver::failed(call.best_effort, class, why));
+    }
+
+    /// A step that has failed and is not tried again has failed, whatever keeps it from that: what was done before it is
+    /// undone, and the run cured nothing. Of a call that was lost nobody knows that it failed.
+    pub(super) fn not_tried_again(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, call: &Call) {
+        let why = format!("not tried again: {}", call.last_failure);
+        match call.last_class.filter(|_| call.lost == Lost::No) {
+            Some(class) => self.call_failed(turn, alerts, id, call, class, why),
+            None => {
+                if call.acting {
+                    Remedy::look_at(turn, &call.target);
+                }
+                self.step_over(turn, alerts, id, StepOver { outcome: "failed", ..StepOver::skipped(&why) });
+            }
+        }
     }
 
     /// Whether new credentials can be fetched for this call: once, with the lease, where the deployment has any.

@@ -15,7 +15,7 @@ use crate::engine::message::{Ask, AskId, Context, Question, Reply, ToDetect};
 use crate::model::{AlertKey, DeploymentId, Labels, RunId};
 use crate::playbook::guard::{NotThere, Refusal};
 use crate::playbook::ladder::{On, RunEnd, Rung};
-use crate::playbook::run::Interrupt;
+use crate::playbook::run::{Interrupt, Verdict};
 use crate::policy::Policy;
 
 /// Runs of one rung that wait or are under way at a time where the rung names no batch: more would only ask in vain.
@@ -178,6 +178,7 @@ impl Remedy {
         if !fan.live.remove(id) {
             return;
         }
+        let was_stopped = fan.is_stopped();
         match end {
             RunEnd::Cured | RunEnd::Done => {
                 fan.acted_at = fan.acted_at.max(acted_at);
@@ -186,10 +187,24 @@ impl Remedy {
             }
             RunEnd::WentAway => {}
             RunEnd::NotCured | RunEnd::RefusedForGood => fan.failed = true,
-            RunEnd::RefusedMayPass => fan.waiting.push_back(deployment),
+            RunEnd::RefusedMayPass => fan.waiting.push_back(deployment.clone()),
             RunEnd::Inconclusive | RunEnd::Denied | RunEnd::Cancelled => fan.needs_person = true,
         }
+        if !was_stopped && fan.is_stopped() {
+            self.withdraw_waiting(turn, alerts, key, &deployment);
+        }
         self.fan_moved(turn, alerts, key);
+    }
+
+    /// A rung that has stopped begins nothing more: neither what waits for its guards or for a person, nor does it wait for
+    /// those before the ladder goes on.
+    fn withdraw_waiting(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, stopped_on: &DeploymentId) {
+        let waits = |run: &RunId| self.runs.get(run).is_some_and(Run::is_waiting);
+        let waiting: Vec<RunId> = self.runs_of(key).into_iter().filter(waits).collect();
+        for run in waiting {
+            self.note(&run, format!("its rung has stopped: the run on {stopped_on} has not done its work"));
+            self.end_waiting(turn, alerts, &run, Verdict::WentAway);
+        }
     }
 
     /// What follows once a batch has ended.
@@ -200,8 +215,9 @@ impl Remedy {
         });
         let (pause, repeats) = rung.unwrap_or_default();
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
+        let rise = self.pending_rise(alerts, key);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
-        let (rise, over) = (ladder.rise, ladder.over);
+        let over = ladder.over;
         let Stand::Fan(fan) = &mut ladder.stand else { return };
         if !fan.live.is_empty() {
             return;

@@ -147,7 +147,10 @@ impl Remedy {
                 circuit: match circuit {
                     // one run tries it, from when it is allowed on
                     Some(Circuit::ProbeDue { since }) if reserved.iter().any(|other| other.playbook == name) => {
-                        Circuit::Probing { since }
+                        Circuit::Probing { since, beside: self.is_under_way_beside(run) }
+                    }
+                    Some(Circuit::Probing { since, .. }) => {
+                        Circuit::Probing { since, beside: self.is_under_way_beside(run) }
                     }
                     circuit => circuit.unwrap_or(Circuit::Closed { failures: 0, deployments: 0 }),
                 },
@@ -163,6 +166,14 @@ impl Remedy {
             held: run.alert().and_then(|key| self.held_back.get(key).cloned()),
             overridden: run.overridden.clone(),
         }
+    }
+
+    /// Whether its rung is at it on another target, with the same playbook.
+    fn is_under_way_beside(&self, run: &Run) -> bool {
+        let beside =
+            |other: &Run| other.id != run.id && other.is_under_way() && other.playbook.name == run.playbook.name;
+        let rung = run.alert().map(|key| self.runs_of(key)).unwrap_or_default();
+        rung.iter().filter_map(|id| self.runs.get(id)).any(beside)
     }
 
     /// When runs of a playbook counted; those that are allowed to act and have not yet count as of now.

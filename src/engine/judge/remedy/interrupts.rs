@@ -1,13 +1,12 @@
 //! What comes between the steps of a run: a step that only waits is left at once, one that acts is let end.
 
-use super::state::Doing;
-use super::steps::StepOver;
+use super::state::{AskedFor, Asking, Doing};
 use super::{Remedy, Timer};
 use crate::engine::judge::alerts::Alerts;
 use crate::engine::judge::turn::Turn;
 use crate::engine::message::{ToDetect, WatchId};
 use crate::model::RunId;
-use crate::playbook::run::{At, Interrupt, Section, Verdict};
+use crate::playbook::run::{Interrupt, Verdict};
 
 impl Remedy {
     /// What comes between a part comes between the whole, and so all of it.
@@ -32,7 +31,9 @@ impl Remedy {
                 run.course.interrupted(why, true);
                 self.interrupt_parts(turn, alerts, id, why);
             }
-            Doing::Pausing(_) => self.abandon_retry(turn, alerts, id, why),
+            Doing::Pausing(_) | Doing::Asking(Asking { what: AskedFor::Retry(_), .. }) => {
+                self.abandon_retry(turn, alerts, id, why);
+            }
             Doing::Asking(_)
             | Doing::Held
             | Doing::Approving
@@ -48,22 +49,19 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.course.interrupted(why, true);
         // cleaning up goes on trying
-        match run.course.at() {
-            At::Step(Section::Finally, _) => return,
-            At::Step(Section::Undo, _) if why < Interrupt::Deadline => return,
-            _ => {}
+        if !run.course.is_leaving() {
+            return;
         }
-        let Doing::Pausing(call) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
+        let call = match std::mem::replace(&mut run.doing, Doing::Sleeping) {
+            Doing::Pausing(call) => call,
+            Doing::Asking(Asking { what: AskedFor::Retry(call), .. }) => *call,
+            _ => return,
+        };
         if why != Interrupt::MayNotAct {
             // what held the next try holds nothing any more
             run.refusal = None;
         }
-        if call.acting {
-            Remedy::look_at(turn, &call.target);
-        }
-        let mut over = StepOver::skipped(&format!("not tried again: {}", call.last_failure));
-        over.outcome = "failed";
-        self.step_over(turn, alerts, id, over);
+        self.not_tried_again(turn, alerts, id, &call);
     }
 
     fn cut_short(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, why: Interrupt) {

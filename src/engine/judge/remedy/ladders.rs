@@ -76,6 +76,10 @@ impl Remedy {
                     self.due(turn, key, turn.policy.guards.act_after);
                 }
                 turn.say(Word::RemediationMoved(key.clone()));
+                // an alert that comes back at another level says nothing else of that
+                if let Some(level) = self.ladders.get(key).map(|ladder| ladder.level) {
+                    self.level_changed(turn, alerts, key, level, alert.severity);
+                }
             }
             _ => self.begin_ladder(turn, alerts, key, alert.severity),
         }
@@ -174,7 +178,13 @@ impl Remedy {
         }
     }
 
-    pub(super) fn rise(&mut self, turn: &mut Turn<'_>, key: &AlertKey, to: Severity) {
+    /// The level whose own ladder waits for what is under way; one that the alert has left again waits for nothing.
+    pub(super) fn pending_rise(&self, alerts: &Alerts, key: &AlertKey) -> Option<Severity> {
+        let to = self.ladders.get(key)?.rise?;
+        alerts.get(key).is_some_and(|alert| alert.firing && alert.severity >= to).then_some(to)
+    }
+
+    fn rise(&mut self, turn: &mut Turn<'_>, key: &AlertKey, to: Severity) {
         if let Some(ladder) = self.ladders.get_mut(key) {
             (ladder.level, ladder.rung, ladder.rise) = (to, 0, None);
             ladder.fired_at = turn.now;
@@ -209,12 +219,21 @@ impl Remedy {
     }
 
     fn forget_over(&mut self, turn: &mut Turn<'_>) {
+        let mut at_work = Vec::new();
         while self.over.len() > KEPT_OVER {
-            let Some((key, nth)) = self.over.pop_front() else { return };
-            let at_rest = |ladder: &LadderState| ladder.nth == nth && ladder.over && ladder.judging.is_none();
-            if self.ladders.get(&key).is_some_and(at_rest) && self.runs_of(&key).is_empty() {
+            let Some((key, nth)) = self.over.pop_front() else { break };
+            let Some(ladder) = self.ladders.get(&key).filter(|ladder| ladder.nth == nth && ladder.over) else {
+                continue;
+            };
+            if ladder.judging.is_none() && self.runs_of(&key).is_empty() {
                 self.drop_ladder(turn, &key);
+            } else {
+                at_work.push((key, nth));
             }
+        }
+        // those have their turn again with the next that is over
+        for entry in at_work.into_iter().rev() {
+            self.over.push_front(entry);
         }
     }
 
@@ -366,7 +385,7 @@ impl Remedy {
     }
 
     fn exhausted(&mut self, turn: &mut Turn<'_>, key: &AlertKey) {
-        if let Some(ladder) = self.ladders.get_mut(key) {
+        if let Some(ladder) = self.ladders.get_mut(key).filter(|ladder| ladder.stand != Stand::Exhausted) {
             ladder.stand = Stand::Exhausted;
             self.tell_exhausted(turn, key);
             turn.say(Word::RemediationMoved(key.clone()));
@@ -401,18 +420,18 @@ impl Remedy {
         let rungs = self.rungs_at(&turn.policy, key);
         let firing = alerts.get(key).is_some_and(|alert| alert.firing);
         let repeat = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| rungs.rungs.get(index)?.repeat);
+        let rise = self.pending_rise(alerts, key);
         let Some(ladder) = self.ladders.get_mut(key) else { return };
+        ladder.rise = None;
         if ladder.over {
             ladder.stand = Stand::Resting(Rest::Clear);
             return;
         }
         let mut moved = ladder::after(end, rungs.saturating_sub(ladder.rung + 1));
-        if let Some(to) = ladder.rise.filter(|_| !matches!(moved, Move::Stop) && end != RunEnd::Cured) {
+        if let Some(to) = rise.filter(|_| !matches!(moved, Move::Stop) && end != RunEnd::Cured) {
             // the higher level's own ladder has been waiting for this
-            ladder.stand = Stand::Due;
-            return if firing { self.rise(turn, key, to) } else { ladder.stand = Stand::Resting(Rest::Clear) };
+            return self.rise(turn, key, to);
         }
-        ladder.rise = None;
         let ran = matches!(end, RunEnd::Cured | RunEnd::Done | RunEnd::NotCured | RunEnd::WentAway);
         if let Some(every) = repeat.filter(|_| ran && firing) {
             return self.due(turn, key, every);

@@ -20,6 +20,9 @@ use crate::playbook::guard::{self, Refusal};
 use crate::playbook::run::{Course, Verdict};
 use crate::script::Truth;
 
+/// Why a waiting run is withdrawn that has no rung any more.
+const NOT_IN_POLICY: &str = "its ladder or playbook is no longer in the policy";
+
 impl Remedy {
     /// A run that waits to be allowed.
     pub(super) fn new_run(
@@ -56,9 +59,15 @@ impl Remedy {
             }
             match self.fit_to_policy(turn, key, id) {
                 Fit::Fits => {}
-                Fit::Another => return self.ask_anew(turn, alerts, key, id),
+                Fit::Another => {
+                    return self.ask_anew(turn, alerts, key, id, "a save has put another rung in the place of its own");
+                }
+                // what is under way on other targets ends first; then the ladder is looked at, once for all of them
+                Fit::Gone if self.fan(key).is_some_and(|fan| fan.live.contains(id)) => {
+                    return self.ask_anew(turn, alerts, key, id, NOT_IN_POLICY);
+                }
                 Fit::Gone => {
-                    self.note(id, "its ladder or playbook is no longer in the policy".to_owned());
+                    self.note(id, NOT_IN_POLICY.to_owned());
                     self.end_waiting(turn, alerts, id, Verdict::Cancelled);
                     return self.no_rung(turn, key);
                 }
@@ -106,9 +115,9 @@ impl Remedy {
 
     /// The rung is not the one any more that a waiting run was made for: the run is withdrawn, counted nowhere, and the
     /// ladder asks anew with the rung as it is.
-    fn ask_anew(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId) {
+    fn ask_anew(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, id: &RunId, why: &str) {
         let Some(deployment) = self.runs.get(id).map(|run| run.deployment.clone()) else { return };
-        self.note(id, "a save has put another rung in the place of its own".to_owned());
+        self.note(id, why.to_owned());
         let fan = self.fan(key).filter(|fan| fan.live.contains(id));
         let of_several = fan.is_some();
         if let Some(fan) = fan {
@@ -246,7 +255,18 @@ impl Remedy {
 
     /// It has waited for as long as anyone would wait without being told.
     pub(super) fn give_up(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
-        let Some(run) = self.runs.get_mut(id).filter(|run| run.is_waiting()) else { return };
+        let Some(run) = self.runs.get(id).filter(|run| run.is_waiting()) else { return };
+        // until a person's time is over nobody has said no, and then it is that
+        let asked = run.approval.as_ref().and_then(|approval| self.approvals.get(approval));
+        if let Some((approval, expires_at)) = asked.map(|view| (view.id.clone(), view.expires_at)) {
+            if expires_at <= turn.now {
+                return self.approval_expired(turn, alerts, &approval);
+            }
+            if run.alert().is_none() {
+                return self.timers.set(Timer::GiveUp(id.clone()), expires_at);
+            }
+        }
+        let Some(run) = self.runs.get_mut(id) else { return };
         if run.alert().is_none() {
             self.note(id, "nobody waits for it any longer".to_owned());
             return self.end_waiting(turn, alerts, id, Verdict::Refused);

@@ -10,8 +10,8 @@ use super::memory::push_bounded;
 use crate::engine::message::DeploymentHealth;
 use crate::engine::view::StepView;
 use crate::model::{
-    AlertKey, ApprovalId, DeploymentId, Facts, Map, PlaybookName, RunId, Severity, StepAttemptId, StepId, Timestamp,
-    Verb, lasting,
+    AlertKey, ApprovalId, DeploymentId, Facts, FailureClass, Map, PlaybookName, RunId, Severity, StepAttemptId, StepId,
+    Timestamp, Verb, lasting,
 };
 use crate::playbook::Playbook;
 use crate::playbook::guard::{Answers, Observed, Refusal};
@@ -233,6 +233,8 @@ pub(super) struct Call {
     pub looked: bool,
     /// Why the last try failed.
     pub last_failure: String,
+    #[serde(default)]
+    pub last_class: Option<FailureClass>,
 }
 
 /// What has been done about refused credentials. Once per step.

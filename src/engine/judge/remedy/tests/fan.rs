@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use super::super::KEPT_OVER;
 use super::super::state::{Fan, LastRun};
 use super::bench::{Bench, START, action, deployment, key, playbook, policy, rule, secs};
 use crate::alert::notification::{FlushReason, NewsKind};
+use crate::engine::input::OperatorCommand;
 use crate::engine::judge::turn::AlertChangeKind;
+use crate::engine::view::ApprovalState;
 use crate::model::{AlertKey, FailureClass, Health, Labels, Outcome, Selector, Severity};
 use crate::playbook::ladder::{Ladder, On, Rung};
 use crate::policy::Policy;
@@ -80,6 +83,84 @@ fn a_target_that_fails_stops_the_rung_and_the_next_one_is_tried() {
     bench.pass(secs(61));
     assert_eq!(targets(&bench), ["cart", "checkout", "db"], "search was never touched");
     assert_eq!(bench.verbs()[2], "restart");
+}
+
+/// All three are let wait at once, and only the first may begin: the two that wait are `checkout-1` and `search-1`.
+fn one_by_one(change: impl FnOnce(&mut Rung)) -> Bench {
+    let mut with = rollout(|rung| {
+        rung.batch = None;
+        change(rung);
+    });
+    with.guards.max_running = 1;
+    let bench = begun(with);
+    assert_eq!(targets(&bench), ["cart"]);
+    bench
+}
+
+fn withdrawn(bench: &Bench) -> bool {
+    ["checkout-1", "search-1"].into_iter().all(|run| {
+        let why = bench.run(run).why.clone().unwrap_or_default();
+        bench.verdict(run) == Some("went_away") && why.contains("its rung has stopped: the run on cart")
+    })
+}
+
+#[test]
+fn what_still_waits_is_withdrawn_once_one_has_failed() {
+    let mut bench = one_by_one(|_| {});
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(600));
+    assert_eq!(targets(&bench), ["cart", "db"], "the others were never touched");
+    assert!(withdrawn(&bench), "{:?}", bench.runs);
+}
+
+#[test]
+fn what_still_waits_is_withdrawn_once_a_person_is_needed() {
+    let mut cancelled = one_by_one(|_| {});
+    let cancel = OperatorCommand::CancelRun { run: "cart-1".into(), reason: "wrong one".into() };
+    cancelled.operator(cancel).expect("it is under way");
+    ends(&mut cancelled, "cart", Outcome::failed(FailureClass::Permanent, "cancelled"));
+    cancelled.pass(secs(600));
+    assert_eq!((targets(&cancelled), cancelled.state(&fleet())), (vec!["cart"], "stopped".to_owned()));
+    assert!(withdrawn(&cancelled));
+
+    let mut in_doubt = one_by_one(|_| {});
+    ends(&mut in_doubt, "cart", Outcome::unknown("timed out"));
+    in_doubt.pass(secs(600));
+    assert_eq!((targets(&in_doubt), in_doubt.state(&fleet())), (vec!["cart"], "stopped".to_owned()));
+    assert!(withdrawn(&in_doubt));
+}
+
+#[test]
+fn nobody_is_asked_any_more_about_a_rung_that_has_stopped() {
+    let mut bench = begun(rollout(|rung| (rung.batch, rung.approval) = (None, true)));
+    let approve = OperatorCommand::Approve { approval: "cart-1.1".into(), reason: "go".to_owned() };
+    bench.operator(approve).expect("it is asked");
+    assert_eq!(targets(&bench), ["cart"]);
+    let deny = OperatorCommand::Deny { approval: "checkout-1.1".into(), reason: "no".to_owned() };
+    bench.operator(deny).expect("it is asked");
+    assert_eq!(bench.asked("search-1.1"), ApprovalState::Withdrawn);
+    assert_eq!(bench.verdict("search-1"), Some("went_away"));
+    assert_eq!(bench.verdict("cart-1"), None, "what is under way is let end");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    assert_eq!(bench.state(&fleet()), "stopped");
+}
+
+#[test]
+fn a_rung_that_has_failed_does_not_wait_for_those_that_wait() {
+    let mut bench = Bench::with(rollout(|rung| rung.batch = None));
+    let select = Selector(vec!["deployment=search".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    let maintain = OperatorCommand::Maintain { select, for_: secs(36_000), reason: "new disks".to_owned() };
+    bench.operator(maintain).expect("it is taken");
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "checkout"]);
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    ends(&mut bench, "checkout", Outcome::done("ok"));
+    bench.pass(secs(1));
+    assert_eq!(targets(&bench)[2..], ["db"]);
 }
 
 /// All at once, and each has ended done.
@@ -237,6 +318,63 @@ fn safety_breaker_counts_a_rung_that_did_not_cure_for_each_it_acted_on() {
     cured.triggers("rollback", "well-3").expect("it may run");
     ends(&mut cured, "well-3", Outcome::failed(FailureClass::Permanent, "it broke"));
     assert_eq!(out(&cured), 0, "one that cured clears what failed before");
+}
+
+/// `rollback` is out of service, one run may try it, and `BadRollout` wants it on all three.
+fn probing() -> Bench {
+    let mut with = rollout(|rung| rung.batch = None);
+    with.guards.velocity.disrupt.count = 100;
+    with.guards.per_playbook.count = 100;
+    let mut bench = Bench::with(with);
+    for one in ["well-1", "well-2", "well-3"] {
+        bench.triggers("rollback", one).expect("it may run");
+        bench.ends_failed(FailureClass::Permanent);
+    }
+    bench.calls.clear();
+    bench.pass(secs(1800));
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Critical, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    bench
+}
+
+#[test]
+fn safety_breaker_is_tried_on_one_target_at_a_time_and_the_rung_decides() {
+    let tried = || {
+        let mut bench = probing();
+        assert_eq!(targets(&bench), ["cart"], "one tries it");
+        assert_eq!((bench.verdict("checkout-1"), bench.refused_by("checkout-1")), (None, Some("breaker")));
+        for (nth, deployment) in ["cart", "checkout", "search"].into_iter().enumerate() {
+            assert_eq!(targets(&bench).len(), nth + 1);
+            ends(&mut bench, deployment, Outcome::done("ok"));
+            bench.pass(secs(1));
+        }
+        assert_eq!(bench.state(&fleet()), "working", "it is judged");
+        bench
+    };
+    let said = |bench: &Bench, part: &str| bench.told(NewsKind::Refused).iter().any(|(_, text)| text.contains(part));
+    let mut cured = tried();
+    cured.watch_says(Truth::True);
+    cured.pass(secs(30));
+    assert!(said(&cured, "rollback has cured BadRollout") && said(&cured, "back in service"), "{:?}", cured.news);
+
+    let mut failed = tried();
+    failed.pass(secs(300));
+    assert_eq!(targets(&failed)[3..], ["db"]);
+    failed.pass(secs(1700));
+    failed.triggers("rollback", "well-1").expect("it is taken");
+    assert_eq!(failed.refused_by("well-1-2"), Some("breaker"), "out of service anew, from when it was judged");
+}
+
+#[test]
+fn a_probe_that_fails_ends_the_rung_for_the_others() {
+    let mut bench = probing();
+    ends(&mut bench, "cart", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(5));
+    assert_eq!(targets(&bench), ["cart", "db"]);
+    assert!(withdrawn(&bench));
 }
 
 #[test]
@@ -451,4 +589,109 @@ fn a_waiting_target_is_withdrawn_when_its_rung_is_another_one() {
     bench.pass(secs(60));
     bench.resumes();
     assert_eq!(targets(&bench), ["search"]);
+}
+
+/// `db` has not cured; of the second rung `cart` is under way, and `checkout` and `search` wait.
+fn at_the_second_rung(rungs: impl FnOnce(&mut Vec<Rung>)) -> (Bench, Policy) {
+    let both = || {
+        let mut with = rollout(|rung| rung.batch = None);
+        with.guards.max_running = 1;
+        let mut rungs = with.ladders[&("BadRollout".into(), Severity::Critical)].rungs.clone();
+        rungs.reverse();
+        (with, rungs)
+    };
+    let ladder_of = |(mut with, rungs): (Policy, Vec<Rung>)| {
+        let key = ("BadRollout".into(), Severity::Critical);
+        match rungs.is_empty() {
+            true => with.ladders.remove(&key),
+            false => with.ladders.insert(key, Arc::new(Ladder { rungs })),
+        };
+        with
+    };
+    let mut bench = begun(ladder_of(both()));
+    ends(&mut bench, "db", Outcome::failed(FailureClass::Permanent, "it broke"));
+    bench.pass(secs(10));
+    assert_eq!(targets(&bench), ["db", "cart"]);
+    let (with, mut left) = both();
+    rungs(&mut left);
+    (bench, ladder_of((with, left)))
+}
+
+#[test]
+fn a_save_that_takes_the_rung_away_is_told_once_and_after_those_under_way_have_ended() {
+    let (mut bench, shorter) = at_the_second_rung(|rungs| rungs.truncate(1));
+    bench.new_policy(shorter);
+    bench.pass(secs(60));
+    for run in ["checkout-1", "search-1"] {
+        assert_eq!(bench.verdict(run), Some("went_away"));
+        assert!(bench.run(run).why.as_ref().is_some_and(|why| why.contains("no longer in the policy")));
+    }
+    assert!(bench.told(NewsKind::Exhausted).is_empty(), "cart is still at it");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    bench.pass(secs(600));
+    assert_eq!((targets(&bench), bench.state(&fleet())), (vec!["db", "cart"], "exhausted".to_owned()));
+    assert_eq!(bench.told(NewsKind::Exhausted).len(), 1, "{:?}", bench.news);
+}
+
+#[test]
+fn a_save_that_takes_the_ladder_away_leaves_nothing_behind() {
+    let (mut bench, without) = at_the_second_rung(Vec::clear);
+    bench.new_policy(without);
+    bench.pass(secs(60));
+    assert!(bench.remedy.ladders.contains_key(&fleet()), "cart is still at it");
+    ends(&mut bench, "cart", Outcome::done("ok"));
+    bench.pass(secs(60));
+    assert!(!bench.remedy.ladders.contains_key(&fleet()));
+    let left: Vec<_> = bench.remedy.runs.values().filter(|run| run.alert() == Some(&fleet())).collect();
+    assert!(left.is_empty(), "{:?}", left.iter().map(|run| &run.id).collect::<Vec<_>>());
+    assert!(bench.told(NewsKind::Exhausted).is_empty(), "{:?}", bench.news);
+}
+
+#[test]
+fn a_ladder_that_is_over_and_still_judged_is_forgotten_in_its_turn() {
+    let mut bench = treated(|_| {});
+    let over = |bench: &mut Bench, alert: &AlertKey| {
+        bench.resolves(alert);
+        bench.says(alert, AlertChangeKind::EpisodeOver);
+        bench.alerts.remove(alert);
+    };
+    over(&mut bench, &fleet());
+    let others = |bench: &mut Bench, names: std::ops::Range<usize>| {
+        for nth in names {
+            let one = bench.down(&format!("other-{nth}"));
+            over(bench, &one);
+        }
+    };
+    others(&mut bench, 0..KEPT_OVER);
+    assert!(bench.remedy.ladders.contains_key(&fleet()), "it is being judged");
+    bench.pass(secs(600));
+    assert!(bench.remedy.ladders[&fleet()].judging.is_none());
+    others(&mut bench, KEPT_OVER..KEPT_OVER + 1);
+    assert!(!bench.remedy.ladders.contains_key(&fleet()));
+    assert_eq!(bench.remedy.over.len(), KEPT_OVER);
+}
+
+#[test]
+fn a_rung_for_several_is_judged_as_any_other_when_a_rise_came_to_nothing() {
+    let mut with = rollout(|rung| rung.batch = None);
+    let own = with.ladders[&("BadRollout".into(), Severity::Critical)].clone();
+    with.ladders.insert(("BadRollout".into(), Severity::Warning), own);
+    with.ladders.insert(("BadRollout".into(), Severity::Critical), super::bench::ladder(&["tidy"]));
+    let mut bench = Bench::with(with);
+    for deployment in ["checkout", "cart", "search"] {
+        bench.fires(&key("Sick", deployment), Severity::Warning, AlertChangeKind::Fired);
+    }
+    bench.fires(&fleet(), Severity::Warning, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    let rise = AlertChangeKind::SeverityChanged { from: Severity::Warning, to: Severity::Critical };
+    bench.fires(&fleet(), Severity::Critical, rise);
+    bench.resolves(&fleet());
+    for deployment in ["cart", "checkout", "search"] {
+        ends(&mut bench, deployment, Outcome::done("ok"));
+    }
+    bench.fires(&fleet(), Severity::Warning, AlertChangeKind::Relapsed);
+    bench.pass(secs(299));
+    assert_eq!(bench.calls.len(), 3, "it is judged");
+    bench.pass(secs(2));
+    assert_eq!(targets(&bench)[3..], ["db"], "the next rung of its own level");
 }

@@ -220,6 +220,46 @@ fn a_rise_starts_that_levels_own_ladder_once_the_run_under_way_has_ended() {
     assert!(bench.told(NewsKind::Exhausted).is_empty(), "the lower ladder was left, not ended");
 }
 
+/// `Slow` restarts at warning and rolls back at critical; it rose to critical while the restart is under way, and resolved.
+fn risen_and_resolved() -> (Bench, crate::model::AlertKey) {
+    let mut own = policy();
+    own.ladders.insert(("Slow".into(), Severity::Critical), ladder(&["rollback"]));
+    let mut bench = Bench::with(own);
+    let alert = key("Slow", "checkout");
+    bench.fires(&alert, Severity::Warning, AlertChangeKind::Fired);
+    bench.pass(secs(5));
+    let rise = AlertChangeKind::SeverityChanged { from: Severity::Warning, to: Severity::Critical };
+    bench.fires(&alert, Severity::Critical, rise);
+    bench.resolves(&alert);
+    (bench, alert)
+}
+
+#[test]
+fn a_rise_that_came_to_nothing_is_forgotten() {
+    for relapses_before_it_ends in [false, true] {
+        let (mut bench, alert) = risen_and_resolved();
+        if relapses_before_it_ends {
+            bench.fires(&alert, Severity::Warning, AlertChangeKind::Relapsed);
+        }
+        bench.ends_failed(FailureClass::Permanent);
+        if !relapses_before_it_ends {
+            bench.fires(&alert, Severity::Warning, AlertChangeKind::Relapsed);
+        }
+        bench.pass(secs(60));
+        assert_eq!(bench.verbs(), ["restart"], "the rung did not cure, and its level has no other");
+        assert_eq!(bench.state(&alert), "exhausted");
+    }
+}
+
+#[test]
+fn an_alert_that_comes_back_at_a_higher_level_gets_that_levels_own_ladder() {
+    let (mut bench, alert) = risen_and_resolved();
+    bench.ends_failed(FailureClass::Permanent);
+    bench.fires(&alert, Severity::Critical, AlertChangeKind::Relapsed);
+    bench.pass(secs(5));
+    assert_eq!(bench.verbs(), ["restart", "rollback"]);
+}
+
 #[test]
 fn a_rise_without_a_ladder_of_its_own_goes_on_and_a_fall_stops_nothing() {
     let mut bench = Bench::new();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::bench::{Bench, START, action, playbook, policy, secs};
 use crate::alert::notification::NewsKind;
 use crate::engine::Gap;
+use crate::engine::view::ApprovalState;
 use crate::model::{FailureClass, Outcome, Selector, SourceRef};
+use crate::playbook::guard::Mode;
 use crate::playbook::schedule::{Schedule, When};
 use crate::policy::Policy;
 
@@ -203,4 +205,41 @@ fn what_waits_runs_what_the_schedule_says_when_it_begins() {
     bench.resumes();
     bench.pass(secs(60));
     assert_eq!(bench.calls[0].verb.as_str(), "logs");
+}
+
+/// `tidy-up` asks for a word before it runs on cart.
+fn asking() -> (Policy, std::time::Duration) {
+    let mut with = hourly("tidy", |schedule| {
+        schedule.select = Selector(vec!["deployment=cart".parse().unwrap_or_else(|error| panic!("{error}"))]);
+    });
+    with.guards.mode = Mode::Approve;
+    let wait = wait(&with);
+    (with, wait)
+}
+
+#[test]
+fn safety_deny_by_default_of_a_schedule() {
+    let (with, wait) = asking();
+    let mut bench = begun(with);
+    bench.pass(wait + secs(1799));
+    assert_eq!(bench.asked("cart-1.1"), ApprovalState::Waiting);
+    bench.pass(secs(1));
+    assert_eq!((bench.asked("cart-1.1"), bench.verdict("cart-1")), (ApprovalState::Expired, Some("denied")));
+    assert!(bench.calls.is_empty());
+}
+
+#[test]
+fn who_is_asked_late_has_the_whole_time_to_answer() {
+    let (mut with, wait) = asking();
+    if let Some(schedule) = with.schedules.get_mut("tidy-up") {
+        Arc::make_mut(schedule).catch_up = secs(2400);
+    }
+    let mut bench = begun(with);
+    bench.pauses();
+    bench.pass(wait + secs(1200));
+    bench.resumes();
+    bench.pass(secs(1799));
+    assert_eq!(bench.asked("cart-1.1"), ApprovalState::Waiting, "as long as the message says");
+    bench.pass(secs(1));
+    assert_eq!((bench.asked("cart-1.1"), bench.verdict("cart-1")), (ApprovalState::Expired, Some("denied")));
 }

@@ -84,7 +84,7 @@ fn what_holds_an_acting_step_holds_its_next_try_too() {
     held.pass(secs(310));
     assert_eq!((held.calls.len(), held.refused_by("checkout-1")), (2, None), "it is over");
 
-    for (mode, guard) in [(Mode::Observe, "observe"), (Mode::Approve, "approve")] {
+    for mode in [Mode::Observe, Mode::Approve] {
         let mut bench = running(with_retries(3));
         bench.ends_failed(FailureClass::Transient);
         let mut moved = policy();
@@ -94,10 +94,7 @@ fn what_holds_an_acting_step_holds_its_next_try_too() {
         bench.pass(secs(60));
         assert_eq!(bench.calls.len(), 1, "{mode:?}");
         assert!(bench.run("checkout-1").why.as_ref().is_some_and(|why| why.contains(mode.as_str())));
-        assert_eq!(
-            (bench.refused_by("checkout-1"), bench.run("checkout-1").state.as_str()),
-            (Some(guard), "verifying")
-        );
+        assert_eq!(bench.verdict("checkout-1"), Some("not_cured"), "what has failed and is not tried again has failed");
     }
 }
 
@@ -117,7 +114,7 @@ fn safety_never_on_resolved() {
     bench.symptom = Truth::False;
     bench.pass(secs(60));
     assert_eq!(bench.calls.len(), 1, "the symptom went while it waited to try again");
-    assert_eq!(bench.run("checkout-1").state, "verifying", "it had acted, so it is judged");
+    assert_eq!(bench.verdict("checkout-1"), Some("not_cured"), "what has failed and is not tried again has failed");
 
     let mut two = running(playbook("restart", vec![action("restart"), action("scale")]));
     two.symptom = Truth::False;
@@ -306,6 +303,66 @@ fn what_was_done_is_undone_backwards() {
     assert_eq!(bench.run("checkout-1").steps[2].section, "undo");
     bench.ends_done();
     assert_eq!(bench.verdict("checkout-1"), Some("not_cured"));
+}
+
+/// `scale`, which `tidy` undoes, is done; `restart`, which has tries left, is under way.
+fn undoable() -> (Bench, crate::model::AlertKey) {
+    let mut scale = action("scale");
+    scale.undo = Some(Box::new(action("tidy")));
+    let mut restart = action("restart");
+    restart.retry = Retry { attempts: 3, ..Retry::default() };
+    let mut book = playbook("restart", vec![scale, restart]);
+    book.on_failure = OnFailure::Undo;
+    let mut bench = running(book);
+    bench.ends_done();
+    (bench, super::bench::key("Down", "checkout"))
+}
+
+#[test]
+fn a_step_that_has_failed_and_is_not_tried_again_has_failed() {
+    let undone = |mut bench: Bench, what: &str| {
+        assert_eq!(bench.verbs()[2..], ["tidy"], "{what}");
+        assert_eq!(bench.run("checkout-1").steps[1].class.as_deref(), Some("transient"), "{what}");
+        bench.ends_done();
+        assert_eq!(bench.verdict("checkout-1"), Some("not_cured"), "{what}");
+    };
+    let (mut bench, alert) = undoable();
+    bench.resolves(&alert);
+    bench.ends_failed(FailureClass::Transient);
+    undone(bench, "the symptom went while it was under way");
+
+    let (mut bench, alert) = undoable();
+    bench.ends_failed(FailureClass::Transient);
+    bench.resolves(&alert);
+    undone(bench, "while it waited to try again");
+
+    let (mut bench, _) = undoable();
+    bench.ends_failed(FailureClass::Transient);
+    bench.symptom = Truth::False;
+    bench.pass(secs(60));
+    undone(bench, "and was seen to have gone before the next try");
+
+    let (mut bench, _) = undoable();
+    bench.ends_failed(FailureClass::Transient);
+    bench.symptom = Truth::NoData;
+    bench.pass(secs(60));
+    undone(bench, "nobody knows whether it is there");
+}
+
+#[test]
+fn undoing_goes_on_trying_where_the_symptom_went() {
+    let mut scale = action("scale");
+    let undo = crate::playbook::Step { retry: Retry { attempts: 3, ..Retry::default() }, ..action("tidy") };
+    scale.undo = Some(Box::new(undo));
+    let mut book = playbook("restart", vec![scale, action("restart")]);
+    book.on_failure = OnFailure::Undo;
+    let mut bench = running(book);
+    bench.ends_done();
+    bench.ends_failed(FailureClass::Permanent);
+    bench.resolves(&super::bench::key("Down", "checkout"));
+    bench.ends_failed(FailureClass::Transient);
+    bench.pass(secs(60));
+    assert_eq!(bench.verbs(), ["scale", "restart", "tidy", "tidy"]);
 }
 
 #[test]
