@@ -250,7 +250,7 @@ pub async fn trigger(args: TriggerArgs) -> anyhow::Result<u8> {
         if args.json {
             output::json(&answer);
         } else {
-            anstream::println!("{run} has begun; `selfheal runs {run}` shows it");
+            anstream::println!("{run} is asked for; `selfheal runs {run}` shows what becomes of it");
         }
         return Ok(0);
     }

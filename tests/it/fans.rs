@@ -6,6 +6,11 @@ use crate::world::{Behaviour, World, mins, secs};
 
 /// Six of one tier in one region, of which half must stay; to `rule` comes a ladder of restart, then rollback, on all of them.
 fn world(rule: &str) -> World {
+    world_where(rule, "")
+}
+
+/// As [`world`], with `more` for the first rung.
+fn world_where(rule: &str, more: &str) -> World {
     let listed: String = (1..=6)
         .map(|n| {
             format!(
@@ -27,7 +32,7 @@ guards: {{ start_grace: 0s, act_after: 1s, grace: 5s, max_running: 20, sensor: {
 "#
     );
     let rules = format!(
-        "rules:\n{rule}    remediate:\n      - {{ playbook: restart, on: {{ select: {{ region: eu }} }} }}\n      - {{ playbook: rollback, on: {{ select: {{ region: eu }} }} }}\n"
+        "rules:\n{rule}    remediate:\n      - {{ playbook: restart, on: {{ select: {{ region: eu }} }}{more} }}\n      - {{ playbook: rollback, on: {{ select: {{ region: eu }} }} }}\n"
     );
     let playbook = |verb: &str| {
         format!("playbook: {verb}\nsteps: [{{ id: act, action: {verb} }}]\nverify: {{ hold: 20s, within: 5m }}\n")
@@ -54,6 +59,30 @@ fn erring(rule: &str) -> World {
         world.gauge(&one, "err", 1.0);
     }
     world
+}
+
+#[test]
+fn a_target_that_is_not_meant_stops_no_other() {
+    let mut world = world_where(ERRORS, ", if: 'fact(\"replicas\") > 1'");
+    for (n, one) in all().enumerate() {
+        world.fact(&one, "replicas", if n < 2 { 1 } else { 2 });
+        world.on(&one, "restart", Behaviour::done().set("err", 0.0));
+    }
+    world.run(mins(1));
+    all().for_each(|one| world.gauge(&one, "err", 1.0));
+    world.run_until("the restarts", mins(5), |world| world.acted().len() >= 4);
+    world.run(secs(30));
+    let mut acted = world.acted();
+    acted.sort();
+    assert_eq!(acted, ["web-3 restart", "web-4 restart", "web-5 restart", "web-6 restart"], "{}", world.told());
+    // none of them is: the next rung is
+    let mut world = world_where(ERRORS, ", if: 'fact(\"replicas\") > 9'");
+    for one in all() {
+        world.fact(&one, "replicas", 1);
+        world.gauge(&one, "err", 1.0);
+    }
+    world.run_until("the next rung", mins(5), rolled_back);
+    assert!(world.acted().iter().all(|call| call.ends_with("rollback")), "{}", world.told());
 }
 
 fn rolled_back(world: &World) -> bool {

@@ -216,6 +216,8 @@ fn nothing_is_done_where_no_remediation_matches_and_never_for_an_empty_target() 
         "people are told of both: {told:?}\n{}",
         world.told()
     );
+    let why = "restart was not tried, by empty_target: ";
+    assert!(told.iter().any(|news| news.contains(why) && news.contains("nobody")), "and why: {told:?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use super::series::Series;
 use super::signals::Signal;
 use super::subject::Subject;
 use super::windows::{Total, changes};
-use crate::model::{DeploymentId, Health, Labels, RuleName, Timestamp, Value, Zone};
+use crate::model::{DeploymentId, Health, Labels, OWN_DEPLOYMENT, RuleName, Timestamp, Value, Zone};
 use crate::script::{Evidence, Func, Read, Reading};
 
 /// How often what grows by itself (an age) is looked at again.
@@ -281,8 +281,16 @@ impl<'a> Reader<'a> {
             Func::Fact => self.fact(read),
             Func::Firing => Ok(self.firing(&read.subject)),
             Func::Hour | Func::Weekday | Func::InInterval => self.clock(read),
-            Func::Deployments => Ok(Reading::Number(self.members.len() as f64)),
+            Func::Deployments => Ok(self.deployments()),
         }
+    }
+
+    /// selfheal is no part of the fleet it watches, unless it is all there is of the scope or the policy lists it.
+    fn deployments(&self) -> Reading {
+        let is_own = |member: &&&Subject| member.id.as_str() == OWN_DEPLOYMENT && member.listed.is_none();
+        let own = self.members.iter().filter(is_own).count();
+        let others = self.members.len() - own;
+        Reading::Number(if others == 0 { own } else { others } as f64)
     }
 
     /// What is missing could have come while nobody watched, for as long as that lies within what is looked back over.

@@ -301,7 +301,9 @@ impl Lowerer<'_> {
             let message = format!("`{symbol}` cannot compare {} with {}", left.describe(), right.describe());
             let help = match (left, right) {
                 (Type::Number, Type::Text) | (Type::Text, Type::Number) => Some(
-                    "write the number without quotes, or duration(\"5m\") and size(\"2GiB\") for a number".to_owned(),
+                    "write the number without quotes, or duration(\"5m\") for seconds and size(\"2GiB\") for bytes; what is in \
+                     milliseconds (`…_ms`, latency) takes the number itself, 2000 for 2s"
+                        .to_owned(),
                 ),
                 _ => None,
             };

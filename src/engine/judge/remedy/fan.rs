@@ -174,6 +174,7 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         let (deployment, acted_on) = (run.deployment.clone(), run.acted_on.clone());
         let acted_at = run.last_act_ended.or(run.begun_at);
+        let passed_over = matches!(run.refusal, Some(Refusal::If | Refusal::Observe(_)));
         let Some(fan) = self.fan(key) else { return };
         if !fan.live.remove(id) {
             return;
@@ -186,6 +187,8 @@ impl Remedy {
                 fan.unproved |= end == RunEnd::Done;
             }
             RunEnd::WentAway => {}
+            // that one target is not meant, or nothing is done for real, says nothing of the others
+            RunEnd::RefusedForGood if passed_over => fan.passed_over = true,
             RunEnd::NotCured | RunEnd::RefusedForGood => fan.failed = true,
             RunEnd::RefusedMayPass => fan.waiting.push_back(deployment.clone()),
             RunEnd::Inconclusive | RunEnd::Denied | RunEnd::Cancelled => fan.needs_person = true,
@@ -236,7 +239,9 @@ impl Remedy {
         } else if !fan.waiting.is_empty() {
             self.timers.set(Timer::Ladder(key.clone()), turn.now + pause.max(ASK_AGAIN));
         } else if fan.acted_at.is_none() {
-            self.move_on(turn, alerts, key, RunEnd::WentAway, at);
+            // where none of them is meant the next rung is
+            let end = if fan.passed_over { RunEnd::RefusedForGood } else { RunEnd::WentAway };
+            self.move_on(turn, alerts, key, end, at);
         } else if repeats {
             self.move_on(turn, alerts, key, RunEnd::Done, at);
         } else {

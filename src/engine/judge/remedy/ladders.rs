@@ -104,6 +104,7 @@ impl Remedy {
             stand: Stand::Due,
             runs: Vec::new(),
             fired_at: turn.now,
+            untried: Vec::new(),
             told: BTreeSet::new(),
             rise: None,
             over: false,
@@ -315,6 +316,15 @@ impl Remedy {
     /// A rung that is for nobody is refused; the next one may be for somebody.
     pub(super) fn no_target(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, refusal: &Refusal) {
         self.tell_alert_refused(turn, key, refusal);
+        let playbook = self.rung_of(&turn.policy, key).and_then(|(rungs, index)| {
+            let rung = rungs.rungs.get(index)?;
+            Some(rung.playbook.clone())
+        });
+        if let (Some(playbook), Some(ladder)) = (playbook, self.ladders.get_mut(key))
+            && ladder.untried.len() < KEPT_PER_ALERT
+        {
+            ladder.untried.push(format!("{playbook} was not tried, by {}: {refusal}", refusal.guard()));
+        }
         self.next_rung(turn, alerts, key);
     }
 

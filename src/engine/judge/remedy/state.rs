@@ -379,6 +379,9 @@ pub(super) struct LadderState {
     pub runs: Vec<RunId>,
     /// Of the present firing.
     pub fired_at: Timestamp,
+    /// Rungs that came to no run, and why, as a sentence.
+    #[serde(default)]
+    pub untried: Vec<String>,
     /// Guards people were told of in this episode, by name.
     #[serde(deserialize_with = "guard_names")]
     pub told: BTreeSet<&'static str>,
@@ -422,6 +425,9 @@ pub(super) struct Fan {
     pub failed: bool,
     /// One ended so that a person has to look.
     pub needs_person: bool,
+    /// One was passed over by the rung's `if`, or would only have been observed.
+    #[serde(default)]
+    pub passed_over: bool,
     /// When the last of them did its last; `None`: none has done its work.
     pub acted_at: Option<Timestamp>,
     #[serde(default)]

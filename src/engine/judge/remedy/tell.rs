@@ -213,6 +213,7 @@ impl Remedy {
         let tried = ladder.runs.iter().filter_map(|id| self.runs.get(id));
         let mut lines = vec![format!("No rung is left for {key}; a person is needed. What was tried:")];
         lines.extend(tried.enumerate().map(|(index, run)| format!("{}. {}", index + 1, views::sentence(run))));
+        lines.extend(ladder.untried.iter().cloned());
         if lines.len() == 1 {
             lines.push("nothing: no rung could be tried".to_owned());
         }
