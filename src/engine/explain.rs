@@ -88,6 +88,16 @@ impl Engine {
         self.judge.alerts().key_of(id)
     }
 
+    /// The alerts of that name; where there is none, what a rule of it has for its one scope.
+    pub fn alerts_named(&self, name: &str) -> Vec<AlertKey> {
+        let alerts: Vec<AlertKey> = self.judge.alerts().keys_named(name).cloned().collect();
+        let fleet = || {
+            let rule = self.policy.rules.get(&RuleName::from(name)).filter(|rule| rule.per.is_empty())?;
+            Some(AlertKey { rule: rule.name.clone(), scope: Labels::default() })
+        };
+        if alerts.is_empty() { fleet().into_iter().collect() } else { alerts }
+    }
+
     /// What the rule says of one deployment: the scope of its own, or the one that its labels are in.
     pub fn scope_of(&self, rule: &RuleName, deployment: &DeploymentId) -> Option<AlertKey> {
         let labels = self.policy.deployments.get(deployment).map(|one| one.labels.clone()).unwrap_or_default();
@@ -122,7 +132,8 @@ impl Engine {
         }
         explained.source = rule.map(|rule| format!("{}:{}", rule.source.file, rule.source.line));
         if let Scope::Unknown(why) = self.detect.explain(key, &mut explained) {
-            explained.because.push(why);
+            let own = explained.alert.as_ref().filter(|_| self.judge.alerts().is_own(key));
+            explained.because.push(own.map_or(why, |view| format!("selfheal raises it itself: {}", view.summary)));
         }
         self.judge.explain(key, &mut explained);
         Some(explained)

@@ -210,6 +210,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let settings_hash = fingerprint(all_settings.iter().map(String::as_str));
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
     links::check_firing(reader, &rule_files, &rules, playbooks.values());
+    links::check_selects(reader, &rules, &deployments.all);
     let settings = Arc::new(settings);
     let known = Known {
         playbooks: &playbooks,

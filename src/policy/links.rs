@@ -67,6 +67,20 @@ pub(super) fn warn_of_nobody(
     }
 }
 
+/// A rule for no listed deployment. Those that only their events name have no label but `deployment`.
+pub(super) fn check_selects(
+    reader: &Reader<'_>,
+    rules: &[ReadRule],
+    deployments: &BTreeMap<DeploymentId, Arc<Deployment>>,
+) {
+    let by_name = |select: &Selector| select.0.iter().any(|matcher| matcher.label() == "deployment");
+    for read in rules.iter().filter(|read| !deployments.is_empty() && !by_name(&read.rule.select)) {
+        if let Some(span) = read.select {
+            warn_of_nobody(reader, span, &read.rule.select, deployments);
+        }
+    }
+}
+
 /// Whether what is run somewhere is possible there: each pair of a place and an adapter is spoken of once.
 pub(super) struct Possible<'a> {
     reader: &'a Reader<'a>,

@@ -37,6 +37,8 @@ pub(super) struct ReadRule {
     pub ladders: Vec<(Severity, LadderNode)>,
     /// Rules its conditions count with `firing`, with the place.
     pub firing: Vec<(String, Span)>,
+    /// Where its `select` stands, if it has one.
+    pub select: Option<Span>,
 }
 
 /// The parts of the rules files that need no other file.
@@ -143,7 +145,8 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     let keys = Keys::of(reader, "rule", &written.node)?;
     let _ = (keys.raw("alert"), keys.raw("enabled"));
     let description = keys.text("description").unwrap_or_default();
-    let select = keys.section("select").and_then(|node| reader.selector(node)).unwrap_or_default();
+    let selects = keys.section("select");
+    let select = selects.and_then(|node| reader.selector(node)).unwrap_or_default();
     let per = per(reader, &keys);
     let plain = Names { settings: Some(settings), ..Names::default() };
     let value = keys.raw("value").map(|node| scripts.number(node, &plain));
@@ -199,7 +202,7 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
         hash: 0,
     };
     rule.hash = hash(&rule, settings_hash, scripts.intervals);
-    Some(ReadRule { rule: Arc::new(rule), ladders, firing })
+    Some(ReadRule { rule: Arc::new(rule), ladders, firing, select: selects.map(|node| node.span) })
 }
 
 fn per(reader: &Reader<'_>, keys: &Keys<'_>) -> Vec<SmolStr> {

@@ -174,3 +174,29 @@ fn a_run_is_told_under_the_rung_it_was_made_for() {
     world.run_until("the third rung", mins(10), |world| world.acted().len() == 3);
     assert_eq!(runs(&world), [1, 1, 1], "{}", world.told());
 }
+
+#[test]
+fn a_name_says_which_alert_where_there_is_one_of_it() {
+    let rules = "rules:\n  - { alert: Fleet, per: [], when: 'firing(\"Hot\") > 9' }\n  - { alert: Hot, when: 'last(\"cpu_percent\") > 80' }\n";
+    let mut world =
+        World::new(&[("selfheal.yaml", POLICY), ("rules/r.yaml", rules), ("playbooks/restart.yaml", RESTART)]);
+    let named = |world: &World, name: &str| world.engine.alerts_named(name).len();
+    assert_eq!((named(&world, "Fleet"), named(&world, "Hot"), named(&world, "Nobody")), (1, 0, 0));
+    let quiet = world.engine.explain(&world.engine.alerts_named("Fleet")[0]);
+    assert!(quiet.is_some(), "a rule of the whole fleet has one scope, which is quiet");
+    world.gauge("web", "cpu_percent", 95.0);
+    world.run(secs(10));
+    assert_eq!(named(&world, "Hot"), 1);
+    world.gauge("db", "cpu_percent", 95.0);
+    world.run(secs(10));
+    assert_eq!(named(&world, "Hot"), 2, "a person has to say which");
+}
+
+#[test]
+fn what_selfheal_raises_itself_is_explained_by_what_it_says() {
+    let mut world = world();
+    let errors = world.save(&[("selfheal.yaml", POLICY), ("rules/busy.yaml", "rules:\n  - { alert: Busy, wen: x }\n")]);
+    assert!(!errors.is_empty());
+    let explained = world.engine.explain(&world.engine.alerts_named("PolicyInvalid")[0]).expect("it fires");
+    assert!(says(&explained, "selfheal raises it itself: "), "{explained:#?}");
+}

@@ -9,16 +9,33 @@ use crate::engine::Engine;
 use crate::engine::explain::Explanation;
 use crate::model::{AlertKey, Labels, RuleName, Timestamp};
 
+/// Alerts that are named where a name is that of several.
+const NAMED: usize = 5;
+
 /// What the running engine says of it.
 struct Live {
     now: Timestamp,
     key: Option<AlertKey>,
     explained: Option<Explanation>,
+    /// Alerts that go by the name that was given for an id.
+    several: Vec<AlertKey>,
 }
 
 impl EngineBackend {
     pub(super) async fn explained(&self, what: Explain, at: Option<Timestamp>) -> Result<Box<Explained>, NotExplained> {
         let live = self.live(what.clone()).await?;
+        if live.key.is_none() && live.several.len() > 1 {
+            let some: Vec<String> =
+                live.several.iter().take(NAMED).map(|key| format!("{} is {key}", key.id())).collect();
+            let more = live.several.len() - some.len();
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            let why = format!(
+                "{} alerts are called that, say which by its id: {}{more}",
+                live.several.len(),
+                some.join("; ")
+            );
+            return Err(NotExplained::Unknown(Some(why)));
+        }
         match (at, live) {
             (None, Live { explained: Some(explanation), .. }) => {
                 Ok(Box::new(Explained { explanation, told: Told::Engine }))
@@ -33,8 +50,12 @@ impl EngineBackend {
 
     async fn live(&self, what: Explain) -> Result<Live, Busy> {
         let asked = self.inbox.query(move |engine| {
+            let several = match &what {
+                Explain::Alert(name) if engine.alert_of(name).is_none() => engine.alerts_named(name),
+                Explain::Alert(_) | Explain::Rule { .. } => Vec::new(),
+            };
             let key = key_of(engine, &what);
-            Live { now: engine.now(), explained: key.as_ref().and_then(|key| engine.explain(key)), key }
+            Live { now: engine.now(), explained: key.as_ref().and_then(|key| engine.explain(key)), key, several }
         });
         asked.map_err(busy)?.await.map_err(|_| Busy::Draining)
     }
@@ -96,7 +117,11 @@ impl EngineBackend {
 
 fn key_of(engine: &Engine, what: &Explain) -> Option<AlertKey> {
     match what {
-        Explain::Alert(id) => engine.alert_of(id),
+        // by its name where that says which
+        Explain::Alert(id) => engine.alert_of(id).or_else(|| match engine.alerts_named(id).as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        }),
         Explain::Rule { rule, deployment } => engine.scope_of(rule, deployment),
     }
 }

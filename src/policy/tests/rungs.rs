@@ -167,3 +167,13 @@ fn what_a_rung_says_for_nothing_is_a_warning() {
         assert_eq!(places(&policy.warnings), [format!("no-effect rules/a.yaml:{place}")], "{rung}");
     }
 }
+
+#[test]
+fn a_rule_for_nobody_is_a_warning() {
+    let warnings = |select: &str| {
+        let policy = policy(&format!("rules:\n  - {{ alert: A, select: {select}, when: 'last(\"x\") > 1' }}\n"));
+        places(&policy.warnings)
+    };
+    assert_eq!(warnings("{ teir: web }"), ["no-effect rules/a.yaml:2:25"]);
+    assert_eq!(warnings("{ deployment: heard-of }"), [""; 0], "it may be known by its events alone");
+}

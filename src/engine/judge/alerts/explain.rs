@@ -15,6 +15,16 @@ impl Alerts {
         all.map(|entry| &entry.alert.key).find(|key| key.id() == id).cloned()
     }
 
+    /// The alerts of that name, those that are quiet by now left out.
+    pub fn keys_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a AlertKey> {
+        self.entries.keys().filter(move |key| key.rule.as_str() == name)
+    }
+
+    /// Whether selfheal raised it about itself.
+    pub fn is_own(&self, key: &AlertKey) -> bool {
+        self.entries.get(key).or_else(|| self.ended.get(key)).is_some_and(|entry| entry.kind == Kind::BuiltIn)
+    }
+
     /// The alert as it is shown, shadow ones and those that ended too.
     pub fn view_of(&self, key: &AlertKey) -> Option<AlertView> {
         self.entries.get(key).or_else(|| self.ended.get(key)).map(Entry::view)
