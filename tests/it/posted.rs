@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use selfheal::engine::Input;
 use selfheal::engine::view::AlertStateWord;
+use selfheal::engine::{Input, Intake};
 use selfheal::model::{Labels, PostedAlert, Timestamp};
 
 use crate::harness;
@@ -218,6 +218,20 @@ fn nothing_is_done_where_no_remediation_matches_and_never_for_an_empty_target() 
     );
     let why = "restart was not tried, by empty_target: ";
     assert!(told.iter().any(|news| news.contains(why) && news.contains("nobody")), "and why: {told:?}");
+}
+
+#[test]
+fn a_verdict_waits_while_an_alert_may_be_posted_in_vain() {
+    let mut world = world(POLICY);
+    world.on("web", "restart", Behaviour::done().takes(secs(5)));
+    posting(&mut world, &pod_down(), mins(5), |world| !world.acted().is_empty());
+    world.input(Input::Intake(Intake::Shedding));
+    world.run(mins(20));
+    assert_eq!(world.verdicts(), [""; 0], "its end may have been refused\n{}", world.told());
+    world.input(Input::Intake(Intake::Whole));
+    post(&mut world, &pod_down(), true);
+    world.run_until("the end of the run", mins(2), |world| !world.verdicts().is_empty());
+    assert_eq!(world.verdicts(), ["restart cured"], "{}", world.told());
 }
 
 #[test]

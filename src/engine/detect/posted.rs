@@ -208,7 +208,9 @@ impl Detect {
         let truth = known.is_over(now, max_age, cut);
         // its end may be posted in vain
         let blind = truth != Truth::True && self.world.deaf_since().is_some();
-        Found { truth, evidence: known.posted_at, next: Some(known.next(now, max_age)), blind }
+        // what should have run out meanwhile is looked at when it is heard again
+        let next = Some(known.next(now, max_age)).filter(|next| *next > now);
+        Found { truth, evidence: known.posted_at, next, blind }
     }
 
     /// What is known of it, for people.
