@@ -400,7 +400,9 @@ mod tests {
         let inbox = Inbox::new();
         inbox.open();
         assert!(inbox.events(metrics(MAX_WAITING_EVENTS)).is_ok());
+        assert_eq!(inbox.shed(), (0, Intake::Whole));
         assert_eq!(inbox.events(metrics(7)).err(), Some(Refused::Full));
+        assert_eq!(inbox.shed(), (1, Intake::Shedding));
         let mixed = metrics(1).into_iter().chain([signal()]).collect();
         assert_eq!(inbox.events(mixed).err(), Some(Refused::Full), "all of a body or nothing");
         assert!(inbox.events(vec![signal()]).is_ok(), "signals have a lane of their own");
@@ -417,6 +419,7 @@ mod tests {
             })
             .collect();
         assert_eq!(order, [1, 3, MAX_WAITING_EVENTS], "what is urgent comes first");
+        assert_eq!(inbox.shed(), (1, Intake::Whole), "the burst is over, and is not forgotten");
         assert!(inbox.events(metrics(1)).is_ok(), "there is room again");
     }
 

@@ -88,7 +88,7 @@ fn no_data_is_told_once_it_was_watched_for_and_not_before() {
 }
 
 #[test]
-fn what_is_sent_and_refused_is_not_silent() {
+fn safety_blind_is_not_silent_while_events_are_refused() {
     let silent = r#"{ alert: Silent, when: 'absent("beat", "5m")', remediate: [restart] }"#;
     let full = || Input::Storage(Storage::Failing { why: "the disk is full".into() });
     let refusals =

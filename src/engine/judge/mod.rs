@@ -226,8 +226,8 @@ impl Judge {
 
     /// What was sent in that span was refused: where it was long enough, ladders wait for what comes since.
     pub fn unwatched(&mut self, over: Option<Unwatched>) {
-        if let Some(Unwatched { from, to }) = over.filter(|over| over.to.since(over.from) > UNWATCHED_COUNTS) {
-            self.remedy.unwatched(from, to);
+        if let Some(Unwatched { to, .. }) = over.filter(|over| over.to.since(over.from) > UNWATCHED_COUNTS) {
+            self.remedy.unwatched(to);
         }
     }
 

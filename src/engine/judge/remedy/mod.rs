@@ -387,8 +387,8 @@ impl Remedy {
         }
     }
 
-    /// What was sent between the two was refused: ladders wait for `start_grace`, and for evidence from after it.
-    pub fn unwatched(&mut self, _from: Timestamp, to: Timestamp) {
+    /// What was sent up to then was refused for a while: ladders wait for `start_grace`, and for evidence from after it.
+    pub fn unwatched(&mut self, to: Timestamp) {
         self.survey.forget();
         self.watching_since = to.max(self.watching_since);
     }
