@@ -7,8 +7,8 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use selfheal::model::Map;
-use selfheal::script::{Condition, Evidence, Expect, Names, Read, Reading, ScriptHost, Truth, Vars};
+use selfheal_model::Map;
+use selfheal_script::{Condition, Evidence, Expect, Names, Read, Reading, ScriptHost, Truth, Vars};
 
 const SOURCE: &str = r#"avg("cpu", "5m") > 60.0 && last("cpu") > 99.5"#;
 const TIMES: u32 = 2_000_000;

@@ -7,9 +7,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selfheal::engine::{Engine, Input};
-use selfheal::model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
-use selfheal::policy::{self, SourceFile};
+use selfheal_contract::SourceFile;
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
 
 /// As many as the first argument says, or so many.
 const DEPLOYMENTS: usize = 10_000;
@@ -51,9 +51,9 @@ fn engine(rules: usize) -> (Engine, Duration) {
     let files = [("selfheal.yaml", config), ("rules/r.yaml", text.as_str())]
         .map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
     let began = Instant::now();
-    let policy = match policy::compile(&files, &NoAdapters, &|_| None, &|_| None) {
+    let policy = match selfheal_policy::compile(&files, &NoAdapters, &|_| None, &|_| None) {
         Ok(policy) => Arc::new(policy),
-        Err(mistakes) => panic!("{}", policy::diagnostic::render(&mistakes, false)),
+        Err(mistakes) => panic!("{}", selfheal_contract::diagnostic::render(&mistakes, false)),
     };
     let engine = Engine::new(Timestamp::from_millis(START_MS), policy).0;
     (engine, began.elapsed())

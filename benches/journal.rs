@@ -7,12 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selfheal::engine::{Engine, Input};
-use selfheal::model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
-use selfheal::policy::{self, Durability, SourceFile};
-use selfheal::store::fold::{self, Folded};
-use selfheal::store::journal::{Batch, Journal, MemoryJournal};
-use selfheal::store::{Store, StoreOptions};
+use selfheal_contract::SourceFile;
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
+use selfheal_policy::Durability;
+use selfheal_store::fold::{self, Folded};
+use selfheal_store::journal::{Batch, Journal, MemoryJournal};
+use selfheal_store::{Store, StoreOptions};
 
 /// Events handed over at once: a body of NDJSON.
 const BATCH: usize = 1_000;
@@ -52,9 +53,9 @@ fn events(batch: usize) -> Vec<Event> {
 fn engine() -> Engine {
     let files = [("selfheal.yaml", POLICY), ("rules/r.yaml", RULES)]
         .map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
-    let policy = match policy::compile(&files, &NoAdapters, &|_| None, &|_| None) {
+    let policy = match selfheal_policy::compile(&files, &NoAdapters, &|_| None, &|_| None) {
         Ok(policy) => Arc::new(policy),
-        Err(mistakes) => panic!("{}", policy::diagnostic::render(&mistakes, false)),
+        Err(mistakes) => panic!("{}", selfheal_contract::diagnostic::render(&mistakes, false)),
     };
     Engine::new(Timestamp::from_millis(1_795_000_000_000), policy).0
 }

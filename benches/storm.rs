@@ -8,10 +8,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use selfheal::adapter::Catalog;
-use selfheal::engine::{Effect, Engine, Input};
-use selfheal::model::{Event, EventKind, Labels, Origin, Timestamp};
-use selfheal::policy::{self, Policy, SourceFile};
+use selfheal_adapter::Catalog;
+use selfheal_contract::{Effect, SourceFile};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{Event, EventKind, Labels, Origin, Timestamp};
+use selfheal_policy::Policy;
 
 const START_MS: i64 = 1_795_000_000_000;
 /// Events handed over at once.
@@ -32,9 +33,9 @@ fn policy(deployments: usize, upkeep: bool) -> Arc<Policy> {
     let playbook = "playbook: restart\nsteps: [{ action: restart }]\n";
     let files = [("selfheal.yaml", config.as_str()), ("rules/r.yaml", rules.as_str()), ("playbooks/p.yaml", playbook)]
         .map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
-    match policy::compile(&files, &Catalog::new(".".into()), &|_| None, &|_| None) {
+    match selfheal_policy::compile(&files, &Catalog::new(".".into()), &|_| None, &|_| None) {
         Ok(policy) => Arc::new(policy),
-        Err(mistakes) => panic!("{}", policy::diagnostic::render(&mistakes, false)),
+        Err(mistakes) => panic!("{}", selfheal_contract::diagnostic::render(&mistakes, false)),
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::routing::post;
-use selfheal::app::{Options, Running};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+
+use selfheal::app::{Options, Running};
 
 /// Events of one body.
 const BATCH: usize = 1_000;

@@ -20,16 +20,17 @@ use super::past::Past;
 use super::policies::{LoadFailure, PolicyLoader};
 use super::recovery::SharedShelf;
 use super::telemetry::{Exposition, Kinds, Reason, Telemetry, Way};
-use crate::api::{
+use selfheal_api::{
     Backend, Busy, Explain, Explained, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotExplained, NotRead,
     NotTaken, ReloadAnswer,
 };
-use crate::engine::view::DeploymentView;
-use crate::engine::{Input, Operator, OperatorAnswer, OperatorCommand};
-use crate::model::Timestamp;
-use crate::policy::record::{Answers, PolicyRecord, Recorded};
-use crate::policy::{Policy, UnknownDeployments, secrets_by_name};
-use crate::store::history::History;
+use selfheal_contract::view::DeploymentView;
+use selfheal_contract::{Operator, OperatorAnswer, OperatorCommand};
+use selfheal_engine::Input;
+use selfheal_model::Timestamp;
+use selfheal_policy::record::{Answers, PolicyRecord, Recorded};
+use selfheal_policy::{Policy, UnknownDeployments, secrets_by_name};
+use selfheal_store::history::History;
 
 /// A body of so many bytes is parsed in less time than another thread takes to wake up for it.
 const SMALL_BODY: usize = 8 * 1024;

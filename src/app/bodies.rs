@@ -1,14 +1,14 @@
 //! A posted body into events, whatever it is written in: what the API hands over, the parsers of `source` read, and the
 //! policy has a word in.
 
-use crate::api::{Form, Ingested, NotTaken};
-use crate::model::{DeploymentId, Event, Labels, Origin, PostedAlert, Timestamp};
-use crate::policy::{Policy, UnknownDeployments};
-use crate::source::formats::{
+use selfheal_api::{Form, Ingested, NotTaken};
+use selfheal_model::{DeploymentId, Event, Labels, Origin, PostedAlert, Timestamp};
+use selfheal_policy::{Policy, UnknownDeployments};
+use selfheal_source::formats::{
     Alerts, Dialect, Foreign, FormatError, OtlpEncoding, parse_alerts, parse_otlp, parse_remote_write, parse_text,
 };
-use crate::source::ingest::{self, Limits};
-use crate::source::placing::{Placed, Placing, place};
+use selfheal_source::ingest::{self, Limits};
+use selfheal_source::placing::{Placed, Placing, place};
 
 /// What a body came to.
 pub struct Read {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::{Timestamp, units};
+use selfheal_model::{Timestamp, units};
 
 /// A journal that ends further ahead of the wall clock than this was written under another clock: one of the two is
 /// wrong, and only a person knows which.

@@ -11,10 +11,11 @@ use tokio::sync::oneshot;
 use super::clock::{Clock, Stopwatch};
 use super::inbox::{Inbox, Item, Query, Waiting};
 use super::telemetry::{Reason, Telemetry, TurnTaken};
-use crate::engine::{Effect, Engine, Gap, Input, Intake};
-use crate::model::Timestamp;
-use crate::store::journal::{Batch, SqliteJournal};
-use crate::store::writer::{Settled, Stored, Writer};
+use selfheal_contract::{Effect, Gap, Intake};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::Timestamp;
+use selfheal_store::journal::{Batch, SqliteJournal};
+use selfheal_store::writer::{Settled, Stored, Writer};
 
 /// Nothing was watched for longer than this: a gap (SPEC §2.3).
 const GAP: Duration = Duration::from_secs(30);

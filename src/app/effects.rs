@@ -15,17 +15,18 @@ use super::driver::Decisions;
 use super::inbox::{Inbox, Refused};
 use super::observers::Observers;
 use super::telemetry::{DeliveryOutcome, Kinds, Shows, StepOutcome, Telemetry, Way};
-use crate::adapter::{Adapters, Called};
-use crate::api::links::{Linked, Links};
-use crate::api::model::ReadModel;
-use crate::engine::view::Change;
-use crate::engine::{Delivery, DeliveryResult, Effect, Input, OperatorAnswer, StepCall, StepEnd};
-use crate::model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
-use crate::notify::Notify;
-use crate::source::asking::Sources;
-use crate::source::checks::Checks;
-use crate::store::history::History;
-use crate::store::writer::Stored;
+use selfheal_adapter::{Adapters, Called};
+use selfheal_api::links::{Linked, Links};
+use selfheal_api::model::ReadModel;
+use selfheal_contract::view::Change;
+use selfheal_contract::{Delivery, DeliveryResult, Effect, OperatorAnswer, StepCall, StepEnd};
+use selfheal_engine::Input;
+use selfheal_model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
+use selfheal_notify::Notify;
+use selfheal_source::asking::Sources;
+use selfheal_source::checks::Checks;
+use selfheal_store::history::History;
+use selfheal_store::writer::Stored;
 
 /// Engine time, for edges that need it.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -307,8 +308,8 @@ async fn tell_events(
 mod tests {
     use super::*;
     use crate::app::inbox::{Item, Waiting};
-    use crate::model::{EventKind, Labels, MetricName, Origin, SignalName};
-    use crate::source::formats::MAX_SAMPLES_PER_BODY;
+    use selfheal_model::{EventKind, Labels, MetricName, Origin, SignalName};
+    use selfheal_source::formats::MAX_SAMPLES_PER_BODY;
 
     const DEADLINE: Duration = Duration::from_secs(40);
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::api::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
-use crate::model::Timestamp;
-use crate::policy::Keep;
-use crate::store::history::{Found, History, Kind, Limits, Page, Query, ReadError, Start};
+use selfheal_api::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
+use selfheal_model::Timestamp;
+use selfheal_policy::Keep;
+use selfheal_store::history::{Found, History, Kind, Limits, Page, Query, ReadError, Start};
 
 /// What waits is written at the end, but a disk that hangs must not hold up a stop.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::engine::{Engine, Input, Intake};
-use crate::model::{Event, EventKind, PostedAlert};
-use crate::store::writer::{NotStored, Stored};
+use selfheal_contract::Intake;
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{Event, EventKind, PostedAlert};
+use selfheal_store::writer::{NotStored, Stored};
 use shed::Shed;
 
 mod shed;
@@ -19,7 +20,7 @@ mod shed;
 /// With so many events waiting in it, a lane for events is full, and a caller is told to come back (429). Below it the
 /// lane takes one more batch whole: a batch that had to fit in would find no room for as long as smaller ones come, and
 /// a larger one never. So a lane holds less than this and the largest batch together: a posted body of
-/// [`MAX_SAMPLES_PER_BODY`](crate::source::formats::MAX_SAMPLES_PER_BODY), or a source's round of twice that, where all
+/// [`MAX_SAMPLES_PER_BODY`](selfheal_source::formats::MAX_SAMPLES_PER_BODY), or a source's round of twice that, where all
 /// series of a page have ended and as many are new.
 const MAX_WAITING_EVENTS: usize = 200_000;
 /// Words of operators that may wait.
@@ -376,7 +377,7 @@ fn has_room(waiting: usize, more: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Labels, MetricName, Origin, SignalName, Timestamp};
+    use selfheal_model::{Labels, MetricName, Origin, SignalName, Timestamp};
 
     fn event(kind: EventKind) -> Event {
         Event { deployment: "checkout".into(), time: Timestamp::from_millis(0), kind, origin: Origin::External }

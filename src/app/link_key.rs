@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use crate::adapter::durable;
-use crate::api::links::LinkKey;
+use selfheal_adapter::durable;
+use selfheal_api::links::LinkKey;
 
 const FILE: &str = "link.key";
 

@@ -29,21 +29,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::adapter::{Adapters, AdaptersConfig, Catalog};
-use crate::api::Api;
-use crate::api::links::Links;
-use crate::api::model::ReadModel;
-use crate::engine::{Effect, Engine, Input};
-use crate::model::ResolveSecret;
-use crate::notify::{Notifiers, NotifiersConfig};
-use crate::policy::{self, record::Recorded};
-use crate::source::asking::Sources;
-use crate::source::checks::Checks;
-use crate::store::history::History;
-use crate::store::recovery::Candidates;
-use crate::store::secrets::PolicySecrets;
-use crate::store::writer::Writer;
-use crate::store::{Opened, Store, StoreOptions};
 pub use backend::EngineBackend;
 use backend::Keeping;
 use clock::Clock;
@@ -54,6 +39,22 @@ use observers::Observers;
 use past::Past;
 use policies::PolicyLoader;
 use recovery::{Recovered, SharedShelf, Shelf};
+use selfheal_adapter::{Adapters, AdaptersConfig, Catalog};
+use selfheal_api::Api;
+use selfheal_api::links::Links;
+use selfheal_api::model::ReadModel;
+use selfheal_contract::Effect;
+use selfheal_engine::{Engine, Input};
+use selfheal_model::ResolveSecret;
+use selfheal_notify::{Notifiers, NotifiersConfig};
+use selfheal_policy::record::Recorded;
+use selfheal_source::asking::Sources;
+use selfheal_source::checks::Checks;
+use selfheal_store::history::History;
+use selfheal_store::recovery::Candidates;
+use selfheal_store::secrets::PolicySecrets;
+use selfheal_store::writer::Writer;
+use selfheal_store::{Opened, Store, StoreOptions};
 use snapshotter::Snapshotter;
 use telemetry::{Exposition, Telemetry};
 
@@ -378,7 +379,7 @@ async fn bind(listen: &str, allow_unauthenticated: bool) -> anyhow::Result<tokio
 fn data_dir(policy_dir: &Path, asked: Option<&Path>, said: Option<PathBuf>) -> std::io::Result<PathBuf> {
     match asked {
         Some(asked) => std::path::absolute(asked),
-        None => std::path::absolute(policy_dir.join(said.unwrap_or_else(|| PathBuf::from(policy::DATA_DIR)))),
+        None => std::path::absolute(policy_dir.join(said.unwrap_or_else(|| PathBuf::from(selfheal_policy::DATA_DIR)))),
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::sync::{Notify as Signal, watch};
 use tokio::task::JoinHandle;
 
 use super::inbox::Inbox;
-use crate::adapter::Adapters;
-use crate::engine::{Desired, DesiredDeployment, Input};
-use crate::model::DeploymentId;
+use selfheal_adapter::Adapters;
+use selfheal_contract::{Desired, DesiredDeployment};
+use selfheal_engine::Input;
+use selfheal_model::DeploymentId;
 
 /// After this an observation counts as failed.
 const OBSERVE_TIMEOUT: Duration = Duration::from_secs(20);

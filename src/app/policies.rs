@@ -7,11 +7,12 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::EngineBackend;
-use crate::adapter::Catalog;
-use crate::model::fingerprint;
-use crate::policy::record::{Recorded, compile_recording};
-use crate::policy::{Diagnostic, Level, diagnostic};
-use crate::reload::PolicyFolder;
+use selfheal_adapter::Catalog;
+use selfheal_contract::Diagnostic;
+use selfheal_contract::diagnostic::{self, Level};
+use selfheal_model::fingerprint;
+use selfheal_policy::record::{Recorded, compile_recording};
+use selfheal_reload::PolicyFolder;
 
 /// Loads one policy folder.
 pub struct PolicyLoader {
@@ -89,7 +90,7 @@ impl PolicyLoader {
 /// Reloads whenever something in the folder changed, for as long as the program runs.
 pub fn reload_on_save(backend: Arc<EngineBackend>) {
     let (changed, mut changes) = mpsc::channel(1);
-    let watcher = crate::reload::watch(backend.policy_dir(), changed);
+    let watcher = selfheal_reload::watch(backend.policy_dir(), changed);
     tokio::spawn(async move {
         // it watches for as long as it lives
         let _watcher = watcher;

@@ -9,14 +9,15 @@ use anyhow::Context;
 
 use super::driver::Opening;
 use super::policies::LoadFailure;
-use crate::adapter::durable::write_private;
-use crate::engine::{Effect, Engine, Gap, Input, Upgraded};
-use crate::model::Timestamp;
-use crate::policy::Policy;
-use crate::policy::record::{Answers, PolicyRecord};
-use crate::store::fold::{self, Divergence, Folded};
-use crate::store::recovery::Candidates;
-use crate::store::{Policies, Store, StoredBatch};
+use selfheal_adapter::durable::write_private;
+use selfheal_contract::{Effect, Gap, Upgraded};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::Timestamp;
+use selfheal_policy::Policy;
+use selfheal_policy::record::{Answers, PolicyRecord};
+use selfheal_store::fold::{self, Divergence, Folded};
+use selfheal_store::recovery::Candidates;
+use selfheal_store::{Policies, Store, StoredBatch};
 
 /// How often a long recovery says how far it is.
 const TELL_EVERY: u64 = 20_000;

@@ -12,11 +12,11 @@ use anyhow::{Context, bail};
 
 use super::clock;
 use super::recovery::{SharedShelf, policy_of, recover_until};
-use crate::engine::Engine;
-use crate::model::Timestamp;
-use crate::policy::Keep;
-use crate::store::snapshot::Snapshot;
-use crate::store::{Store, retention};
+use selfheal_engine::Engine;
+use selfheal_model::Timestamp;
+use selfheal_policy::Keep;
+use selfheal_store::snapshot::Snapshot;
+use selfheal_store::{Store, retention};
 
 /// What could not be done is tried again at least so often.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -148,13 +148,13 @@ mod tests {
 
     use super::super::recovery::{self, Shelf};
     use super::*;
-    use crate::adapter::Catalog;
-    use crate::engine::Input;
-    use crate::model::{Bytes, Event, EventKind, Labels, Origin};
-    use crate::policy::SourceFile;
-    use crate::policy::record::{Recorded, compile_recording};
-    use crate::store::StoreOptions;
-    use crate::store::journal::{Batch, Journal, Limits, segments};
+    use selfheal_adapter::Catalog;
+    use selfheal_contract::SourceFile;
+    use selfheal_engine::Input;
+    use selfheal_model::{Bytes, Event, EventKind, Labels, Origin};
+    use selfheal_policy::record::{Recorded, compile_recording};
+    use selfheal_store::StoreOptions;
+    use selfheal_store::journal::{Batch, Journal, Limits, segments};
 
     const RULES: &str = "rules:\n  - { alert: Hot, when: 'avg(\"heat\", \"5m\") > 80', for: 10s }\n";
 
@@ -165,7 +165,7 @@ mod tests {
             file("rules/r.yaml", RULES),
         ];
         compile_recording(&files, &Catalog::new(".".into()), &|_| None, &|_| None)
-            .unwrap_or_else(|mistakes| panic!("{}", crate::policy::diagnostic::render(&mistakes, false)))
+            .unwrap_or_else(|mistakes| panic!("{}", selfheal_contract::diagnostic::render(&mistakes, false)))
     }
 
     /// A journal of `count` batches in small segments, and the engine that wrote it.

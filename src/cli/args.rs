@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::Timestamp;
-use crate::model::units::parse_duration;
+use selfheal_model::Timestamp;
+use selfheal_model::units::parse_duration;
 
 /// Alerting that repairs: rules over metrics and health events, playbooks that repair, and proof that it helped.
 #[derive(Debug, Parser)]

@@ -9,12 +9,13 @@ use serde_json::json;
 
 use super::args::CheckArgs;
 use super::{exit, output};
-use crate::adapter::Catalog;
 use crate::app::policies::PolicyLoader;
-use crate::engine::detect::costs::{RuleCost, RuleWay, costs};
-use crate::policy::record::Recorded;
-use crate::policy::{Level, Policy, diagnostic};
-use crate::script::{Evidence, Quick, Read, Reading, Vars};
+use selfheal_adapter::Catalog;
+use selfheal_contract::diagnostic::{self, Level};
+use selfheal_detect::costs::{RuleCost, RuleWay, costs};
+use selfheal_policy::Policy;
+use selfheal_policy::record::Recorded;
+use selfheal_script::{Evidence, Quick, Read, Reading, Vars};
 
 /// How often a rule is asked to see what that takes.
 const ASKED: u32 = 2_000;

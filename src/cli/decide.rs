@@ -7,7 +7,7 @@ use super::args::{AnswerArgs, ApprovalsArgs, PauseArgs, ResumeArgs, RetryArgs};
 use super::client::{Client, encode};
 use super::explain::guards;
 use super::output::{self, text, time, tinted};
-use crate::model::units::format_duration;
+use selfheal_model::units::format_duration;
 
 pub async fn approvals(args: ApprovalsArgs) -> anyhow::Result<u8> {
     let state = if args.all { None } else { Some("waiting") };

@@ -6,8 +6,8 @@ use serde_json::json;
 use super::args::RepairArgs;
 use super::{exit, output};
 use crate::app::{data_dir_of, lock_data_dir};
-use crate::store::Store;
-use crate::store::repair::repair as salvage;
+use selfheal_store::Store;
+use selfheal_store::repair::repair as salvage;
 
 /// Exits 1 when something is lost.
 pub fn repair(args: &RepairArgs) -> anyhow::Result<u8> {

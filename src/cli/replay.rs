@@ -5,7 +5,7 @@ use serde_json::json;
 use super::args::ReplayArgs;
 use super::{exit, output};
 use crate::app::replay::{Difference, Replayed, Source, Transcript, replay as play};
-use crate::model::Timestamp;
+use selfheal_model::Timestamp;
 
 /// Exits 1 when two policies differ, a journal does not replay, or `--strict` and a line is no event.
 pub fn replay(args: &ReplayArgs) -> anyhow::Result<u8> {

@@ -8,10 +8,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{DemoArgs, InboxArgs, LogFormat, RunArgs};
 use super::exit;
-use crate::api::ReloadAnswer;
 use crate::app::sinks::SmtpSink;
 use crate::app::telemetry::OWN_SERIES_EVERY;
 use crate::app::{Options, Running, demo};
+use selfheal_api::ReloadAnswer;
 
 /// What is logged without `SELFHEAL_LOG`.
 const DEFAULT_LOG: &str = "selfheal=info,warn";

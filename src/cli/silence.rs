@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::{AckArgs, SilenceAddArgs, SilenceArgs, SilenceCommand, SilenceListArgs};
 use super::client::{Client, encode};
 use super::output::{self, text, time, tinted};
-use crate::model::units::format_duration;
+use selfheal_model::units::format_duration;
 
 pub async fn silence(args: SilenceArgs) -> anyhow::Result<u8> {
     match args.command {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use selfheal::app::sinks::{SmtpSink, WebhookSink};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::journal_reader::{Account, account};
+use selfheal::app::sinks::{SmtpSink, WebhookSink};
 
 const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 /// How often the engine is killed, where nobody says otherwise.

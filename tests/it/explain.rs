@@ -1,9 +1,8 @@
 //! Why something happened, and why it did not.
 
-use selfheal::engine::OperatorCommand;
-use selfheal::engine::explain::Explanation;
-
 use crate::world::{Behaviour, World, mins, secs};
+use selfheal_contract::OperatorCommand;
+use selfheal_contract::explanation::Explanation;
 
 const POLICY: &str = r#"format: 1
 adapters:

@@ -1,8 +1,7 @@
 //! Rungs for several deployments, told with the whole engine.
 
-use selfheal::engine::view::AlertStateWord;
-
 use crate::world::{Behaviour, World, mins, secs};
+use selfheal_contract::view::AlertStateWord;
 
 /// Six of one tier in one region, of which half must stay; to `rule` comes a ladder of restart, then rollback, on all of them.
 fn world(rule: &str) -> World {

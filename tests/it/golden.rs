@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use selfheal::engine::{ENGINE_VERSION, Effect, Engine};
-use selfheal::model::fingerprint;
-use selfheal::store::fold::{self, Folded};
-use selfheal::store::journal::MemoryJournal;
-
 use crate::sim::{self, Cast};
 use crate::world::{START, compile, in_words};
+use selfheal_contract::Effect;
+use selfheal_contract::saved::ENGINE_VERSION;
+use selfheal_engine::Engine;
+use selfheal_model::fingerprint;
+use selfheal_store::fold::{self, Folded};
+use selfheal_store::journal::MemoryJournal;
 
 /// Stories of the simulator, and how much of each.
 const STORIES: [(Cast, u64, usize); 6] = [

@@ -2,10 +2,10 @@
 
 use std::process::{Command, Output};
 
-use selfheal::app::Running;
 use serde_json::{Value, json};
 
 use crate::harness::{self, Bench, find};
+use selfheal::app::Running;
 
 const ADAPTER: &str = r#"#!/bin/sh
 read -r request

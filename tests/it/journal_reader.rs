@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use selfheal::app::recovery::{Shelf, policy_of};
-use selfheal::engine::view::Change;
-use selfheal::engine::{Effect, Engine};
-use selfheal::model::EventKind;
-use selfheal::store::fold::{self, Folded};
-use selfheal::store::record::{Decided, StoredInput};
-use selfheal::store::{Store, StoredBatch};
+use selfheal_contract::Effect;
+use selfheal_contract::view::Change;
+use selfheal_engine::Engine;
+use selfheal_model::EventKind;
+use selfheal_store::fold::{self, Folded};
+use selfheal_store::record::{Decided, StoredInput};
+use selfheal_store::{Store, StoredBatch};
 
 /// What a journal accounts for.
 #[derive(Default)]

@@ -1,23 +1,53 @@
-//! Holds the house together: an import only points down, siblings do not import each other.
+//! Holds the layers: which crate may depend on which, and what the core must never touch.
+//!
+//! The compiler refuses an import that a `Cargo.toml` does not allow; this test says which ones a `Cargo.toml` may allow.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of one rank are siblings. A module may import what has a lower rank, and itself.
-const RANKS: [&[&str]; 9] = [
-    &["model"],
-    &["script"],
-    &["rule", "alert", "playbook"],
-    &["policy"],
-    &["engine"],
-    &["source", "adapter", "notify", "store", "reload", "api"],
-    &["app"],
-    &["cli"],
-    &["main", "lib"],
+/// Every crate with the crates of this workspace that it may depend on, lowest first.
+const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
+    ("model", &[]),
+    ("contract", &["model"]),
+    ("script", &["model"]),
+    ("policy", &["contract", "model", "script"]),
+    ("messages", &["model", "policy", "script"]),
+    ("detect", &["contract", "messages", "model", "policy", "script"]),
+    ("respond", &["contract", "messages", "model", "policy", "script"]),
+    ("engine", &["contract", "detect", "messages", "model", "policy", "respond"]),
+    ("source", &["contract", "model"]),
+    ("adapter", &["contract", "model"]),
+    ("notify", &["contract", "model"]),
+    ("api", &["contract", "model"]),
+    ("reload", &["contract", "model"]),
+    ("store", &["contract", "engine", "model", "policy"]),
 ];
 
-fn rank(module: &str) -> Option<usize> {
-    RANKS.iter().position(|rank| rank.contains(&module))
+/// Everything in these can be replayed: they get the time as an argument and ask nothing of the machine.
+const PURE: [&str; 8] = ["model", "contract", "script", "policy", "messages", "detect", "respond", "engine"];
+
+/// Crates that reach a clock, a socket, a file, a random number or a log subscriber.
+const REACHES_OUTSIDE: [&str; 11] =
+    ["tokio", "reqwest", "axum", "lettre", "notify", "rusqlite", "rustix", "procfs", "rand", "getrandom", "tracing"];
+
+/// The same in the standard library, which no `Cargo.toml` keeps out. Clocks are refused by `clippy.toml`.
+const STANDARD_OUTSIDE: [&str; 5] = ["std::fs", "std::net", "std::process", "std::thread", "std::env"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The names under `[dependencies]` of a manifest.
+fn dependencies(manifest: &str) -> BTreeSet<String> {
+    let section = manifest.split("\n[dependencies]\n").nth(1).unwrap_or_default();
+    let section = section.split("\n[").next().unwrap_or_default();
+    let name = |line: &str| line.split(['.', '=', ' ']).next().unwrap_or_default().to_owned();
+    section.lines().filter(|line| !line.starts_with('#')).map(name).filter(|name| !name.is_empty()).collect()
 }
 
 fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
@@ -32,91 +62,49 @@ fn rust_files(dir: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every top-level module that a source text names after `crate::`, also inside `crate::{a, b::c}`.
-fn imports(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
-        let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
-        if let Some(list) = rest.strip_prefix('{') {
-            let mut depth = 1;
-            let mut part = String::new();
-            for letter in list.chars() {
-                match letter {
-                    '{' => depth += 1,
-                    '}' => depth -= 1,
-                    ',' if depth == 1 => {
-                        found.push(word(part.trim()));
-                        part.clear();
-                        continue;
-                    }
-                    _ => {}
-                }
-                if depth == 0 {
-                    break;
-                }
-                part.push(letter);
+#[test]
+fn every_crate_depends_only_on_what_its_layer_allows() {
+    let allowed: BTreeMap<&str, &[&str]> = MAY_DEPEND_ON.into_iter().collect();
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir(root().join("crates")).expect("the folder of the crates") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        let allowed = allowed.get(name.as_str()).unwrap_or_else(|| panic!("crate `{name}` has no layer in this test"));
+        for dependency in dependencies(&read(&root().join("crates").join(&name).join("Cargo.toml"))) {
+            let Some(other) = dependency.strip_prefix("selfheal-") else { continue };
+            if !allowed.contains(&other) {
+                wrong.push(format!("{name} depends on {other}"));
             }
-            found.push(word(part.trim()));
-        } else {
-            found.push(word(rest));
         }
+        seen.insert(name);
     }
-    found.retain(|name| !name.is_empty());
-    found
+    assert_eq!(seen.len(), MAY_DEPEND_ON.len(), "a crate that is named here is not there: {seen:?}");
+    assert!(wrong.is_empty(), "dependencies that do not point down:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn imports_only_point_down() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    rust_files(&src, &mut files);
-    assert!(files.len() > 50, "the scan found only {} files", files.len());
+fn the_core_and_the_engine_reach_nothing_outside() {
     let mut wrong = Vec::new();
-    for file in files {
-        let inside = file.strip_prefix(&src).unwrap_or(&file);
-        let first = inside.iter().next().map(|part| part.to_string_lossy().into_owned()).unwrap_or_default();
-        let own = first.trim_end_matches(".rs");
-        let own_rank = rank(own).unwrap_or_else(|| panic!("module `{own}` has no rank; give it one in this test"));
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-        for target in imports(&code) {
-            // names that are no module (a macro, a re-export of the crate root) have no rank
-            if let Some(target_rank) = rank(&target)
-                && target != own
-                && target_rank >= own_rank
-            {
-                wrong.push(format!("{}: {own} imports {target}", inside.display()));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "imports that do not point down:\n{}", wrong.join("\n"));
-}
-
-#[test]
-fn the_core_and_the_engine_touch_nothing_outside() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut wrong = Vec::new();
-    for module in RANKS[..5].iter().flat_map(|rank| rank.iter()) {
+    for name in PURE {
+        let dir = root().join("crates").join(name);
+        let depends = dependencies(&read(&dir.join("Cargo.toml")));
+        wrong.extend(REACHES_OUTSIDE.iter().filter(|one| depends.contains(**one)).map(|one| format!("{name}: {one}")));
         let mut files = Vec::new();
-        rust_files(&src.join(module), &mut files);
+        rust_files(&dir.join("src"), &mut files);
+        assert!(!files.is_empty(), "{name} has no source");
         for file in files {
-            let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for forbidden in
-                ["tokio::", "std::fs", "std::net", "std::process", "Instant::now", "SystemTime", "tracing::"]
-            {
-                if code.contains(forbidden) {
-                    wrong.push(format!("{}: {forbidden}", file.display()));
-                }
-            }
+            let text = read(&file);
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let found = STANDARD_OUTSIDE.iter().filter(|one| code.contains(**one));
+            wrong.extend(found.map(|one| format!("{}: {one}", file.display())));
         }
     }
     assert!(wrong.is_empty(), "the core reaches outside:\n{}", wrong.join("\n"));
 }
 
 #[test]
-fn the_import_scan_sees_what_it_should() {
-    assert_eq!(imports("use crate::model::{A, B};"), ["model"]);
-    assert_eq!(imports("use crate::{engine::x, api::{a, b}, model};"), ["engine", "api", "model"]);
+fn a_manifest_is_read_as_cargo_reads_it() {
+    let manifest = "[package]\nname = \"x\"\n\n[dependencies]\n# a comment\nselfheal-model.workspace = true\n\
+                    tokio = { version = \"1\" }\n\n[dev-dependencies]\nrand = \"0.9\"\n";
+    assert_eq!(dependencies(manifest).into_iter().collect::<Vec<_>>(), ["selfheal-model", "tokio"]);
 }

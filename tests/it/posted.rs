@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use selfheal::engine::view::AlertStateWord;
-use selfheal::engine::{Input, Intake};
-use selfheal::model::{Labels, PostedAlert, Timestamp};
-
 use crate::harness;
 use crate::world::{Behaviour, World, mins, secs};
+use selfheal_contract::Intake;
+use selfheal_contract::view::AlertStateWord;
+use selfheal_engine::Input;
+use selfheal_model::{Labels, PostedAlert, Timestamp};
 
 const POLICY: &str = r#"format: 1
 adapters:

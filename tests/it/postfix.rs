@@ -11,16 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use selfheal::alert::notification::{AlertChangeWord, AlertFacts, AlertStatus, FlushReason, GroupStatus, Notification};
-use selfheal::alert::receiver::{EmailDef, Notifier, SmtpDef, SmtpTls};
-use selfheal::app::sinks::SmtpSink;
-use selfheal::engine::{Delivery, DeliveryResult};
-use selfheal::model::{Labels, Severity, Timestamp};
-use selfheal::notify::{Notifiers, NotifiersConfig, Notify};
-use selfheal::store::secrets::PolicySecrets;
 use tempfile::TempDir;
 
 use crate::harness::until;
+use selfheal::app::sinks::SmtpSink;
+use selfheal_contract::notification::{
+    AlertChangeWord, AlertFacts, AlertStatus, FlushReason, GroupStatus, Notification,
+};
+use selfheal_contract::receiver::{EmailDef, Notifier, SmtpDef, SmtpTls};
+use selfheal_contract::{Delivery, DeliveryResult};
+use selfheal_model::{Labels, Severity, Timestamp};
+use selfheal_notify::{Notifiers, NotifiersConfig, Notify};
+use selfheal_store::secrets::PolicySecrets;
 
 const AT: Timestamp = Timestamp::from_millis(1_795_016_800_000);
 

@@ -1,10 +1,11 @@
 //! What remediation must never do and what it must always do: one test a requirement, named after its key.
 
-use selfheal::engine::{OperatorCommand, view::AlertStateWord};
-use selfheal::model::{CheckStatus, EventKind, Facts, FailureClass, Outcome};
 use serde_json::json;
 
 use crate::world::{Behaviour, World, compile, mins, secs};
+use selfheal_contract::OperatorCommand;
+use selfheal_contract::view::AlertStateWord;
+use selfheal_model::{CheckStatus, EventKind, Facts, FailureClass, Outcome};
 
 mod crash;
 

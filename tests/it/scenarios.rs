@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use selfheal::engine::DeliveryResult;
-use selfheal::model::{CheckStatus, FailureClass, Outcome, Value, units};
 use serde::Deserialize;
 
 use crate::world::{Behaviour, START, World};
+use selfheal_contract::DeliveryResult;
+use selfheal_model::{CheckStatus, FailureClass, Outcome, Value, units};
 
 type PerDeployment<T> = BTreeMap<String, BTreeMap<String, T>>;
 

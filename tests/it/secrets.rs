@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use selfheal::app::sinks::{SmtpSink, WebhookSink};
-use selfheal::policy::record::PolicyRecord;
-use selfheal::store::Store;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use selfheal::app::sinks::{SmtpSink, WebhookSink};
+use selfheal_policy::record::PolicyRecord;
+use selfheal_store::Store;
 
 const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 const DEADLINE: Duration = Duration::from_secs(40);

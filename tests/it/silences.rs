@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use selfheal::engine::{OperatorAnswer, OperatorCommand, SilenceAsked, SilenceEnd};
-use selfheal::model::{Labels, Selector};
-
 use crate::command_line::{selfheal, text};
 use crate::harness::{self, find, until};
 use crate::world::{World, mins, secs};
+use selfheal_contract::{OperatorAnswer, OperatorCommand, SilenceAsked, SilenceEnd};
+use selfheal_model::{Labels, Selector};
 
 const POLICY: &str = r#"format: 1
 receivers:

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use selfheal::app::Running;
 use serde_json::{Value, json};
 
 use crate::harness::{self, Bench};
+use selfheal::app::Running;
 
 const POLICY: &[(&str, &str)] = &[
     (

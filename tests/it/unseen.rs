@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use selfheal::engine::{Input, Intake, Storage};
-use selfheal::model::{CheckStatus, Event, EventKind, Origin};
-
 use crate::world::{World, mins, secs};
+use selfheal_contract::{Intake, Storage};
+use selfheal_engine::Input;
+use selfheal_model::{CheckStatus, Event, EventKind, Origin};
 
 const POLICY: &str = r#"format: 1
 adapters:
@@ -211,7 +211,7 @@ fn after_a_time_of_refusals_ladders_wait_for_what_comes_since() {
 
 #[test]
 fn an_alert_from_elsewhere_does_not_run_out_while_it_is_posted_in_vain() {
-    use selfheal::model::PostedAlert;
+    use selfheal_model::PostedAlert;
     let mut world = hot("keep");
     let wall = world.wall();
     world.input(Input::Posted(vec![PostedAlert {

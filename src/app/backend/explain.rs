@@ -3,11 +3,11 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{EngineBackend, busy};
-use crate::api::{Busy, Explain, Explained, NoHistory, NotExplained, Remembered, Told};
 use crate::app::past::{Named, NotAsked, NotRebuilt, Past, labels_of, out_of_history};
-use crate::engine::Engine;
-use crate::engine::explain::Explanation;
-use crate::model::{AlertKey, Labels, RuleName, Timestamp};
+use selfheal_api::{Busy, Explain, Explained, NoHistory, NotExplained, Remembered, Told};
+use selfheal_contract::explanation::Explanation;
+use selfheal_engine::Engine;
+use selfheal_model::{AlertKey, Labels, RuleName, Timestamp};
 
 /// Alerts that are named where a name is that of several.
 const NAMED: usize = 5;

@@ -5,14 +5,14 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::adapter::Catalog;
-use crate::api::Api;
-use crate::api::model::ReadModel;
 use crate::app::effects::UnderWay;
 use crate::app::inbox::Item;
-use crate::model::{Event, EventKind, Labels, MetricName, Origin, Timestamp};
-use crate::source::asking::Sources;
-use crate::store::secrets::PolicySecrets;
+use selfheal_adapter::Catalog;
+use selfheal_api::Api;
+use selfheal_api::model::ReadModel;
+use selfheal_model::{Event, EventKind, Labels, MetricName, Origin, Timestamp};
+use selfheal_source::asking::Sources;
+use selfheal_store::secrets::PolicySecrets;
 
 const POLICY: &str = "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n";
 const DEADLINE: Duration = Duration::from_secs(40);

@@ -42,7 +42,7 @@ struct Service {
 
 #[derive(Deserialize)]
 struct Token {
-    expires_at: crate::model::Timestamp,
+    expires_at: selfheal_model::Timestamp,
 }
 
 /// Serves until SIGTERM.

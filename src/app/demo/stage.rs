@@ -16,7 +16,7 @@ use super::policy::{self, Peers};
 use crate::app::clock::Clock;
 use crate::app::sinks::{SmtpSink, WebhookSink};
 use crate::app::{Options, Running};
-use crate::model::Timestamp;
+use selfheal_model::Timestamp;
 
 /// How often the demo looks at the API.
 const LOOK_EVERY: Duration = Duration::from_millis(150);

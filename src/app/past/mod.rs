@@ -19,11 +19,11 @@ pub(super) use told::{Named, labels_of, out_of_history};
 
 use super::clock::Stopwatch;
 use super::recovery::SharedShelf;
-use crate::api::{Explained, Told};
-use crate::engine::Engine;
-use crate::engine::explain::Explanation;
-use crate::model::Timestamp;
-use crate::store::Store;
+use selfheal_api::{Explained, Told};
+use selfheal_contract::explanation::Explanation;
+use selfheal_engine::Engine;
+use selfheal_model::Timestamp;
+use selfheal_store::Store;
 
 /// Each holds an engine as large as the running one.
 const AT_ONCE: usize = 1;

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use crate::app::clock::Stopwatch;
 use crate::app::recovery::{SharedShelf, policy_of};
-use crate::engine::{ENGINE_VERSION, Effect, Engine, Gap, Input};
-use crate::model::Timestamp;
-use crate::model::units::format_duration;
-use crate::store::fold::{self, FoldError, Folded};
-use crate::store::record::{StoredBatch, StoredInput};
-use crate::store::{Store, StoreError};
+use selfheal_contract::saved::ENGINE_VERSION;
+use selfheal_contract::{Effect, Gap};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::Timestamp;
+use selfheal_model::units::format_duration;
+use selfheal_store::fold::{self, FoldError, Folded};
+use selfheal_store::record::{StoredBatch, StoredInput};
+use selfheal_store::{Store, StoreError};
 
 /// A tick is written every few seconds: a journal that ends longer before could not be written.
 const LAGS: Duration = Duration::from_secs(30);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{Explained, HistoryKind, HistoryPage, HistoryQuery, NoHistory, Remembered, Told};
 use crate::app::history::Lookup;
-use crate::engine::explain::Explanation;
-use crate::model::{AlertKey, DeploymentId, Labels, RuleName, Timestamp};
+use selfheal_api::{Explained, HistoryKind, HistoryPage, HistoryQuery, NoHistory, Remembered, Told};
+use selfheal_contract::explanation::Explanation;
+use selfheal_model::{AlertKey, DeploymentId, Labels, RuleName, Timestamp};
 
 /// Messages and ends of runs come after the alert has ended.
 const AFTERWARDS: Duration = Duration::from_secs(3600);

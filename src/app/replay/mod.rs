@@ -15,12 +15,12 @@ use anyhow::{Context, bail};
 
 use super::policies::PolicyLoader;
 use super::recovery::{Shelf, policy_of};
-use crate::adapter::Catalog;
-use crate::engine::Engine;
-use crate::model::Timestamp;
-use crate::policy::Policy;
-use crate::store::Store;
-use crate::store::fold::{self, Folded};
+use selfheal_adapter::Catalog;
+use selfheal_engine::Engine;
+use selfheal_model::Timestamp;
+use selfheal_policy::Policy;
+use selfheal_store::Store;
+use selfheal_store::fold::{self, Folded};
 pub use source::Bad;
 use source::Recorded;
 use stage::Stage;

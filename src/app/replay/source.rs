@@ -10,11 +10,11 @@ use anyhow::Context;
 
 use super::stage::Outcomes;
 use crate::app::clock;
-use crate::engine::Input;
-use crate::model::{Event, StepAttemptId, Timestamp};
-use crate::source::ingest;
-use crate::store::record::StoredInput;
-use crate::store::{Store, fold};
+use selfheal_engine::Input;
+use selfheal_model::{Event, StepAttemptId, Timestamp};
+use selfheal_source::ingest;
+use selfheal_store::record::StoredInput;
+use selfheal_store::{Store, fold};
 
 /// So many events may be out of order; beyond, one that comes late is handed over late.
 const DISORDER: usize = 100_000;
@@ -80,7 +80,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
 
 /// The deployment and the step of `<deployment>-<nth>/<step>/<attempt>`. A step mostly goes by its verb's name; where it
 /// does not, the call is answered as one that was never made.
-fn called(id: &StepAttemptId) -> Option<(crate::model::DeploymentId, crate::model::Verb)> {
+fn called(id: &StepAttemptId) -> Option<(selfheal_model::DeploymentId, selfheal_model::Verb)> {
     let (_, step, _) = id.parts()?;
     let (deployment, _) = id.whole_run().rsplit_once('-')?;
     Some((deployment.into(), step.into()))

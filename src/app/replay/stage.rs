@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::transcript::Transcript;
-use crate::engine::{DeliveryResult, Effect, Engine, Input, Observation, StepEnd};
-use crate::model::{DeploymentId, Outcome, Timestamp, Value, Verb};
+use selfheal_contract::{DeliveryResult, Effect, Observation, StepEnd};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{DeploymentId, Outcome, Timestamp, Value, Verb};
 
 /// A call takes so long where none was recorded.
 const CALL_TAKES: Duration = Duration::from_secs(2);

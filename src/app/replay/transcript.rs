@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::engine::Effect;
-use crate::engine::view::{AlertStateWord, AlertView, Change, RunView};
-use crate::model::Timestamp;
+use selfheal_contract::Effect;
+use selfheal_contract::view::{AlertStateWord, AlertView, Change, RunView};
+use selfheal_model::Timestamp;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

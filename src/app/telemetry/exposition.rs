@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::{Look, Telemetry};
 use crate::app::effects::UnderWay;
 use crate::app::inbox::Inbox;
-use crate::source::asking::Sources;
-use crate::store::history::History;
+use selfheal_source::asking::Sources;
+use selfheal_store::history::History;
 
 /// The engine answers between two turns. A page without its figures is better than none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);

@@ -23,12 +23,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::inbox::Standing;
-use crate::engine::detect::{Figures, Tally};
-use crate::model::Timestamp;
-use crate::source::asking::Round;
 pub use exposition::Exposition;
 pub use own::OWN_SERIES_EVERY;
 pub(super) use own::feed;
+use selfheal_detect::{Figures, Tally};
+use selfheal_model::Timestamp;
+use selfheal_source::asking::Round;
 pub use shown::Shows;
 pub use words::{DeliveryOutcome, Kind, Kinds, Reason, StepOutcome, Way, Words};
 

@@ -13,10 +13,10 @@ use super::{Exposition, Kinds, Way};
 use crate::app::backend::EngineBackend;
 use crate::app::clock;
 use crate::app::inbox::Refused;
-use crate::model::{Event, Labels, OWN_DEPLOYMENT, Origin, Timestamp};
-use crate::policy::{Policy, UnknownDeployments};
-use crate::source::formats::{Dialect, parse_text};
-use crate::source::placing::{Placing, place};
+use selfheal_model::{Event, Labels, OWN_DEPLOYMENT, Origin, Timestamp};
+use selfheal_policy::{Policy, UnknownDeployments};
+use selfheal_source::formats::{Dialect, parse_text};
+use selfheal_source::placing::{Placing, place};
 
 /// Often enough to alert on within a minute, seldom enough to be nothing beside the journal's own ticks.
 pub const OWN_SERIES_EVERY: Duration = Duration::from_secs(15);

@@ -7,9 +7,9 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::words::{DeliveryOutcome, Kind, Reason, StepOutcome, Way, Words};
 use super::{By, Counters, Figure, Gauges, Telemetry, by, process};
-use crate::engine::ENGINE_VERSION;
-use crate::model::Severity;
-use crate::playbook::guard::GUARDS;
+use selfheal_contract::saved::ENGINE_VERSION;
+use selfheal_model::Severity;
+use selfheal_respond::guard::GUARDS;
 
 /// From a tenth of a millisecond to about half a minute.
 fn short_times() -> Histogram {

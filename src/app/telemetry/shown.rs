@@ -3,7 +3,7 @@
 //! Invariant: what ends is counted once, and what had ended before a restart is not counted again.
 
 use super::{Telemetry, by, seconds, whole};
-use crate::engine::view::{AlertStateWord, AlertView, Change, DeliveryView, EngineView, RunView};
+use selfheal_contract::view::{AlertStateWord, AlertView, Change, DeliveryView, EngineView, RunView};
 
 /// What a batch shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

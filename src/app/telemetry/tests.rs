@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::app::inbox::Inbox;
-use crate::engine::view::{AlertStateWord, AlertView, Change, EngineView, RefusalView, RunView};
-use crate::model::{EventKind, Labels, Severity};
-use crate::source::formats::{Dialect, parse_text};
+use selfheal_contract::view::{AlertStateWord, AlertView, Change, EngineView, RefusalView, RunView};
+use selfheal_model::{EventKind, Labels, Severity};
+use selfheal_source::formats::{Dialect, parse_text};
 
 const DOCUMENTED: &str = include_str!("../../../docs/api.md");
 
@@ -76,7 +76,7 @@ fn what_becomes_a_series_is_on_the_page_and_documented() {
     let events = own::events(&page, Timestamp::from_millis(1_000));
     let mut names = BTreeSet::new();
     for event in &events {
-        assert_eq!(event.deployment.as_str(), crate::model::OWN_DEPLOYMENT);
+        assert_eq!(event.deployment.as_str(), selfheal_model::OWN_DEPLOYMENT);
         if let EventKind::Metric { name, .. } = &event.kind {
             names.insert(name.as_str());
         }
@@ -95,7 +95,7 @@ fn its_own_series_wait_where_strangers_are_rejected_until_the_policy_lists_it() 
         let dir = tempfile::TempDir::new().expect("a temporary folder");
         let path = dir.path().to_owned();
         std::fs::write(path.join("selfheal.yaml"), format!("{BASE}{more}")).expect("written");
-        let loader = crate::app::policies::PolicyLoader::new(path.clone(), crate::adapter::Catalog::new(path));
+        let loader = crate::app::policies::PolicyLoader::new(path.clone(), selfheal_adapter::Catalog::new(path));
         own::admitted(&loader.load().expect("it compiles").policy)
     };
     assert!(admitted(""));

@@ -1,8 +1,8 @@
 //! The words that figures are counted under: few, fixed, and all of them shown from the start, so that the first of a
 //! kind is a rise from zero and not a series that was not there.
 
-use crate::api::{Busy, Form, NotRead, NotTaken};
-use crate::model::{Event, EventKind};
+use selfheal_api::{Busy, Form, NotRead, NotTaken};
+use selfheal_model::{Event, EventKind};
 
 /// A closed set of words.
 pub trait Words: Copy + 'static {
@@ -207,8 +207,8 @@ pub enum StepOutcome {
 }
 
 impl StepOutcome {
-    pub fn of(outcome: &crate::model::Outcome) -> StepOutcome {
-        use crate::model::Outcome;
+    pub fn of(outcome: &selfheal_model::Outcome) -> StepOutcome {
+        use selfheal_model::Outcome;
         match outcome {
             Outcome::Done { .. } => StepOutcome::Done,
             Outcome::Failed { .. } => StepOutcome::Failed,
@@ -241,8 +241,8 @@ pub enum DeliveryOutcome {
 }
 
 impl DeliveryOutcome {
-    pub fn of(result: &crate::engine::DeliveryResult) -> DeliveryOutcome {
-        use crate::engine::DeliveryResult;
+    pub fn of(result: &selfheal_contract::DeliveryResult) -> DeliveryOutcome {
+        use selfheal_contract::DeliveryResult;
         match result {
             DeliveryResult::Delivered => DeliveryOutcome::Delivered,
             DeliveryResult::Transient { .. } => DeliveryOutcome::Transient,

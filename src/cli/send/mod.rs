@@ -19,8 +19,8 @@ use super::client::{Answer, Client};
 use super::exit;
 use super::output::{self, text};
 use super::verbs::pairs;
-use crate::model::units::format_duration;
 use input::{Batch, Input};
+use selfheal_model::units::format_duration;
 
 const PATH: &str = "/api/v1/events";
 /// How long to wait before the next try where the engine does not say, and at least.

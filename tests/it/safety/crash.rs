@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use selfheal::engine::{DeliveryResult, Input, Storage};
-use selfheal::model::FailureClass;
-
 use super::{RESTART, RULE, ended, files, sick};
 use crate::world::{Behaviour, DiskFault, Moment, World, mins, secs};
+use selfheal_contract::{DeliveryResult, Storage};
+use selfheal_engine::Input;
+use selfheal_model::FailureClass;
 
 /// Tells the story once without a crash, and then once for every record it wrote, killed right after that one. What was
 /// under way at that moment has happened or not, both are tried.

@@ -14,11 +14,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use selfheal::engine::{DeliveryResult, Input, OperatorCommand};
-use selfheal::model::{CheckStatus, Event, EventKind, FailureClass, Labels, Map, Origin, Value};
-use selfheal::policy::Diagnostic;
-
 use crate::world::{Behaviour, DiskFault, Moment, World, secs};
+use selfheal_contract::{DeliveryResult, Diagnostic, OperatorCommand};
+use selfheal_engine::Input;
+use selfheal_model::{CheckStatus, Event, EventKind, FailureClass, Labels, Map, Origin, Value};
 
 /// Seeds of a run at the desk; CI takes more, and a long run many more.
 const SEEDS: u64 = 20;
@@ -384,7 +383,7 @@ fn mistake() -> Diagnostic {
         line: 1,
         column: 1,
         length: 4,
-        severity: selfheal::policy::Level::Error,
+        severity: selfheal_contract::diagnostic::Level::Error,
         code: "unknown-key".into(),
         message: "there is no key `wehn`".into(),
         help: None,
@@ -393,7 +392,7 @@ fn mistake() -> Diagnostic {
 }
 
 fn check_guards(world: &World) {
-    use selfheal::engine::view::RunView;
+    use selfheal_contract::view::RunView;
     // parts count as the run they are parts of
     let under_way =
         |run: &&RunView| matches!(run.state.as_str(), "running" | "verifying") && !run.id.as_str().contains('/');
@@ -405,7 +404,7 @@ fn check_guards(world: &World) {
         run.steps.iter().any(|step| VERBS.contains(&step.action.as_str()) && step.outcome != "skipped")
     };
     let acting: BTreeSet<String> = world.runs().into_iter().filter(acts).map(whole).collect();
-    let mut acted: BTreeMap<&str, Vec<selfheal::model::Timestamp>> = BTreeMap::new();
+    let mut acted: BTreeMap<&str, Vec<selfheal_model::Timestamp>> = BTreeMap::new();
     for run in world.runs().into_iter().filter(|run| acting.contains(run.id.as_str())) {
         acted.entry(run.deployment.as_str()).or_default().push(run.started_at);
     }
@@ -445,7 +444,7 @@ fn calm_down(world: &mut World, deployments: usize) {
     let tried = world.sent.iter().chain(&world.refused_for_good);
     let told: Vec<String> = tried.flat_map(|message| message.alerts.iter().map(|alert| alert.id.to_string())).collect();
     for alert in world.alerts() {
-        let is_firing = alert.state == selfheal::engine::view::AlertStateWord::Firing;
+        let is_firing = alert.state == selfheal_contract::view::AlertStateWord::Firing;
         let since = alert.fired_at.map_or(Duration::ZERO, |at| world.now.since(at));
         if is_firing && alert.suppressed.is_none() && alert.alert != wide::ROUTINE && since > secs(15 * 60) {
             assert!(told.contains(&alert.id.to_string()), "{} fires since {since:?} and nobody was told", alert.alert);
@@ -462,7 +461,7 @@ fn calm_down(world: &mut World, deployments: usize) {
     });
     assert!(settles, "notifications wait for ever\n{}", world.told());
     // one of a schedule may be under way at any instant
-    let is_stuck = |run: &selfheal::engine::view::RunView| {
+    let is_stuck = |run: &selfheal_contract::view::RunView| {
         run.ended_at.is_none() && (!run.cause.starts_with("schedule:") || world.now.since(run.started_at) > LONGEST_RUN)
     };
     let open: Vec<_> = world.runs().into_iter().filter(|run| is_stuck(run)).map(|run| run.id.clone()).collect();

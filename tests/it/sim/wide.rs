@@ -3,12 +3,12 @@
 
 use std::fmt::Write;
 
-use selfheal::engine::view::{ApprovalState, RunView, SilenceState};
-use selfheal::engine::{Input, OperatorCommand, SilenceAsked, SilenceEnd};
-use selfheal::model::{Labels, Matcher, PostedAlert, Selector};
-
 use super::{Act, Dice, MAX_RUNNING, PER_DEPLOYMENT, Story, act};
 use crate::world::{World, mins};
+use selfheal_contract::view::{ApprovalState, RunView, SilenceState};
+use selfheal_contract::{OperatorCommand, SilenceAsked, SilenceEnd};
+use selfheal_engine::Input;
+use selfheal_model::{Labels, Matcher, PostedAlert, Selector};
 
 /// Acts of one such story.
 const ACTS: usize = 80;
@@ -263,7 +263,7 @@ fn post(world: &mut World, which: usize, over: bool) {
 }
 
 fn firing(world: &World) -> Vec<smol_str::SmolStr> {
-    use selfheal::engine::view::AlertStateWord::Firing;
+    use selfheal_contract::view::AlertStateWord::Firing;
     world.alerts().filter(|view| view.state == Firing).map(|view| view.id.clone()).collect()
 }
 

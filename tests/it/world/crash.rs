@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use selfheal::engine::view::{ApprovalState, Change};
-use selfheal::engine::{DeliveryResult, ENGINE_VERSION, Effect, Engine, Gap, Input, Upgraded};
-use selfheal::store::fold::{self, Folded};
-use selfheal::store::journal::{Batch, Journal, MemoryJournal};
-use selfheal::store::record::StoredInput;
-use selfheal::store::writer::Writer;
-
 use super::disk::FaultyJournal;
 use super::effects::in_words;
 use super::{Due, OBSERVE_EVERY, SAMPLE_EVERY, World};
+use selfheal_contract::saved::ENGINE_VERSION;
+use selfheal_contract::view::{ApprovalState, Change};
+use selfheal_contract::{DeliveryResult, Effect, Gap, Upgraded};
+use selfheal_engine::{Engine, Input};
+use selfheal_store::fold::{self, Folded};
+use selfheal_store::journal::{Batch, Journal, MemoryJournal};
+use selfheal_store::record::StoredInput;
+use selfheal_store::writer::Writer;
 
 /// When a process dies.
 pub enum Moment {
@@ -161,7 +162,7 @@ impl World {
 
     /// The next life shows all that goes on; what only this one knew of is gone.
     fn forget_views(&mut self) {
-        use selfheal::engine::view::AlertStateWord::Resolved;
+        use selfheal_contract::view::AlertStateWord::Resolved;
         self.alerts.retain(|_, view| view.state == Resolved);
         self.runs.retain(|_, view| view.ended_at.is_some());
         self.approvals.retain(|_, view| view.state != ApprovalState::Waiting);

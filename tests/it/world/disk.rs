@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use selfheal::store::journal::{Appended, Batch, Journal, JournalError, MemoryJournal};
-
 use super::{World, secs};
+use selfheal_store::journal::{Appended, Batch, Journal, JournalError, MemoryJournal};
 
 /// What becomes of one commit.
 #[derive(Clone, Copy, Debug)]

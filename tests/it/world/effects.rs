@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use selfheal::engine::view::{AlertView, Change, RunView};
-use selfheal::engine::{DeliveryResult, DesiredDeployment, Effect, Input, StepCall, StepEnd};
-use selfheal::model::{Effectfulness, Event, EventKind, FailureClass, Origin, Outcome, Value};
-
 use super::{Behaviour, Call, DELIVERY_TAKES, Due, LOOK_TAKES, World, verdict};
+use selfheal_contract::view::{AlertView, Change, RunView};
+use selfheal_contract::{DeliveryResult, DesiredDeployment, Effect, StepCall, StepEnd};
+use selfheal_engine::Input;
+use selfheal_model::{Effectfulness, Event, EventKind, FailureClass, Origin, Outcome, Value};
 
 /// Every byte of an effect that the edges get to see.
 pub fn in_words(effect: &Effect) -> String {

@@ -9,19 +9,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use selfheal::alert::notification::Notification;
-use selfheal::engine::view::{AlertView, ApprovalView, RunView, SilenceView};
-use selfheal::engine::{
-    Delivery, DeliveryResult, Effect, Engine, Gap, Input, Observation, Operator, OperatorAnswer, OperatorCommand,
-    StepCall, StepEnd,
+use selfheal_contract::notification::Notification;
+use selfheal_contract::view::{AlertView, ApprovalView, RunView, SilenceView};
+use selfheal_contract::{
+    Delivery, DeliveryResult, Diagnostic, Effect, Gap, Observation, Operator, OperatorAnswer, OperatorCommand,
+    SourceFile, StepCall, StepEnd,
 };
-use selfheal::model::{
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{
     AdapterCatalog, AdapterSpec, CheckStatus, DeploymentId, Effectfulness, Event, EventKind, Facts, FailureClass,
     Labels, Map, Origin, Outcome, Replica, StepAttemptId, Timestamp, Value, VerbSpec, units,
 };
-use selfheal::policy::{self, Diagnostic, Policy, SourceFile};
-use selfheal::store::journal::Batch;
-use selfheal::store::writer::{Settled, Writer};
+use selfheal_policy::Policy;
+use selfheal_store::journal::Batch;
+use selfheal_store::writer::{Settled, Writer};
 
 mod crash;
 mod disk;
@@ -82,14 +83,14 @@ impl AdapterCatalog for SimCatalog {
 fn try_compile(files: &[(&str, &str)]) -> Result<Arc<Policy>, Vec<Diagnostic>> {
     let files: Vec<SourceFile> =
         files.iter().map(|(path, text)| SourceFile { path: (*path).to_owned(), text: (*text).to_owned() }).collect();
-    policy::compile(&files, &SimCatalog, &|_| None, &|_| None).map(Arc::new)
+    selfheal_policy::compile(&files, &SimCatalog, &|_| None, &|_| None).map(Arc::new)
 }
 
 /// Compiles files as a policy.
 pub fn compile(files: &[(&str, &str)]) -> Arc<Policy> {
     match try_compile(files) {
         Ok(policy) => policy,
-        Err(diagnostics) => panic!("{}", policy::diagnostic::render(&diagnostics, false)),
+        Err(diagnostics) => panic!("{}", selfheal_contract::diagnostic::render(&diagnostics, false)),
     }
 }
 

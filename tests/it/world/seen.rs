@@ -1,9 +1,8 @@
 //! What came of it.
 
-use selfheal::alert::notification::Notification;
-use selfheal::engine::view::{AlertView, ApprovalView, RunView, SilenceView};
-
 use super::World;
+use selfheal_contract::notification::Notification;
+use selfheal_contract::view::{AlertView, ApprovalView, RunView, SilenceView};
 
 impl World {
     pub fn told(&self) -> String {
@@ -11,7 +10,7 @@ impl World {
     }
 
     /// What the engine says of why, for a rule and a deployment.
-    pub fn explain(&self, rule: &str, deployment: &str) -> selfheal::engine::explain::Explanation {
+    pub fn explain(&self, rule: &str, deployment: &str) -> selfheal_contract::explanation::Explanation {
         let key = self.engine.scope_of(&rule.into(), &deployment.into()).expect("the rule is there");
         self.engine.explain(&key).expect("there is something to say")
     }
@@ -33,7 +32,7 @@ impl World {
     }
 
     pub fn is_firing(&self, name: &str) -> bool {
-        use selfheal::engine::view::AlertStateWord::Firing;
+        use selfheal_contract::view::AlertStateWord::Firing;
         self.alerts.values().any(|view| view.alert == name && view.state == Firing)
     }
 

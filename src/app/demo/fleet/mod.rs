@@ -41,7 +41,7 @@ impl Drill {
 /// # Errors
 /// The drill's own policy does not compile, or a saved engine is not restored.
 pub fn drill(seed: u64) -> anyhow::Result<Drill> {
-    let mut stage = Stage { world: World::new()?, dice: seed, told: Vec::new(), begun: crate::model::Timestamp::MIN };
+    let mut stage = Stage { world: World::new()?, dice: seed, told: Vec::new(), begun: selfheal_model::Timestamp::MIN };
     stage.world.pass(3 * MINUTE);
     stage.sensor_fault();
     stage.dependency_down();
@@ -83,7 +83,7 @@ struct Stage {
     world: World,
     dice: u64,
     told: Vec<Told>,
-    begun: crate::model::Timestamp,
+    begun: selfheal_model::Timestamp,
 }
 
 impl Stage {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 
-use crate::model::{AdapterCatalog, AdapterSpec, Effectfulness, Map, VerbSpec};
-use crate::policy::{self, Policy, SourceFile};
+use selfheal_contract::SourceFile;
+use selfheal_model::{AdapterCatalog, AdapterSpec, Effectfulness, Map, VerbSpec};
+use selfheal_policy::Policy;
 
 /// Web and API deployments; every third stands in region us.
 const WEB: usize = 90;
@@ -140,8 +141,10 @@ pub fn policy(members: &[Member]) -> anyhow::Result<Arc<Policy>> {
     }
     let files = [("selfheal.yaml", head.as_str()), ("rules/fleet.yaml", RULES), ("playbooks/fleet.yaml", PLAYBOOKS)];
     let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
-    let compiled = policy::compile(&files, &Simulated, &|_| None, &|_| None);
-    compiled.map(Arc::new).map_err(|diagnostics| anyhow!("{}", policy::diagnostic::render(&diagnostics, false)))
+    let compiled = selfheal_policy::compile(&files, &Simulated, &|_| None, &|_| None);
+    compiled
+        .map(Arc::new)
+        .map_err(|diagnostics| anyhow!("{}", selfheal_contract::diagnostic::render(&diagnostics, false)))
 }
 
 /// The drill's only type of adapter.

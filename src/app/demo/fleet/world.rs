@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::policy::{self, Member};
-use crate::alert::notification::{AlertChangeWord, Notification};
-use crate::engine::view::{Change, RunView};
-use crate::engine::{DeliveryResult, Effect, Engine, Gap, Input, Observation, StepCall, StepEnd};
-use crate::model::{
+use selfheal_contract::notification::{AlertChangeWord, Notification};
+use selfheal_contract::view::{Change, RunView};
+use selfheal_contract::{DeliveryResult, Effect, Gap, Observation, StepCall, StepEnd};
+use selfheal_engine::{Engine, Input};
+use selfheal_model::{
     CheckStatus, DeploymentId, Event, EventKind, Facts, FailureClass, Health, Labels, Origin, Outcome, Timestamp, Value,
 };
-use crate::policy::Policy;
+use selfheal_policy::Policy;
 
 /// Midnight of 2026-01-05, a Monday.
 const START: Timestamp = Timestamp::from_millis(1_767_571_200_000);
@@ -79,7 +80,7 @@ impl Message {
 
 enum Due {
     Step(Box<StepCall>),
-    Delivered { id: crate::model::DeliveryId, attempt: u32 },
+    Delivered { id: selfheal_model::DeliveryId, attempt: u32 },
 }
 
 pub struct World {

@@ -1,14 +1,15 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::adapter::Catalog;
 use crate::app::recovery::Shelf;
-use crate::model::{Event, EventKind, Labels, Origin};
-use crate::policy::record::{Recorded, compile_recording};
-use crate::policy::{Policy, SourceFile};
-use crate::store::StoreOptions;
-use crate::store::journal::{Batch, Journal, Limits, SqliteJournal, segments};
-use crate::store::snapshot::Snapshot;
+use selfheal_adapter::Catalog;
+use selfheal_contract::SourceFile;
+use selfheal_model::{Event, EventKind, Labels, Origin};
+use selfheal_policy::Policy;
+use selfheal_policy::record::{Recorded, compile_recording};
+use selfheal_store::StoreOptions;
+use selfheal_store::journal::{Batch, Journal, Limits, SqliteJournal, segments};
+use selfheal_store::snapshot::Snapshot;
 
 const RULES: &str = "rules:\n  - { alert: Hot, when: 'avg(\"heat\", \"5m\") > 80', for: 10s }\n";
 const PATIENT: Duration = Duration::from_secs(600);
@@ -24,7 +25,7 @@ fn policy() -> Recorded {
         file("rules/r.yaml", RULES),
     ];
     compile_recording(&files, &Catalog::new(".".into()), &|_| None, &|_| None)
-        .unwrap_or_else(|mistakes| panic!("{}", crate::policy::diagnostic::render(&mistakes, false)))
+        .unwrap_or_else(|mistakes| panic!("{}", selfheal_contract::diagnostic::render(&mistakes, false)))
 }
 
 /// A journal that begins at second 0, and the engine that writes it.

@@ -1,0 +1,289 @@
+//! The four ways to get a credential. Each tries once.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicTokenResponse};
+use oauth2::{ClientId, ClientSecret, RefreshToken, RequestTokenError, Scope, TokenResponse, TokenUrl};
+use serde::Deserialize;
+use tokio::io::AsyncReadExt;
+
+use super::AuthError;
+use crate::AdapterContext;
+use selfheal_model::Timestamp;
+
+/// More than this is no credential; an endless answer must not fill the memory.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// How much of an answer that was refused is shown.
+const SHOWN: usize = 200;
+
+/// A credential fresh from its source.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Fetched {
+    pub access_token: String,
+    pub expires_in: Option<Duration>,
+    /// Only from an OAuth server that gave one.
+    pub refresh_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct TokenDocument {
+    access_token: String,
+    expires_in: Option<f64>,
+}
+
+/// How a request for a token ended without an answer that could be read.
+#[derive(Debug, thiserror::Error)]
+enum HttpError {
+    #[error("{0}")]
+    Client(#[from] reqwest::Error),
+    #[error("the answer is longer than {MAX_ANSWER} bytes")]
+    TooLong,
+    #[error("{0}")]
+    Http(#[from] oauth2::http::Error),
+    #[error("status {0}")]
+    Server(u16),
+}
+
+pub async fn client_credentials(
+    context: &AdapterContext,
+    token_url: &str,
+    client_id: &str,
+    client_secret: &str,
+    scopes: &[String],
+    within: Duration,
+) -> Result<Fetched, AuthError> {
+    let client = BasicClient::new(ClientId::new(client_id.to_owned()))
+        .set_client_secret(ClientSecret::new(client_secret.to_owned()))
+        .set_token_uri(parse_url(token_url)?);
+    let send = |request| send_oauth(context.http.clone(), request, within);
+    let answer = client
+        .exchange_client_credentials()
+        .add_scopes(scopes.iter().cloned().map(Scope::new))
+        .request_async(&send)
+        .await;
+    answer.map(|token| from_oauth(&token)).map_err(|error| oauth_error(token_url, &error, false))
+}
+
+/// A lost answer is `Unknown`: the server may have rotated the token.
+pub async fn refresh_token(
+    context: &AdapterContext,
+    token_url: &str,
+    client_id: &str,
+    client_secret: Option<&str>,
+    refresh_token: &str,
+    within: Duration,
+) -> Result<Fetched, AuthError> {
+    let mut client = BasicClient::new(ClientId::new(client_id.to_owned())).set_token_uri(parse_url(token_url)?);
+    if let Some(secret) = client_secret {
+        client = client.set_client_secret(ClientSecret::new(secret.to_owned()));
+    }
+    let send = |request| send_oauth(context.http.clone(), request, within);
+    let current = RefreshToken::new(refresh_token.to_owned());
+    let answer = client.exchange_refresh_token(&current).request_async(&send).await;
+    answer.map(|token| from_oauth(&token)).map_err(|error| oauth_error(token_url, &error, true))
+}
+
+/// Runs a program; what it prints is the token, or the document.
+pub async fn command(context: &AdapterContext, command: &[String], within: Duration) -> Result<Fetched, AuthError> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(AuthError::Permanent("the command that fetches the credential is empty".to_owned()));
+    };
+    let mut child = tokio::process::Command::new(program)
+        .args(arguments)
+        .current_dir(&context.policy_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| AuthError::Permanent(format!("cannot run `{program}`: {error}")))?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let run = async {
+        let (out, err) = tokio::join!(read_bounded(stdout), read_bounded(stderr));
+        (child.wait().await, out, err)
+    };
+    let (status, out, err) = tokio::time::timeout(within, run)
+        .await
+        .map_err(|_| AuthError::Transient(format!("`{program}` did not end within {within:?}")))?;
+    let status = status.map_err(|error| AuthError::Transient(format!("`{program}`: {error}")))?;
+    if !status.success() {
+        return Err(AuthError::Permanent(format!("`{program}` ended with {status}: {}", shown(&err))));
+    }
+    if out.len() > MAX_ANSWER {
+        return Err(AuthError::Permanent(format!("`{program}` printed more than {MAX_ANSWER} bytes")));
+    }
+    token_from(&out).map_err(|why| AuthError::Permanent(format!("`{program}` {why}")))
+}
+
+pub async fn http(
+    context: &AdapterContext,
+    url: &str,
+    method: &str,
+    headers: &[(String, String)],
+    within: Duration,
+) -> Result<Fetched, AuthError> {
+    let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes())
+        .map_err(|_| AuthError::Permanent(format!("`{method}` is no HTTP method")))?;
+    let mut request = context.http.request(method, url).timeout(within);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let answer = async {
+        let response = request.send().await?;
+        let status = response.status();
+        Ok::<_, HttpError>((status, body_of(response).await?))
+    };
+    let (status, body) = answer.await.map_err(|error| match error {
+        HttpError::Client(error) if error.is_builder() => AuthError::Permanent(format!("{url}: {error}")),
+        HttpError::TooLong => AuthError::Permanent(format!("{url}: {error}")),
+        error => AuthError::Transient(format!("{url}: {}", with_causes(&error))),
+    })?;
+    if status.is_success() {
+        return token_from(&body).map_err(|why| AuthError::Permanent(format!("{url} {why}")));
+    }
+    let why = format!("{url} answered {status}: {}", shown(&body));
+    Err(if retryable(status.as_u16()) { AuthError::Transient(why) } else { AuthError::Permanent(why) })
+}
+
+/// When a JWT says it runs out; `None` for every other token. The signature is not looked at: the server that takes
+/// the token does that.
+pub fn jwt_expiry(token: &str) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: f64,
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?).ok()?;
+    Some(Timestamp::from_millis((claims.exp * 1000.0) as i64))
+}
+
+fn parse_url(token_url: &str) -> Result<TokenUrl, AuthError> {
+    TokenUrl::new(token_url.to_owned())
+        .map_err(|error| AuthError::Permanent(format!("`{token_url}` is no URL: {error}")))
+}
+
+async fn send_oauth(
+    http: reqwest::Client,
+    request: oauth2::HttpRequest,
+    within: Duration,
+) -> Result<oauth2::HttpResponse, HttpError> {
+    let (parts, body) = request.into_parts();
+    let sent = http
+        .request(parts.method, parts.uri.to_string())
+        .headers(parts.headers)
+        .body(body)
+        .timeout(within)
+        .send()
+        .await?;
+    let status = sent.status();
+    if retryable(status.as_u16()) {
+        return Err(HttpError::Server(status.as_u16()));
+    }
+    let mut answer = oauth2::http::Response::builder().status(status);
+    for (name, value) in sent.headers() {
+        answer = answer.header(name, value);
+    }
+    Ok(answer.body(body_of(sent).await?)?)
+}
+
+async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            return Err(HttpError::TooLong);
+        }
+    }
+    Ok(body)
+}
+
+fn retryable(status: u16) -> bool {
+    status >= 500 || status == 408 || status == 429
+}
+
+fn from_oauth(token: &BasicTokenResponse) -> Fetched {
+    Fetched {
+        access_token: token.access_token().secret().clone(),
+        expires_in: token.expires_in(),
+        refresh_token: token.refresh_token().map(|token| token.secret().clone()),
+    }
+}
+
+type OauthError = RequestTokenError<HttpError, oauth2::StandardErrorResponse<BasicErrorResponseType>>;
+
+/// `once`: the request may be answered only once, so an answer that was lost is not known to have failed.
+fn oauth_error(url: &str, error: &OauthError, once: bool) -> AuthError {
+    match error {
+        RequestTokenError::ServerResponse(answer) => AuthError::Permanent(format!("{url} refused: {answer}")),
+        RequestTokenError::Request(HttpError::Client(error)) if error.is_connect() || error.is_builder() => {
+            AuthError::Transient(format!("cannot reach {url}: {}", with_causes(error)))
+        }
+        RequestTokenError::Request(HttpError::Server(status)) => {
+            AuthError::Transient(format!("{url} answered status {status}"))
+        }
+        RequestTokenError::Request(error) if once => AuthError::Unknown(format!(
+            "the answer of {url} was lost, the refresh token may be used up: {}",
+            with_causes(error)
+        )),
+        RequestTokenError::Request(error) => AuthError::Transient(format!("{url}: {}", with_causes(error))),
+        RequestTokenError::Parse(error, _) => {
+            AuthError::Permanent(format!("the answer of {url} is no OAuth 2 token: {error}"))
+        }
+        RequestTokenError::Other(why) => AuthError::Permanent(format!("{url}: {why}")),
+    }
+}
+
+/// The whole chain: the outermost message of an HTTP client says too little.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+async fn read_bounded(pipe: Option<impl tokio::io::AsyncRead + Unpin>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        let mut bounded = (&mut pipe).take(MAX_ANSWER as u64 + 1);
+        if bounded.read_to_end(&mut bytes).await.is_ok() && bytes.len() > MAX_ANSWER {
+            // read on into nothing, so that the program ends by itself
+            let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
+        }
+    }
+    bytes
+}
+
+/// A document `{access_token, expires_in}`, or the token as text.
+fn token_from(answer: &[u8]) -> Result<Fetched, String> {
+    let text = std::str::from_utf8(answer).map_err(|_| "answered what is no text".to_owned())?.trim();
+    if text.starts_with('{') {
+        let document: TokenDocument =
+            serde_json::from_str(text).map_err(|error| format!("answered JSON without a token: {error}"))?;
+        let expires_in = document.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        return named(document.access_token).map(|access_token| Fetched {
+            access_token,
+            expires_in,
+            refresh_token: None,
+        });
+    }
+    named(text.to_owned()).map(|access_token| Fetched { access_token, expires_in: None, refresh_token: None })
+}
+
+fn named(token: String) -> Result<String, String> {
+    if token.is_empty() { Err("answered an empty credential".to_owned()) } else { Ok(token) }
+}
+
+/// The beginning of an answer, for people. An error answer holds no credential.
+fn shown(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).trim().chars().take(SHOWN).collect()
+}

@@ -1,0 +1,90 @@
+//! Files that must be whole or not there at all, for nobody else's eyes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use selfheal_model::DeploymentId;
+
+/// Makes names of temporary files differ between writers of the same file.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// Replaces `path` by `bytes`, mode 0600: a reader sees the old content or the new one, also after a power cut. When
+/// it returns, the content is on disk.
+///
+/// # Errors
+/// The old content is untouched then.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_private_dir(folder)?;
+    let name = path.file_name().ok_or_else(|| io::Error::other(format!("{} names no file", path.display())))?;
+    let serial = WRITES.fetch_add(1, Ordering::Relaxed);
+    let temporary = folder.join(format!(".{}.{}.{serial}.tmp", name.to_string_lossy(), std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        // the error that matters is the one above; a leftover is only untidy
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes `folder` and what is missing above it, for this user only.
+pub fn make_private_dir(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// A file name for a deployment, whatever its id: letters, digits, `-`, `_` and inner dots stay, every other byte is
+/// written as `%XX`, so two ids never share a name.
+pub fn name_of(deployment: &DeploymentId) -> PathBuf {
+    let mut name = String::new();
+    for (at, byte) in deployment.as_str().bytes().enumerate() {
+        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && at > 0) {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/er/token");
+        write_private(&path, b"one").unwrap();
+        write_private(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file is left");
+    }
+
+    #[test]
+    fn a_write_that_cannot_be_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        fs::create_dir_all(path.join("by/a/folder")).unwrap();
+        assert!(write_private(&path, b"x").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn no_deployment_id_leaves_its_folder() {
+        for (id, name) in [("checkout", "checkout"), ("../x", "%2E.%2Fx"), ("a/b", "a%2Fb"), ("ü", "%C3%BC")] {
+            assert_eq!(name_of(&DeploymentId::from(id)), PathBuf::from(name));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The HTTP interface: events in, reads out, operators' words.
+//!
+//! Invariant: what is answered 202 is in the engine; a read never waits for a repair; an error is an RFC 9457 problem
+//! document that says what to do.
+
+mod alertmanager;
+mod answer;
+mod approvals;
+mod events;
+mod explain;
+mod foreign;
+mod history;
+pub mod links;
+mod metrics;
+pub mod model;
+mod operate;
+mod problem;
+mod reads;
+mod report;
+mod silences;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+use futures_util::future::BoxFuture;
+use smol_str::SmolStr;
+use tokio::sync::watch;
+use tower_http::decompression::RequestDecompressionLayer;
+
+use events::Pace;
+pub use explain::{Explain, Explained, NotExplained, Remembered, Told};
+pub use history::{HistoryKind, HistoryPage, HistoryQuery, NoHistory};
+use links::Links;
+use model::ReadModel;
+use selfheal_contract::view::DeploymentView;
+use selfheal_contract::{Diagnostic, OperatorAnswer, OperatorCommand};
+use selfheal_model::{Labels, Timestamp};
+
+/// A request's head and body must have come, and its answer gone, within this.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the API needs from the running engine.
+pub trait Backend: Send + Sync + 'static {
+    /// Parses a body and hands its events over; resolves when they are handled.
+    fn ingest(&self, body: bytes::Bytes, form: Form) -> BoxFuture<'_, Result<Ingested, NotTaken>>;
+
+    /// Counts a body that was refused before it was read.
+    fn not_read(&self, why: NotRead);
+
+    /// selfheal's own figures as OpenMetrics text.
+    fn metrics(&self) -> BoxFuture<'_, String>;
+
+    fn operate(&self, who: String, command: OperatorCommand) -> BoxFuture<'_, Result<OperatorAnswer, String>>;
+
+    fn reload(self: Arc<Self>) -> BoxFuture<'static, ReloadAnswer>;
+
+    /// Every deployment with its newest values, as of now.
+    fn deployments(&self) -> BoxFuture<'_, Result<Vec<DeploymentView>, Busy>>;
+
+    /// Why something happened or did not, now or `at` an earlier instant.
+    fn explain(&self, what: Explain, at: Option<Timestamp>) -> BoxFuture<'_, Result<Box<Explained>, NotExplained>>;
+
+    /// What happened, newest first.
+    fn history(&self, query: HistoryQuery) -> BoxFuture<'_, Result<HistoryPage, NoHistory>>;
+
+    /// Whether events are accepted.
+    fn is_ready(&self) -> bool;
+}
+
+/// How a body is written.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// As selfheal's own events.
+    Events { content_type: Option<String> },
+    /// Prometheus' remote write.
+    RemoteWrite { content_type: Option<String> },
+    /// OTLP's metrics, protobuf or JSON.
+    Otlp { content_type: Option<String> },
+    /// Alerts as they are posted to an Alertmanager.
+    Alerts,
+    /// Prometheus' text or OpenMetrics; the labels go on all of it.
+    Text { content_type: Option<String>, labels: Labels },
+}
+
+/// Why nothing of a body was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    Busy(Busy),
+    /// It is not what it should be; a sentence for people.
+    Unreadable(String),
+    /// It is of a kind that is not spoken here.
+    Unsupported(String),
+}
+
+/// Why a body was not even read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// Its sender sends more requests than one may.
+    TooFast,
+    TooLarge,
+    /// It broke off, its compression is broken, or its address is wrong.
+    Unreadable,
+}
+
+impl From<Busy> for NotTaken {
+    fn from(busy: Busy) -> Self {
+        NotTaken::Busy(busy)
+    }
+}
+
+/// What became of a body of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    pub accepted: usize,
+    /// Samples of a foreign body that were read, also those that say nothing.
+    pub understood: usize,
+    pub rejected: usize,
+    /// `{line | index, why}` of each rejected event, in order, up to a limit.
+    pub errors: Vec<serde_json::Value>,
+}
+
+/// Why nothing was taken now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Busy {
+    Full,
+    Draining,
+    /// What was known before the start is being read; soon.
+    Recovering,
+    /// The journal takes nothing, for this reason.
+    Unwritable(SmolStr),
+}
+
+/// What a reload came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReloadAnswer {
+    Live {
+        version: String,
+        warnings: Vec<Diagnostic>,
+    },
+    Unchanged {
+        version: String,
+    },
+    /// It did not compile; the old policy stays live.
+    Refused(Vec<Diagnostic>),
+    Failed(String),
+}
+
+/// The API of one engine.
+#[derive(Clone)]
+pub struct Api {
+    backend: Arc<dyn Backend>,
+    model: Arc<ReadModel>,
+    pace: Arc<Pace>,
+    /// Without it every link is a forged one.
+    links: Option<Arc<Links>>,
+}
+
+impl Api {
+    pub fn new(backend: Arc<dyn Backend>, model: Arc<ReadModel>) -> Self {
+        Api { backend, model, pace: Arc::new(Pace::new()), links: None }
+    }
+
+    /// Takes answers from whoever holds a link that was made with these.
+    pub fn with_links(mut self, links: Arc<Links>) -> Self {
+        self.links = Some(links);
+        self
+    }
+
+    /// Answers until `stop` becomes true; requests under way are finished.
+    pub async fn serve(self, listener: tokio::net::TcpListener, mut stop: watch::Receiver<bool>) {
+        let app = self.router().into_make_service_with_connect_info::<SocketAddr>();
+        let stopped = async move {
+            // a sender that is gone means stop, too
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the API stopped");
+        }
+    }
+
+    /// All routes.
+    pub fn router(self) -> Router {
+        let events = Router::new()
+            .route("/api/v1/events", post(events::post))
+            .route("/api/v1/import/prometheus", post(foreign::text))
+            .route("/api/v2/alerts", post(alertmanager::post).get(alertmanager::list))
+            .route("/v1/metrics", post(foreign::otlp))
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .layer(RequestDecompressionLayer::new())
+            .layer(axum::middleware::from_fn_with_state(self.clone(), events::count_unspoken));
+        // its compression is part of its format
+        let write = Router::new()
+            .route("/api/v1/write", post(foreign::remote_write))
+            .layer(axum::extract::DefaultBodyLimit::disable());
+        Router::new()
+            .route("/api/v1/alerts", get(reads::alerts))
+            .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/alerts/{id}/ack", post(silences::acknowledge).delete(silences::unacknowledge))
+            .route("/api/v1/silences", get(silences::list).post(silences::make))
+            .route("/api/v1/silences/{id}", get(silences::one).delete(silences::expire))
+            .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
+            .route("/api/v1/runs/{id}", get(reads::run))
+            .route("/api/v1/runs/{id}/cancel", post(operate::cancel))
+            .route("/api/v1/alerts/{id}/retry", post(upkeep::retry))
+            .route("/api/v1/approvals", get(approvals::approvals))
+            .route("/api/v1/approvals/{id}", get(approvals::approval))
+            .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
+            .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+            .route("/api/v1/maintenance", post(upkeep::maintain))
+            .route("/api/v1/maintenance/{id}", delete(upkeep::end_maintenance))
+            .route("/api/v1/playbooks/{name}/reset", post(upkeep::reset))
+            .route("/approve/{id}", get(answer::show).post(answer::act))
+            .route("/api/v1/deployments", get(reads::deployments))
+            .route("/api/v1/deployments/{id}", get(reads::deployment))
+            .route("/api/v1/deliveries", get(reads::deliveries))
+            .route("/api/v1/audit", get(reads::audit))
+            .route("/api/v1/history", get(history::history))
+            .route("/api/v1/explain", get(explain::explain))
+            .route("/api/v1/report", get(report::report))
+            .route("/api/v1/status", get(reads::status))
+            .route("/api/v1/pause", post(operate::pause))
+            .route("/api/v1/resume", post(operate::resume))
+            .route("/-/reload", post(operate::reload))
+            .route("/healthz", get(reads::healthz))
+            .route("/readyz", get(reads::readyz))
+            .route("/metrics", get(metrics::metrics))
+            .merge(events)
+            .merge(write)
+            .fallback(problem::not_found)
+            .layer(tower_http::timeout::TimeoutLayer::with_status_code(
+                axum::http::StatusCode::REQUEST_TIMEOUT,
+                REQUEST_TIMEOUT,
+            ))
+            .with_state(self)
+    }
+}

@@ -1,0 +1,319 @@
+//! Other systems' samples into events: whose each is, under which labels, and when.
+//!
+//! Invariant: a sample that nobody can be found for is an error with its name, never somebody else's.
+
+use std::collections::BTreeMap;
+
+use smol_str::SmolStr;
+
+use super::formats::{Foreign, ForeignSample, ForeignValue};
+use super::ingest::{LATE_AFTER, Limits, MAX_AHEAD, cut, label_name, wrong_name};
+use selfheal_model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp};
+
+/// The label that says whose a sample is; it becomes the event's own key, so that no series has it as a label.
+const DEPLOYMENT: &str = "deployment";
+/// A sample's own label that another one takes the place of is kept under its name with this before it, as in
+/// Prometheus: two samples that differ by it alone stay two series.
+const EXPORTED: &str = "exported_";
+
+/// Labels of one sample that another system gives: what a resource or a discovery knows of it goes on every one.
+const MAX_LABELS: usize = 64;
+
+/// The bounds of foreign samples.
+fn limits() -> Limits {
+    Limits { labels: MAX_LABELS, ..Limits::default() }
+}
+
+/// How samples are placed.
+pub struct Placing<'a> {
+    /// Put on every sample, where they win over its own; `deployment` says whose they are.
+    pub labels: &'a Labels,
+    /// Labels that may say whose a sample is; the first that is there does.
+    pub deployment_from: &'a [SmolStr],
+    /// Whether a metric of this name is wanted.
+    pub keeps: &'a dyn Fn(&str) -> bool,
+    pub arrival: Timestamp,
+    pub origin: Origin,
+}
+
+/// What became of samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Placed {
+    /// In the order of the samples.
+    pub events: Vec<Event>,
+    /// At most [`Limits::errors`], the samples' own first.
+    pub errors: Vec<String>,
+    pub more_errors: usize,
+    /// Older than [`LATE_AFTER`].
+    pub late: usize,
+    /// Samples that the source is not to be asked for.
+    pub unwanted: usize,
+}
+
+/// Places all samples of a body.
+pub fn place(foreign: Foreign, placing: &Placing<'_>) -> Placed {
+    let limits = &limits();
+    let Foreign { samples, errors, more_errors, .. } = foreign;
+    let mut placed = Placed { errors, more_errors, ..Placed::default() };
+    placed.events.reserve(samples.len());
+    // one mistake of a whole series is said once
+    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    for sample in samples {
+        if !(placing.keeps)(&sample.name) {
+            placed.unwanted += 1;
+            continue;
+        }
+        match placing.event(sample, limits) {
+            Ok(event) => {
+                placed.late += usize::from(event.time < placing.arrival - LATE_AFTER);
+                placed.events.push(event);
+            }
+            Err(why) if said.len() < limits.errors => *said.entry(why).or_default() += 1,
+            Err(_) => placed.more_errors += 1,
+        }
+    }
+    for (why, times) in said {
+        placed.more_errors += times - 1;
+        if placed.errors.len() < limits.errors {
+            placed.errors.push(why);
+        } else {
+            placed.more_errors += 1;
+        }
+    }
+    placed
+}
+
+/// What said whose a sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PlacedBy {
+    /// Its label `deployment`, which is the event's key by that.
+    OwnLabel,
+    /// The source, or another label of the sample.
+    Another,
+}
+
+impl Placing<'_> {
+    fn event(&self, sample: ForeignSample, limits: &Limits) -> Result<Event, String> {
+        let ForeignSample { name, labels, value, time } = sample;
+        if let Some(why) = wrong_name(&name, limits.name) {
+            return Err(format!("the name {:?} {why}", cut(&name, 40)));
+        }
+        let (deployment, placed_by) = self.whose(&name, &labels, limits)?;
+        let labels = self.labels_of(&name, labels, placed_by, limits)?;
+        let time = match time {
+            None => self.arrival,
+            Some(time) if time > self.arrival + MAX_AHEAD => {
+                let most = MAX_AHEAD.as_secs() / 60;
+                return Err(format!("`{name}` is more than {most} min ahead of the clock here ({})", self.arrival));
+            }
+            Some(time) => time.min(self.arrival),
+        };
+        let name = MetricName::new(name);
+        let kind = match value {
+            ForeignValue::Number(value) => EventKind::Metric { name, value, labels },
+            ForeignValue::Stale => EventKind::Ended { name, labels },
+        };
+        Ok(Event { deployment, time, kind, origin: self.origin.clone() })
+    }
+
+    fn whose(
+        &self,
+        name: &str,
+        labels: &[(SmolStr, SmolStr)],
+        limits: &Limits,
+    ) -> Result<(DeploymentId, PlacedBy), String> {
+        let of_sample = |wanted: &SmolStr| {
+            let (label, id) = labels.iter().find(|(own, _)| own == wanted)?;
+            Some((id.as_str(), if label == DEPLOYMENT { PlacedBy::OwnLabel } else { PlacedBy::Another }))
+        };
+        let of_source = self.labels.get(DEPLOYMENT).map(|id| (id, PlacedBy::Another));
+        let Some((id, by)) = of_source.or_else(|| self.deployment_from.iter().find_map(of_sample)) else {
+            let labels: Vec<&str> = self.deployment_from.iter().map(SmolStr::as_str).collect();
+            return Err(format!("`{name}` does not say whose it is: none of its labels is {}", labels.join(" or ")));
+        };
+        match wrong_name(id, limits.name) {
+            Some(why) => Err(format!("`{name}` is of the deployment {:?}, which {why}", cut(id, 40))),
+            None => Ok((DeploymentId::new(id), by)),
+        }
+    }
+
+    fn labels_of(
+        &self,
+        name: &str,
+        own: Vec<(SmolStr, SmolStr)>,
+        placed_by: PlacedBy,
+        limits: &Limits,
+    ) -> Result<Labels, String> {
+        let mut labels: Vec<(SmolStr, SmolStr)> = Vec::with_capacity(own.len() + self.labels.len());
+        let mut displaced: Vec<(SmolStr, SmolStr)> = Vec::new();
+        for (label, value) in own {
+            if label == DEPLOYMENT && placed_by == PlacedBy::OwnLabel {
+                continue;
+            }
+            if !label_name(&label) || label.len() > limits.name {
+                return Err(format!(
+                    "`{name}` has the label {:?}, which is none; use letters, digits and _",
+                    cut(&label, 40)
+                ));
+            }
+            let value = SmolStr::from(cut(&value, limits.label_value));
+            let is_displaced = label == DEPLOYMENT || self.labels.get(&label).is_some();
+            if is_displaced { &mut displaced } else { &mut labels }.push((label, value));
+        }
+        for (label, value) in displaced {
+            let label = self.exported(&label, &labels);
+            labels.push((label, value));
+        }
+        labels.extend(
+            self.labels
+                .iter()
+                .filter(|(label, _)| *label != DEPLOYMENT)
+                .map(|(label, value)| (label.into(), value.into())),
+        );
+        if labels.len() > limits.labels {
+            return Err(format!("`{name}` has {} labels; at most {} are taken", labels.len(), limits.labels));
+        }
+        Ok(labels.into_iter().collect())
+    }
+
+    /// A name for a label that is displaced, which no other label has.
+    fn exported(&self, label: &str, taken: &[(SmolStr, SmolStr)]) -> SmolStr {
+        let mut name = format!("{EXPORTED}{label}");
+        while self.labels.get(&name).is_some() || taken.iter().any(|(own, _)| *own == name) {
+            name.insert_str(0, EXPORTED);
+        }
+        name.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    fn sample(labels: &[(&str, &str)], value: ForeignValue, time: Option<Timestamp>) -> ForeignSample {
+        let labels = labels.iter().map(|(name, value)| (SmolStr::new(name), SmolStr::new(value))).collect();
+        ForeignSample { name: "up".into(), labels, value, time }
+    }
+
+    fn placed(samples: Vec<ForeignSample>, labels: &[(&str, &str)]) -> Placed {
+        let labels: Labels = labels.iter().copied().collect();
+        let from = ["deployment", "job"].map(SmolStr::new);
+        let placing = Placing {
+            labels: &labels,
+            deployment_from: &from,
+            keeps: &|name| name == "up",
+            arrival: at(1_000_000),
+            origin: Origin::External,
+        };
+        place(Foreign { samples, ..Foreign::default() }, &placing)
+    }
+
+    #[test]
+    fn the_first_label_there_is_says_whose_a_sample_is() {
+        let number = ForeignValue::Number(1.0);
+        let result = placed(
+            vec![
+                sample(&[("deployment", "shop"), ("job", "node")], number, None),
+                sample(&[("job", "node"), ("instance", "a:9")], ForeignValue::Stale, Some(at(5))),
+                sample(&[("instance", "a:9")], number, None),
+                sample(&[("instance", "b:9")], number, None),
+            ],
+            &[],
+        );
+        let said: Vec<String> =
+            result.events.iter().map(|event| format!("{} {:?}", event.deployment, event.kind)).collect();
+        assert_eq!(
+            said,
+            [
+                "shop Metric { name: \"up\", value: 1.0, labels: {\"job\": \"node\"} }",
+                "node Ended { name: \"up\", labels: {\"instance\": \"a:9\", \"job\": \"node\"} }"
+            ]
+        );
+        assert_eq!(result.errors, ["`up` does not say whose it is: none of its labels is deployment or job"]);
+        assert_eq!((result.more_errors, result.late), (1, 1));
+    }
+
+    /// `deployment{labels}` of each.
+    fn said(result: &Placed) -> Vec<String> {
+        let labels = |event: &Event| match &event.kind {
+            EventKind::Metric { labels, .. } => labels.to_string(),
+            other => panic!("{other:?}"),
+        };
+        result.events.iter().map(|event| format!("{}{}", event.deployment, labels(event))).collect()
+    }
+
+    #[test]
+    fn what_a_source_says_wins_and_the_sample_keeps_its_own_beside_it() {
+        let number = ForeignValue::Number(1.0);
+        let samples = ["a", "b"].map(|own| sample(&[("deployment", own), ("zone", "a")], number, None));
+        let result = placed(samples.to_vec(), &[("deployment", "shop"), ("zone", "b")]);
+        assert_eq!(
+            said(&result),
+            [
+                "shop{exported_deployment=\"a\", exported_zone=\"a\", zone=\"b\"}",
+                "shop{exported_deployment=\"b\", exported_zone=\"a\", zone=\"b\"}"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_label_deployment_that_another_label_comes_before_is_kept_beside_it() {
+        let own = [("deployment", "a"), ("job", "kube-state-metrics")];
+        let from = ["job", "deployment"].map(SmolStr::new);
+        let placing = Placing {
+            labels: &Labels::default(),
+            deployment_from: &from,
+            keeps: &|_| true,
+            arrival: at(1_000_000),
+            origin: Origin::External,
+        };
+        let samples =
+            vec![sample(&own, ForeignValue::Number(1.0), None), sample(&own[..1], ForeignValue::Number(1.0), None)];
+        let result = place(Foreign { samples, ..Foreign::default() }, &placing);
+        assert_eq!(said(&result), ["kube-state-metrics{exported_deployment=\"a\", job=\"kube-state-metrics\"}", "a"]);
+    }
+
+    #[test]
+    fn a_label_that_is_kept_beside_another_takes_no_third_one_s_place() {
+        let own = [("exported_zone", "first"), ("zone", "second"), ("exported_exported_deployment", "x")];
+        let samples = vec![sample(&own, ForeignValue::Number(1.0), None)];
+        let result = placed(samples, &[("deployment", "shop"), ("zone", "b")]);
+        assert_eq!(
+            said(&result),
+            [concat!(
+                "shop{exported_exported_deployment=\"x\", exported_exported_zone=\"second\", ",
+                "exported_zone=\"first\", zone=\"b\"}"
+            )]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_runs_a_little_fast_is_put_right_and_one_far_ahead_refused() {
+        let own = [("job", "shop")];
+        let result = placed(
+            vec![
+                sample(&own, ForeignValue::Number(1.0), Some(at(1_000_200))),
+                sample(&own, ForeignValue::Number(1.0), Some(at(1_000_400))),
+            ],
+            &[],
+        );
+        assert_eq!(result.events.iter().map(|event| event.time).collect::<Vec<_>>(), [at(1_000_000)]);
+        assert!(result.errors[0].contains("more than 5 min ahead"), "{:?}", result.errors);
+    }
+
+    #[test]
+    fn what_is_no_name_is_an_error_and_what_is_not_wanted_none() {
+        let mut wrong = sample(&[("job", "a b")], ForeignValue::Number(1.0), None);
+        let mut unwanted = wrong.clone();
+        unwanted.name = "other".into();
+        wrong.labels.push(("my-label".into(), "x".into()));
+        let mut label = wrong.clone();
+        label.labels[0].1 = "shop".into();
+        let result = placed(vec![wrong, unwanted, label], &[]);
+        assert_eq!((result.events.len(), result.unwanted, result.errors.len()), (0, 1, 2), "{result:?}");
+    }
+}
