@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
-use super::bodies::{self, Read, Taken};
+use super::as_of::AsOf;
 use super::clock;
+use super::decode::{self, Read, Taken};
 use super::effects::Tickets;
 use super::history::Lookup;
 use super::inbox::{Inbox, Refused};
-use super::past::Past;
 use super::policies::{LoadFailure, PolicyLoader};
-use super::recovery::SharedShelf;
+use super::policy_archive::SharedArchive;
 use super::telemetry::{Exposition, Kinds, Reason, Telemetry, Way};
 use selfheal_api::{
     Backend, Busy, Explain, Explained, Form, HistoryPage, HistoryQuery, Ingested, NoHistory, NotExplained, NotRead,
@@ -55,16 +55,16 @@ pub struct EngineBackend {
     refused_source: Mutex<Option<u64>>,
     history: Lookup,
     /// `None` until recovery has ended: nothing is reloaded before.
-    keeping: Mutex<Option<Keeping>>,
+    records: Mutex<Option<Records>>,
     exposition: Arc<Exposition>,
 }
 
-/// Where policies and the past are kept, and what the journal has.
-pub(super) struct Keeping {
-    pub shelf: SharedShelf,
+/// The engine's records on disk: available once recovery has ended.
+pub(super) struct Records {
+    pub archive: SharedArchive,
     /// The newest batch, as far as it is known here: a policy is named by a later one.
     pub sequence: Arc<AtomicU64>,
-    pub past: Arc<Past>,
+    pub as_of: Arc<AsOf>,
 }
 
 impl EngineBackend {
@@ -85,32 +85,32 @@ impl EngineBackend {
             reloading: tokio::sync::Mutex::new(()),
             refused_source: Mutex::new(None),
             history: Lookup::new(history),
-            keeping: Mutex::new(None),
+            records: Mutex::new(None),
             exposition,
         }
     }
 
     /// Recovery has ended: policies are kept here from now on.
-    pub(super) fn keep_in(&self, keeping: Keeping) {
-        *self.keeping.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeping);
+    pub(super) fn attach_records(&self, records: Records) {
+        *self.records.lock().unwrap_or_else(PoisonError::into_inner) = Some(records);
     }
 
     /// Keeps a policy before a batch names it.
     fn keep(&self, recorded: &PolicyRecord, answers: &Answers, policy: &Arc<Policy>) -> Result<(), String> {
-        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Keeping { shelf, sequence, .. }) = keeping.as_ref() else {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Records { archive, sequence, .. }) = records.as_ref() else {
             return Err(Refused::Recovering.to_string());
         };
-        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
         let next = sequence.load(Ordering::SeqCst) + 1;
-        shelf.keep(recorded, answers, policy, next).map_err(|error| format!("{error:#}"))
+        archive.keep(recorded, answers, policy, next).map_err(|error| format!("{error:#}"))
     }
 
     /// From now on no event is taken and no save is loaded.
     pub(super) fn stop_taking(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        if let Some(keeping) = self.keeping.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            keeping.past.stop();
+        if let Some(records) = self.records.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            records.as_of.stop();
         }
     }
 
@@ -151,9 +151,9 @@ impl EngineBackend {
         let arrival = clock::wall();
         let policy = self.policy();
         if is_little_work(&body, &form, &policy) {
-            return bodies::parse(&body, form, arrival, &policy);
+            return decode::parse(&body, form, arrival, &policy);
         }
-        let parsed = tokio::task::spawn_blocking(move || bodies::parse(&body, form, arrival, &policy));
+        let parsed = tokio::task::spawn_blocking(move || decode::parse(&body, form, arrival, &policy));
         parsed.await.map_err(|_| Busy::Draining)?
     }
 

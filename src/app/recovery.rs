@@ -1,116 +1,21 @@
 //! From a data folder to an engine that goes on where the last one ended: the newest good snapshot, and the journal after
 //! it through the same `handle`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use anyhow::Context;
+use std::sync::Arc;
 
 use super::driver::Opening;
 use super::policies::LoadFailure;
-use selfheal_adapter::durable::write_private;
+use super::policy_archive::{SharedArchive, policy_of};
 use selfheal_contract::{Effect, Gap, Upgraded};
 use selfheal_engine::{Engine, Input};
 use selfheal_model::Timestamp;
 use selfheal_policy::Policy;
-use selfheal_policy::record::{Answers, PolicyRecord};
 use selfheal_store::fold::{self, Divergence, Folded};
 use selfheal_store::recovery::Candidates;
-use selfheal_store::{Policies, Store, StoredBatch};
+use selfheal_store::{Store, StoredBatch};
 
 /// How often a long recovery says how far it is.
 const TELL_EVERY: u64 = 20_000;
-/// Where what was filled into a policy is kept: it may hold secrets.
-const ANSWERS: &str = "secrets/policies";
-
-/// The policies that a data folder keeps, compiled when they are needed.
-pub struct Shelf {
-    policies: Policies,
-    answers: std::path::PathBuf,
-    compiled: BTreeMap<String, Arc<Policy>>,
-}
-
-/// Cheap to clone; the live engine, the snapshotter and the API share it.
-pub type SharedShelf = Arc<Mutex<Shelf>>;
-
-impl Shelf {
-    pub fn new(policies: Policies, data_dir: &Path) -> Self {
-        Shelf { policies, answers: data_dir.join(ANSWERS), compiled: BTreeMap::new() }
-    }
-
-    /// Keeps a policy. To be called before a batch names it, which will not be before `sequence`.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn keep(
-        &mut self,
-        record: &PolicyRecord,
-        answers: &Answers,
-        policy: &Arc<Policy>,
-        sequence: u64,
-    ) -> anyhow::Result<()> {
-        let version = record.version.as_str();
-        write_private(&self.answers.join(version), &answers.to_bytes())
-            .with_context(|| format!("cannot keep what was filled into the policy {version}"))?;
-        self.policies.put(version, &record.to_bytes(), sequence)?;
-        self.compiled.insert(version.to_owned(), policy.clone());
-        Ok(())
-    }
-
-    /// The policy of this version, if it is kept and still compiles.
-    pub fn policy(&mut self, version: &str) -> Option<Arc<Policy>> {
-        if let Some(known) = self.compiled.get(version) {
-            return Some(known.clone());
-        }
-        match self.compile(version) {
-            Ok(policy) => {
-                let policy = Arc::new(policy);
-                self.compiled.insert(version.to_owned(), policy.clone());
-                Some(policy)
-            }
-            Err(error) => {
-                tracing::error!(version, error = format!("{error:#}"), "a kept policy cannot be used");
-                None
-            }
-        }
-    }
-
-    fn compile(&self, version: &str) -> anyhow::Result<Policy> {
-        let record = self.policies.get(version)?.context("it is not kept")?;
-        let answers = std::fs::read(self.answers.join(version)).context("what was filled into it is not kept")?;
-        Ok(PolicyRecord::from_bytes(&record)?.compile(&Answers::from_bytes(&answers)?)?)
-    }
-
-    /// # Errors
-    /// What is kept cannot be read.
-    pub fn named_since(&self, sequence: u64) -> anyhow::Result<BTreeSet<String>> {
-        Ok(self.policies.named_since(sequence)?)
-    }
-
-    /// Forgets every policy but these.
-    ///
-    /// # Errors
-    /// Something cannot be removed.
-    pub fn retain(&mut self, needed: &BTreeSet<String>) -> anyhow::Result<()> {
-        let kept = self.policies.versions()?;
-        self.policies.retain(needed)?;
-        for version in kept.difference(needed) {
-            let answers = self.answers.join(version);
-            if answers.exists() {
-                std::fs::remove_file(&answers).with_context(|| format!("cannot remove {}", answers.display()))?;
-            }
-        }
-        self.compiled.retain(|version, _| needed.contains(version));
-        Ok(())
-    }
-}
-
-/// A policy by its version, for folding.
-pub fn policy_of(shelf: &SharedShelf) -> impl FnMut(&str) -> Option<Arc<Policy>> + use<> {
-    let shelf = shelf.clone();
-    move |version| shelf.lock().unwrap_or_else(PoisonError::into_inner).policy(version)
-}
 
 /// What the folder holds, brought back.
 pub struct Recovered {
@@ -137,10 +42,10 @@ pub type OnBatch<'a> = dyn FnMut(u64, Timestamp, &[Effect]) + 'a;
 pub fn recover(
     store: &Store,
     snapshots: &mut Candidates,
-    shelf: &SharedShelf,
+    archive: &SharedArchive,
     on_batch: &mut OnBatch<'_>,
 ) -> anyhow::Result<Option<Recovered>> {
-    recover_telling(store, snapshots, shelf, u64::MAX, on_batch)
+    recover_telling(store, snapshots, archive, u64::MAX, on_batch)
 }
 
 /// As it was after the batch `until`.
@@ -150,20 +55,20 @@ pub fn recover(
 pub fn recover_until(
     store: &Store,
     snapshots: &mut Candidates,
-    shelf: &SharedShelf,
+    archive: &SharedArchive,
     until: u64,
 ) -> anyhow::Result<Option<Recovered>> {
-    recover_telling(store, snapshots, shelf, until, &mut |_, _, _| {})
+    recover_telling(store, snapshots, archive, until, &mut |_, _, _| {})
 }
 
 fn recover_telling(
     store: &Store,
     snapshots: &mut Candidates,
-    shelf: &SharedShelf,
+    archive: &SharedArchive,
     until: u64,
     on_batch: &mut OnBatch<'_>,
 ) -> anyhow::Result<Option<Recovered>> {
-    let mut policy_of = policy_of(shelf);
+    let mut policy_of = policy_of(archive);
     let mut notes = Vec::new();
     let mut base = None;
     while let Some(snapshot) = snapshots.next(&mut notes) {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::clock;
-use super::recovery::{SharedShelf, policy_of, recover_until};
+use super::policy_archive::{SharedArchive, policy_of};
+use super::recovery::recover_until;
 use selfheal_engine::Engine;
 use selfheal_model::Timestamp;
 use selfheal_policy::Keep;
@@ -30,12 +31,12 @@ pub struct Snapshotter {
 impl Snapshotter {
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(store: Store, shelf: SharedShelf, data_dir: &Path, keep: Keep) -> std::io::Result<Self> {
+    pub fn start(store: Store, archive: SharedArchive, data_dir: &Path, keep: Keep) -> std::io::Result<Self> {
         let (wake, woken) = channel();
         let data_dir = data_dir.to_owned();
         let thread = std::thread::Builder::new()
             .name("snapshotter".to_owned())
-            .spawn(move || work(&store, &shelf, &data_dir, keep, &woken))?;
+            .spawn(move || work(&store, &archive, &data_dir, keep, &woken))?;
         Ok(Snapshotter { wake: Some(wake), thread: Some(thread) })
     }
 
@@ -60,7 +61,7 @@ impl Snapshotter {
     }
 }
 
-fn work(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, woken: &Receiver<()>) {
+fn work(store: &Store, archive: &SharedArchive, data_dir: &Path, keep: Keep, woken: &Receiver<()>) {
     let mut needs = Needs::new();
     loop {
         match woken.recv_timeout(AGAIN) {
@@ -68,7 +69,7 @@ fn work(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, woken: 
             Err(RecvTimeoutError::Disconnected) => return,
         }
         while woken.try_recv().is_ok() {}
-        if let Err(error) = advance(store, shelf, data_dir, keep, &mut needs) {
+        if let Err(error) = advance(store, archive, data_dir, keep, &mut needs) {
             tracing::error!(
                 error = format!("{error:#}"),
                 "no snapshot could be made; recovery takes longer until one is"
@@ -82,13 +83,19 @@ type Needs = BTreeMap<u64, BTreeSet<String>>;
 
 /// One snapshot up to the end of the complete segments, if there is something new, and then what nobody needs any more
 /// goes.
-fn advance(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: &mut Needs) -> anyhow::Result<()> {
+fn advance(
+    store: &Store,
+    archive: &SharedArchive,
+    data_dir: &Path,
+    keep: Keep,
+    needs: &mut Needs,
+) -> anyhow::Result<()> {
     let until = store.complete_until()?;
     if store.snapshots().sequences()?.last().is_some_and(|last| *last >= until) || until == 0 {
         return Ok(());
     }
     let mut snapshots = store.snapshot_candidates()?;
-    let Some(recovered) = recover_until(store, &mut snapshots, shelf, until)? else {
+    let Some(recovered) = recover_until(store, &mut snapshots, archive, until)? else {
         bail!("the journal has complete segments and no beginning")
     };
     if let Some(divergence) = recovered.divergence {
@@ -97,7 +104,7 @@ fn advance(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, need
     publish(store, &recovered.engine, recovered.sequence, recovered.at)?;
     tracing::info!(after = recovered.sequence, batches = recovered.batches, "snapshot made");
     needs.insert(recovered.sequence, needed_by(&recovered.engine));
-    tidy(store, shelf, data_dir, keep, needs)
+    tidy(store, archive, data_dir, keep, needs)
 }
 
 fn needed_by(engine: &Engine) -> BTreeSet<String> {
@@ -114,7 +121,7 @@ pub fn publish(store: &Store, engine: &Engine, sequence: u64, at: Timestamp) -> 
 }
 
 /// Lets go of segments and policies that neither a recovery nor whoever asks what was needs.
-fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: &mut Needs) -> anyhow::Result<()> {
+fn tidy(store: &Store, archive: &SharedArchive, data_dir: &Path, keep: Keep, needs: &mut Needs) -> anyhow::Result<()> {
     let first = retention::retain(store, keep, clock::wall())?;
     let kept: BTreeSet<u64> = store.snapshots().sequences()?.into_iter().collect();
     let to_recover_from = store.snapshots().to_recover_from()?;
@@ -123,7 +130,7 @@ fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: 
         if needs.contains_key(&sequence) {
             continue;
         }
-        let needed = needed_after(store, shelf, sequence);
+        let needed = needed_after(store, archive, sequence);
         match needed.with_context(|| format!("the snapshot after batch {sequence} cannot be used")) {
             Ok(needed) => drop(needs.insert(sequence, needed)),
             Err(error) if to_recover_from.contains(&sequence) => return Err(error),
@@ -131,22 +138,23 @@ fn tidy(store: &Store, shelf: &SharedShelf, data_dir: &Path, keep: Keep, needs: 
             Err(_) => drop(needs.insert(sequence, BTreeSet::new())),
         }
     }
-    let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
     let mut needed: BTreeSet<String> = needs.values().flatten().cloned().collect();
-    needed.extend(shelf.named_since(first)?);
-    shelf.retain(&needed).with_context(|| format!("cannot tidy {}", data_dir.display()))
+    needed.extend(archive.named_since(first)?);
+    archive.retain(&needed).with_context(|| format!("cannot tidy {}", data_dir.display()))
 }
 
-fn needed_after(store: &Store, shelf: &SharedShelf, sequence: u64) -> anyhow::Result<BTreeSet<String>> {
+fn needed_after(store: &Store, archive: &SharedArchive, sequence: u64) -> anyhow::Result<BTreeSet<String>> {
     let snapshot = store.snapshots().read(sequence)?;
-    Ok(needed_by(&Engine::restore(&snapshot.state, &mut policy_of(shelf))?))
+    Ok(needed_by(&Engine::restore(&snapshot.state, &mut policy_of(archive))?))
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use super::super::recovery::{self, Shelf};
+    use super::super::policy_archive::PolicyArchive;
+    use super::super::recovery;
     use super::*;
     use selfheal_adapter::Catalog;
     use selfheal_contract::SourceFile;
@@ -169,10 +177,10 @@ mod tests {
     }
 
     /// A journal of `count` batches in small segments, and the engine that wrote it.
-    fn written(store: &Store, shelf: &SharedShelf, count: i64) -> Engine {
+    fn written(store: &Store, archive: &SharedArchive, count: i64) -> Engine {
         let Recorded { policy, record, answers } = policy();
         let policy = Arc::new(policy);
-        shelf.lock().expect("not poisoned").keep(&record, &answers, &policy, 1).expect("kept");
+        archive.lock().expect("not poisoned").keep(&record, &answers, &policy, 1).expect("kept");
         let limits = Limits { segment_bytes: 2_000, ..Limits::default() };
         let options = StoreOptions { limits, ..StoreOptions::default() };
         let mut journal = store.journal(options, 0, Box::new(|| {})).expect("writable");
@@ -202,16 +210,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::at(dir.path());
         let opened = store.open().expect("a new folder");
-        let shelf: SharedShelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir.path())));
-        let live = written(&store, &shelf, 200);
+        let archive: SharedArchive = Arc::new(Mutex::new(PolicyArchive::new(opened.policies, dir.path())));
+        let live = written(&store, &archive, 200);
         let keep = Keep { age: Duration::from_secs(1), size: Bytes(1) };
-        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
+        advance(&store, &archive, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
         let sequences = store.snapshots().sequences().expect("readable");
         assert_eq!(sequences, [store.complete_until().expect("readable")]);
 
         let mut folded = 0;
         let mut snapshots = store.snapshot_candidates().expect("readable");
-        let recovered = recovery::recover(&store, &mut snapshots, &shelf, &mut |_, _, _| folded += 1)
+        let recovered = recovery::recover(&store, &mut snapshots, &archive, &mut |_, _, _| folded += 1)
             .expect("it recovers")
             .expect("there is a state");
         assert_eq!(recovered.engine.save(), live.save(), "snapshot and tail are the state there was");
@@ -221,7 +229,7 @@ mod tests {
         let left = segments(&store.journal_dir()).expect("readable");
         assert_eq!(left.first().map(|name| name.first), Some(sequences[0] + 1), "{left:?}");
         // there is nothing new to do
-        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("nothing");
+        advance(&store, &archive, dir.path(), keep, &mut Needs::new()).expect("nothing");
         assert_eq!(store.snapshots().sequences(), Ok(sequences));
     }
 
@@ -230,12 +238,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::at(dir.path());
         let opened = store.open().expect("a new folder");
-        let shelf: SharedShelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir.path())));
-        written(&store, &shelf, 100);
+        let archive: SharedArchive = Arc::new(Mutex::new(PolicyArchive::new(opened.policies, dir.path())));
+        written(&store, &archive, 100);
         let before = segments(&store.journal_dir()).expect("readable").len();
         let age = Duration::from_secs(100 * 365 * 24 * 3600);
         let keep = Keep { age, size: Bytes(u64::MAX) };
-        advance(&store, &shelf, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
+        advance(&store, &archive, dir.path(), keep, &mut Needs::new()).expect("a snapshot");
         assert_eq!(segments(&store.journal_dir()).expect("readable").len(), before);
         assert_eq!(store.begins_at(), Ok(1));
     }

@@ -66,7 +66,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
     match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Demo(args) => run::demo(args).await,
-        Command::DemoService(args) => crate::app::demo::service::serve(args.port).await.map(|()| 0),
+        Command::DemoService(args) => selfheal_demo::service::serve(args.port).await.map(|()| 0),
         Command::Init(args) => init::init(&args),
         Command::Check(args) => check::check(&args),
         Command::Inbox(args) => run::inbox(args).await,

@@ -1,17 +1,20 @@
 //! `selfheal run` and `selfheal demo`.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{DemoArgs, InboxArgs, LogFormat, RunArgs};
 use super::exit;
-use crate::app::sinks::SmtpSink;
 use crate::app::telemetry::OWN_SERIES_EVERY;
-use crate::app::{Options, Running, demo};
+use crate::app::{Options, Running, shipped};
 use selfheal_api::ReloadAnswer;
+use selfheal_demo::sinks::SmtpSink;
+use selfheal_demo::{self as demo, Started};
 
 /// What is logged without `SELFHEAL_LOG`.
 const DEFAULT_LOG: &str = "selfheal=info,warn";
@@ -81,8 +84,26 @@ pub async fn demo(args: DemoArgs) -> anyhow::Result<u8> {
     if args.fleet {
         return Ok(if demo::fleet::run()? { 0 } else { exit::FAILED });
     }
-    let all_cured = demo::run(args.keep).await?;
+    let all_cured = demo::run(&[shipped::RULES, shipped::PLAYBOOKS], args.keep, Box::new(start_for_demo)).await?;
     Ok(if all_cured { 0 } else { exit::FAILED })
+}
+
+fn start_for_demo(policy_dir: PathBuf) -> BoxFuture<'static, anyhow::Result<Started>> {
+    Box::pin(async move {
+        let running = Running::start(Options {
+            policy_dir,
+            listen: None,
+            data_dir: None,
+            allow_unauthenticated: false,
+            watch: true,
+            accept_clock: false,
+            own_series_every: OWN_SERIES_EVERY,
+        })
+        .await?;
+        let address = running.address;
+        let drain = || -> BoxFuture<'static, ()> { Box::pin(async { drop(running.drain().await) }) };
+        Ok(Started { address, drain: Box::new(drain) })
+    })
 }
 
 /// Takes mail on loopback and prints it, until stopped.

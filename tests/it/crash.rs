@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::journal_reader::{Account, account};
-use selfheal::app::sinks::{SmtpSink, WebhookSink};
+use selfheal_demo::sinks::{SmtpSink, WebhookSink};
 
 const SELFHEAL: &str = env!("CARGO_BIN_EXE_selfheal");
 /// How often the engine is killed, where nobody says otherwise.

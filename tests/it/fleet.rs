@@ -1,6 +1,6 @@
 //! The drill of `selfheal demo --fleet`: in every story the guards hold, and people are told once, with the reason.
 
-use selfheal::app::demo::fleet::drill;
+use selfheal_demo::fleet::drill;
 
 #[test]
 fn safety_drill_of_a_fleet() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use selfheal::app::sinks::{SmtpSink, WebhookSink};
 use selfheal::app::telemetry::OWN_SERIES_EVERY;
 use selfheal::app::{Options, Running};
+use selfheal_demo::sinks::{SmtpSink, WebhookSink};
 
 /// A condition that is not met by then fails the test. Generous: the machine may be busy with other tests.
 pub const DEADLINE: Duration = Duration::from_secs(40);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use selfheal::app::recovery::{Shelf, policy_of};
+use selfheal::app::policy_archive::{PolicyArchive, policy_of};
 use selfheal_contract::Effect;
 use selfheal_contract::view::Change;
 use selfheal_engine::Engine;
@@ -30,8 +30,8 @@ pub struct Account {
 pub fn account(data_dir: &Path) -> Account {
     let store = Store::at(data_dir);
     let opened = store.open().unwrap_or_else(|error| panic!("{error}"));
-    let shelf = Arc::new(Mutex::new(Shelf::new(opened.policies, data_dir)));
-    let mut policy_of = policy_of(&shelf);
+    let archive = Arc::new(Mutex::new(PolicyArchive::new(opened.policies, data_dir)));
+    let mut policy_of = policy_of(&archive);
     let mut account = Account::default();
     let mut engine: Option<Engine> = None;
     for batch in store.tail(0).unwrap_or_else(|error| panic!("{error}")) {

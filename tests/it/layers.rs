@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every crate with the crates of this workspace that it may depend on, lowest first.
-const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("contract", &["model"]),
     ("script", &["model"]),
@@ -22,6 +22,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 14] = [
     ("api", &["contract", "model"]),
     ("reload", &["contract", "model"]),
     ("store", &["contract", "engine", "model", "policy"]),
+    ("demo", &["contract", "engine", "model", "policy"]),
 ];
 
 /// Everything in these can be replayed: they get the time as an argument and ask nothing of the machine.

@@ -14,12 +14,12 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 use crate::harness::until;
-use selfheal::app::sinks::SmtpSink;
 use selfheal_contract::notification::{
     AlertChangeWord, AlertFacts, AlertStatus, FlushReason, GroupStatus, Notification,
 };
 use selfheal_contract::receiver::{EmailDef, Notifier, SmtpDef, SmtpTls};
 use selfheal_contract::{Delivery, DeliveryResult};
+use selfheal_demo::sinks::SmtpSink;
 use selfheal_model::{Labels, Severity, Timestamp};
 use selfheal_notify::{Notifiers, NotifiersConfig, Notify};
 use selfheal_store::secrets::PolicySecrets;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use selfheal::app::sinks::{SmtpSink, WebhookSink};
+use selfheal_demo::sinks::{SmtpSink, WebhookSink};
 use selfheal_policy::record::PolicyRecord;
 use selfheal_store::Store;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::{EngineBackend, busy};
-use crate::app::past::{Named, NotAsked, NotRebuilt, Past, labels_of, out_of_history};
+use crate::app::as_of::{AsOf, Named, NotAnswered, NotRebuilt, labels_of, out_of_history};
 use selfheal_api::{Busy, Explain, Explained, NoHistory, NotExplained, Remembered, Told};
 use selfheal_contract::explanation::Explanation;
 use selfheal_engine::Engine;
@@ -60,14 +60,14 @@ impl EngineBackend {
         asked.map_err(busy)?.await.map_err(|_| Busy::Draining)
     }
 
-    fn past(&self) -> Result<Arc<Past>, Busy> {
-        let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        keeping.as_ref().map(|keeping| keeping.past.clone()).ok_or(Busy::Recovering)
+    fn as_of(&self) -> Result<Arc<AsOf>, Busy> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.as_ref().map(|records| records.as_of.clone()).ok_or(Busy::Recovering)
     }
 
     /// What the running engine knows nothing of, and history may.
     async fn forgotten(&self, what: &Explain, live: Live) -> Result<Box<Explained>, NotExplained> {
-        let figures_since = self.past()?.reaches_back_to().await;
+        let figures_since = self.as_of()?.reaches_back_to().await;
         let figures = match figures_since {
             Some(since) => format!("`--at TIME` shows the figures of its condition, for times from {since} on"),
             None => "the figures of its condition are kept no more".to_owned(),
@@ -79,7 +79,7 @@ impl EngineBackend {
     }
 
     async fn earlier(&self, what: &Explain, live: Live, at: Timestamp) -> Result<Box<Explained>, NotExplained> {
-        let past = self.past()?;
+        let past = self.as_of()?;
         let labels = match (what, &live.key) {
             (Explain::Alert(id), None) => labels_of(&self.history, id).await.map_err(unavailable)?,
             _ => None,
@@ -92,10 +92,10 @@ impl EngineBackend {
         let why = match past.ask(at, question).await {
             Ok(Some(explained)) => return Ok(Box::new(explained)),
             Ok(None) => return Err(NotExplained::Unknown(Some(format!("at {at} there was no {what}")))),
-            Err(NotAsked::TooMany) => return Err(NotExplained::TooMany),
-            Err(NotAsked::Broken(why)) => return Err(NotExplained::Unavailable(why)),
-            Err(NotAsked::NotRebuilt(NotRebuilt::Stopping)) => return Err(Busy::Draining.into()),
-            Err(NotAsked::NotRebuilt(why)) => why,
+            Err(NotAnswered::TooMany) => return Err(NotExplained::TooMany),
+            Err(NotAnswered::Broken(why)) => return Err(NotExplained::Unavailable(why)),
+            Err(NotAnswered::NotRebuilt(NotRebuilt::Stopping)) => return Err(Busy::Draining.into()),
+            Err(NotAnswered::NotRebuilt(why)) => why,
         };
         let remembered = Remembered {
             asked_at: Some(at),

@@ -82,7 +82,7 @@ async fn when_metrics_are_too_many_their_sender_is_told_when_to_come_back_and_he
     tokio::spawn(Api::new(backend.clone(), Arc::new(ReadModel::default())).serve(listener, stopped));
     let _waiting = inbox.events(vec![metric(); LANE]).expect("an empty lane");
 
-    let http = crate::app::http_client().expect("a client");
+    let http = crate::app::start::http_client().expect("a client");
     let cpu = json!({ "type": "metric", "deployment": "checkout", "name": "cpu", "value": 1 });
     let refused = http.post(&url).body(cpu.to_string()).send().await.expect("an answer");
     assert_eq!(refused.status(), 429);

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 
 use super::policies::PolicyLoader;
-use super::recovery::{Shelf, policy_of};
+use super::policy_archive::{PolicyArchive, policy_of};
 use selfheal_adapter::Catalog;
 use selfheal_engine::Engine;
 use selfheal_model::Timestamp;
@@ -80,8 +80,8 @@ fn load(dir: &Path) -> anyhow::Result<Arc<Policy>> {
 fn exactly(dir: &Path) -> anyhow::Result<Replayed> {
     let store = Store::at(dir);
     let mut opened = store.open()?;
-    let shelf = Arc::new(Mutex::new(Shelf::new(opened.policies, dir)));
-    let mut policy_of = policy_of(&shelf);
+    let archive = Arc::new(Mutex::new(PolicyArchive::new(opened.policies, dir)));
+    let mut policy_of = policy_of(&archive);
     let mut engine: Option<Engine> = None;
     let mut after = 0;
     if store.begins_at()? > 1 {

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use super::faults::Fault;
 use super::policy::{self, Peers};
-use crate::app::clock::Clock;
-use crate::app::sinks::{SmtpSink, WebhookSink};
-use crate::app::{Options, Running};
+use crate::clock::Clock;
+use crate::sinks::{SmtpSink, WebhookSink};
+use crate::{Files, Start, Started};
 use selfheal_model::Timestamp;
 
 /// How often the demo looks at the API.
@@ -30,7 +30,7 @@ const MAIL_WITHIN: Duration = Duration::from_secs(10);
 /// Everything the demo stands on.
 pub struct Stage {
     dir: PathBuf,
-    running: Running,
+    selfheal: Started,
     reader: Reader,
     smtp: SmtpSink,
     webhook: WebhookSink,
@@ -75,7 +75,7 @@ impl Reader {
 
 impl Stage {
     /// Sets everything up; the service is starting when this returns.
-    pub async fn set() -> anyhow::Result<Stage> {
+    pub async fn set(shipped: &[Files], start: Start) -> anyhow::Result<Stage> {
         let clock = Clock::start();
         let started = clock.now();
         let dir = std::env::temp_dir().join(format!("selfheal-demo-{}", std::process::id()));
@@ -89,28 +89,19 @@ impl Stage {
             token_url: token_service(token_seconds.clone()).await?,
         };
         let program = std::env::current_exe().context("cannot tell where selfheal itself is")?;
-        policy::write(&dir, &program.to_string_lossy(), &peers)?;
+        policy::write(&dir, shipped, &program.to_string_lossy(), &peers)?;
         let expires_at = clock.now() + Duration::from_secs(3600);
         std::fs::write(
             dir.join("shop/token.json"),
             json!({ "access_token": "first", "expires_at": expires_at }).to_string(),
         )?;
         std::os::unix::fs::symlink("releases/v1", dir.join("shop/current"))?;
-        let running = Running::start(Options {
-            policy_dir: dir.clone(),
-            listen: None,
-            data_dir: None,
-            allow_unauthenticated: false,
-            watch: true,
-            accept_clock: false,
-            own_series_every: crate::app::telemetry::OWN_SERIES_EVERY,
-        })
-        .await?;
-        let reader = Reader { http: reqwest::Client::new(), url: format!("http://{}", running.address) };
+        let selfheal = start(dir.clone()).await?;
+        let reader = Reader { http: reqwest::Client::new(), url: format!("http://{}", selfheal.address) };
         let act_began = clock.now();
         Ok(Stage {
             dir,
-            running,
+            selfheal,
             reader,
             smtp,
             webhook,
@@ -320,7 +311,7 @@ impl Stage {
                 .collect(),
             Err(_) => Vec::new(),
         };
-        self.running.drain().await;
+        (self.selfheal.drain)().await;
         for pid in pids {
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             if let Some(pid) = pid {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::app::shipped;
+use crate::Files;
 
 /// Where the demo's peers listen.
 pub struct Peers {
@@ -23,8 +23,8 @@ const HOLD: &str = "3s";
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write(dir: &Path, program: &str, peers: &Peers) -> anyhow::Result<()> {
-    for (path, text) in shipped::RULES.iter().chain(shipped::PLAYBOOKS) {
+pub fn write(dir: &Path, shipped: &[Files], program: &str, peers: &Peers) -> anyhow::Result<()> {
+    for (path, text) in shipped.iter().copied().flatten() {
         put(dir, path, &quicken(text))?;
     }
     put(dir, "playbooks/deploy.yaml", DEPLOY)?;

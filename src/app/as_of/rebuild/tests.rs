@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::app::recovery::Shelf;
+use crate::app::policy_archive::PolicyArchive;
 use selfheal_adapter::Catalog;
 use selfheal_contract::SourceFile;
 use selfheal_model::{Event, EventKind, Labels, Origin};
@@ -32,7 +32,7 @@ fn policy() -> Recorded {
 struct Life {
     dir: tempfile::TempDir,
     store: Store,
-    shelf: SharedShelf,
+    archive: SharedArchive,
     journal: SqliteJournal,
     engine: Engine,
     policy: Arc<Policy>,
@@ -42,10 +42,11 @@ impl Life {
     fn begin() -> Life {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::at(dir.path());
-        let shelf = Arc::new(Mutex::new(Shelf::new(store.open().expect("a new folder").policies, dir.path())));
+        let archive =
+            Arc::new(Mutex::new(PolicyArchive::new(store.open().expect("a new folder").policies, dir.path())));
         let Recorded { policy, record, answers } = policy();
         let policy = Arc::new(policy);
-        shelf.lock().expect("not poisoned").keep(&record, &answers, &policy, 1).expect("kept");
+        archive.lock().expect("not poisoned").keep(&record, &answers, &policy, 1).expect("kept");
         let limits = Limits { segment_bytes: 1_000, ..Limits::default() };
         let options = StoreOptions { limits, ..StoreOptions::default() };
         let mut journal = store.journal(options, 0, Box::new(|| {})).expect("writable");
@@ -54,7 +55,7 @@ impl Life {
         batch.take_in(at(0), &Input::PolicyReplaced(policy.clone()));
         batch.decide(&first);
         journal.append(&batch).expect("there is room");
-        Life { dir, store, shelf, journal, engine, policy }
+        Life { dir, store, archive, journal, engine, policy }
     }
 
     /// One batch of these.
@@ -84,14 +85,14 @@ impl Life {
 
     /// As the engine will be at a later instant if nothing comes in.
     fn saved_at(&self, then: Timestamp) -> Vec<u8> {
-        let mut twin = Engine::restore(&self.engine.save(), &mut policy_of(&self.shelf)).expect("a state");
+        let mut twin = Engine::restore(&self.engine.save(), &mut policy_of(&self.archive)).expect("a state");
         twin.handle(then, Input::Tick, &mut Vec::new());
         twin.save()
     }
 
     fn rebuild(&self, then: Timestamp) -> Result<Rebuilt, NotRebuilt> {
         let patience = Patience { began: Stopwatch::start(), within: PATIENT, stopping: &AtomicBool::new(false) };
-        rebuild(&self.store, &self.shelf, then, &patience)
+        rebuild(&self.store, &self.archive, then, &patience)
     }
 }
 
@@ -167,9 +168,9 @@ fn what_cannot_be_made_anew_says_why() {
 
     let stopping = AtomicBool::new(true);
     let patience = Patience { began: Stopwatch::start(), within: PATIENT, stopping: &stopping };
-    assert_eq!(known(rebuild(&life.store, &life.shelf, at(50), &patience)), NotRebuilt::Stopping);
+    assert_eq!(known(rebuild(&life.store, &life.archive, at(50), &patience)), NotRebuilt::Stopping);
     let patience = Patience { within: Duration::ZERO, stopping: &AtomicBool::new(false), ..patience };
-    let too_long = known(rebuild(&life.store, &life.shelf, at(50), &patience));
+    let too_long = known(rebuild(&life.store, &life.archive, at(50), &patience));
     assert!(matches!(too_long, NotRebuilt::TooLong { .. }), "{too_long}");
 
     let first = segments(&life.store.journal_dir()).expect("readable").swap_remove(0);
@@ -186,10 +187,10 @@ fn what_cannot_be_made_anew_says_why() {
 #[test]
 fn what_another_version_decided_is_said() {
     let life = Life::begin();
-    let mut folding = Folding::begin(&life.store, &life.shelf, at(10)).expect("it begins");
+    let mut folding = Folding::begin(&life.store, &life.archive, at(10)).expect("it begins");
     let inputs = vec![(at(0), StoredInput::PolicyReplaced(life.policy.version.clone()))];
     let batch = StoredBatch { sequence: 1, at: at(0), engine_version: ENGINE_VERSION - 1, inputs, decided: Vec::new() };
-    folding.take(batch, at(10), &mut policy_of(&life.shelf)).expect("it folds");
+    folding.take(batch, at(10), &mut policy_of(&life.archive)).expect("it folds");
     let rebuilt = folding.end(&life.store, at(10)).expect("an engine");
     let said = format!("version {} of the engine was running", ENGINE_VERSION - 1);
     assert!(rebuilt.notes[0].contains(&said), "{:?}", rebuilt.notes);

@@ -4,8 +4,8 @@
 //! Invariant: the running engine does not notice. What is made anew is made by a thread that may block, one at a time,
 //! within [`WITHIN`], of what lies on disk.
 
+mod from_history;
 mod rebuild;
-mod told;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+pub(super) use from_history::{Named, labels_of, out_of_history};
 pub(super) use rebuild::NotRebuilt;
 use rebuild::{Patience, rebuild};
-pub(super) use told::{Named, labels_of, out_of_history};
 
 use super::clock::Stopwatch;
-use super::recovery::SharedShelf;
+use super::policy_archive::SharedArchive;
 use selfheal_api::{Explained, Told};
 use selfheal_contract::explanation::Explanation;
 use selfheal_engine::Engine;
@@ -31,25 +31,25 @@ const AT_ONCE: usize = 1;
 const WITHIN: Duration = Duration::from_secs(40);
 
 /// What lies on disk of the past.
-pub(super) struct Past {
+pub(super) struct AsOf {
     store: Store,
-    shelf: SharedShelf,
+    archive: SharedArchive,
     turn: Arc<Semaphore>,
     stopping: Arc<AtomicBool>,
 }
 
 /// Why an engine of the past could not be asked.
 #[derive(Debug)]
-pub(super) enum NotAsked {
+pub(super) enum NotAnswered {
     /// As many as may be are being made.
     TooMany,
     NotRebuilt(NotRebuilt),
     Broken(String),
 }
 
-impl Past {
-    pub fn new(store: Store, shelf: SharedShelf) -> Self {
-        Past { store, shelf, turn: Arc::new(Semaphore::new(AT_ONCE)), stopping: Arc::default() }
+impl AsOf {
+    pub fn new(store: Store, archive: SharedArchive) -> Self {
+        AsOf { store, archive, turn: Arc::new(Semaphore::new(AT_ONCE)), stopping: Arc::default() }
     }
 
     /// Nobody waits for an answer any more.
@@ -62,14 +62,14 @@ impl Past {
         &self,
         at: Timestamp,
         question: impl FnOnce(&Engine) -> Option<Explanation> + Send + 'static,
-    ) -> Result<Option<Explained>, NotAsked> {
-        let turn = self.turn.clone().try_acquire_owned().map_err(|_| NotAsked::TooMany)?;
-        let (store, shelf, stopping) = (self.store.clone(), self.shelf.clone(), self.stopping.clone());
+    ) -> Result<Option<Explained>, NotAnswered> {
+        let turn = self.turn.clone().try_acquire_owned().map_err(|_| NotAnswered::TooMany)?;
+        let (store, archive, stopping) = (self.store.clone(), self.archive.clone(), self.stopping.clone());
         let asking = move || {
             // it goes on when the asker has gone away: no other one is made meanwhile
             let _turn = turn;
             let patience = Patience { began: Stopwatch::start(), within: WITHIN, stopping: &stopping };
-            let rebuilt = rebuild(&store, &shelf, at, &patience)?;
+            let rebuilt = rebuild(&store, &archive, at, &patience)?;
             let Some(mut explanation) = question(&rebuilt.engine) else { return Ok(None) };
             explanation.because.splice(0..0, rebuilt.notes);
             let told = Told::Journal {
@@ -82,7 +82,7 @@ impl Past {
             Ok(Some(Explained { explanation, told }))
         };
         let asked = tokio::task::spawn_blocking(asking).await;
-        asked.map_err(|error| NotAsked::Broken(error.to_string()))?.map_err(NotAsked::NotRebuilt)
+        asked.map_err(|error| NotAnswered::Broken(error.to_string()))?.map_err(NotAnswered::NotRebuilt)
     }
 
     /// From when on the figures of conditions can be worked out; `None`: from no time on, or nobody can tell.
@@ -96,21 +96,21 @@ impl Past {
 mod tests {
     use std::sync::Mutex;
 
-    use super::super::recovery::Shelf;
+    use super::super::policy_archive::PolicyArchive;
     use super::*;
 
     #[tokio::test]
     async fn one_engine_of_the_past_is_made_at_a_time() {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::at(dir.path());
-        let shelf = Shelf::new(store.open().expect("a new folder").policies, dir.path());
-        let past = Past::new(store, Arc::new(Mutex::new(shelf)));
+        let archive = PolicyArchive::new(store.open().expect("a new folder").policies, dir.path());
+        let past = AsOf::new(store, Arc::new(Mutex::new(archive)));
         let turn = past.turn.clone().try_acquire_owned().expect("nobody asks yet");
         let asked = past.ask(Timestamp::from_millis(0), |_| None).await;
-        assert!(matches!(asked, Err(NotAsked::TooMany)), "{asked:?}");
+        assert!(matches!(asked, Err(NotAnswered::TooMany)), "{asked:?}");
         drop(turn);
         let asked = past.ask(Timestamp::from_millis(0), |_| None).await;
-        assert!(matches!(asked, Err(NotAsked::NotRebuilt(NotRebuilt::NotKept { since: None }))), "{asked:?}");
+        assert!(matches!(asked, Err(NotAnswered::NotRebuilt(NotRebuilt::NotKept { since: None }))), "{asked:?}");
         assert_eq!(past.reaches_back_to().await, None);
     }
 }

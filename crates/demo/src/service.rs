@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use crate::app::clock::Clock;
+use crate::clock::Clock;
 
 /// A leak grows by this much at a time …
 const LEAK_STEP: usize = 4 << 20;

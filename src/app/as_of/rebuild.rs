@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::app::clock::Stopwatch;
-use crate::app::recovery::{SharedShelf, policy_of};
+use crate::app::policy_archive::{SharedArchive, policy_of};
 use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_contract::{Effect, Gap};
 use selfheal_engine::{Engine, Input};
@@ -85,12 +85,12 @@ impl Patience<'_> {
 /// What is kept does not reach back so far, it cannot be read, or it takes too long.
 pub fn rebuild(
     store: &Store,
-    shelf: &SharedShelf,
+    archive: &SharedArchive,
     at: Timestamp,
     patience: &Patience<'_>,
 ) -> Result<Rebuilt, NotRebuilt> {
-    let mut folding = Folding::begin(store, shelf, at)?;
-    let mut policy_of = policy_of(shelf);
+    let mut folding = Folding::begin(store, archive, at)?;
+    let mut policy_of = policy_of(archive);
     for batch in store.tail(folding.batch.unwrap_or(0))? {
         patience.is_left(folding.batches, folding.ends_at)?;
         if let Reached::TheEnd = folding.take(batch?, at, &mut policy_of)? {
@@ -125,7 +125,7 @@ struct Folding {
 
 impl Folding {
     /// A snapshot that cannot be used is passed over for the one before, and the journal's beginning is the last resort.
-    fn begin(store: &Store, shelf: &SharedShelf, at: Timestamp) -> Result<Self, NotRebuilt> {
+    fn begin(store: &Store, archive: &SharedArchive, at: Timestamp) -> Result<Self, NotRebuilt> {
         let mut folding = Folding {
             engine: None,
             snapshot: None,
@@ -139,7 +139,7 @@ impl Folding {
             effects: Vec::new(),
         };
         let mut snapshots = store.snapshots_until(at)?;
-        let mut policy_of = policy_of(shelf);
+        let mut policy_of = policy_of(archive);
         while let Some(snapshot) = snapshots.next(&mut Vec::new()) {
             let Ok(engine) = Engine::restore(&snapshot.state, &mut policy_of) else { continue };
             folding.engine = Some(engine);
