@@ -101,7 +101,11 @@ fn start_for_demo(policy_dir: PathBuf) -> BoxFuture<'static, anyhow::Result<Star
         })
         .await?;
         let address = running.address;
-        let drain = || -> BoxFuture<'static, ()> { Box::pin(async { drop(running.drain().await) }) };
+        let drain = || -> BoxFuture<'static, ()> {
+            Box::pin(async {
+                let _ = running.drain().await;
+            })
+        };
         Ok(Started { address, drain: Box::new(drain) })
     })
 }

@@ -84,7 +84,10 @@ fn why_it_waits_and_what_every_guard_says() {
     let no: Vec<_> = ladder.guards.iter().filter(|guard| !guard.allows).map(|guard| guard.guard.as_str()).collect();
     assert_eq!(no, ["pause"]);
     assert!(
-        ladder.guards.iter().any(|guard| guard.guard == "per_deployment" && guard.figures.contains("0 of at most 3"))
+        ladder
+            .guards
+            .iter()
+            .any(|guard| guard.guard.as_str() == "per_deployment" && guard.figures.contains("0 of at most 3"))
     );
     assert!(held.timers.iter().any(|timer| timer.what.contains("asks its guards again")), "{held:#?}");
 }

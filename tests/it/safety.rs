@@ -234,8 +234,10 @@ fn safety_budget_before_act() {
     world.on("web", "restart", Behaviour::failed(FailureClass::Permanent, "no"));
     world.run(mins(40));
     assert_eq!(world.acted().len(), 2, "failed attempts count too\n{}", world.told());
-    let refused =
-        world.runs().iter().any(|run| run.refused.as_ref().is_some_and(|refused| refused.guard == "per_deployment"));
+    let refused = world
+        .runs()
+        .iter()
+        .any(|run| run.refused.as_ref().is_some_and(|refused| refused.guard.as_str() == "per_deployment"));
     let told = world.news("oncall").iter().any(|news| news.contains("per_deployment"));
     assert!(refused || told, "{}", world.told());
 }

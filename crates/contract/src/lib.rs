@@ -6,6 +6,7 @@
 pub mod diagnostic;
 pub mod effect;
 pub mod explanation;
+pub mod guard;
 pub mod input;
 pub mod notification;
 pub mod receiver;
@@ -14,6 +15,7 @@ pub mod view;
 
 pub use diagnostic::{Diagnostic, SourceFile};
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
+pub use guard::Guard;
 pub use input::{
     DeliveryResult, Gap, Intake, Observation, Operator, OperatorCommand, SilenceAsked, SilenceEnd, StepEnd, Storage,
     Upgraded,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use crate::Diagnostic;
+use crate::Guard;
 use crate::notification::RemediationFacts;
 use selfheal_model::{
     AdapterName, ApprovalId, DeliveryId, DeploymentId, Facts, Health, Labels, Map, PlaybookName, ReceiverName, Replica,
@@ -160,7 +161,7 @@ pub struct RunView {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct RefusalView {
-    pub guard: SmolStr,
+    pub guard: Guard,
     pub figures: String,
     pub may_pass: bool,
 }
@@ -168,7 +169,7 @@ pub struct RefusalView {
 /// What one guard said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct GuardView {
-    pub guard: SmolStr,
+    pub guard: Guard,
     /// Which deployment it is about; `null`: the run as a whole.
     pub of: Option<DeploymentId>,
     pub allows: bool,

@@ -7,9 +7,9 @@ use prometheus_client::registry::{Metric, Registry, Unit};
 
 use super::words::{DeliveryOutcome, Kind, Reason, StepOutcome, Way, Words};
 use super::{By, Counters, Figure, Gauges, Telemetry, by, process};
+use selfheal_contract::Guard;
 use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_model::Severity;
-use selfheal_respond::guard::GUARDS;
 
 /// From a tenth of a millisecond to about half a minute.
 fn short_times() -> Histogram {
@@ -174,8 +174,8 @@ impl Telemetry {
             show(&self.runs_ended, &by("verdict", verdict));
         }
         // a rate of theirs begins at zero
-        for guard in GUARDS {
-            show(&self.runs_refused, &by("guard", guard));
+        for guard in Guard::ALL {
+            show(&self.runs_refused, &by("guard", guard.as_str()));
         }
         for state in NOTIFICATION_ENDS {
             show(&self.notifications_ended, &by("state", state));

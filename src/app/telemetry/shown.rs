@@ -70,11 +70,11 @@ impl Telemetry {
 
     fn run_moved(&self, before: Option<&RunView>, now: &RunView, shows: Shows) {
         // one run may be refused by one guard after the other
-        let refused_by = |view: &RunView| view.refused.as_ref().map(|refused| refused.guard.clone());
+        let refused_by = |view: &RunView| view.refused.as_ref().map(|refused| refused.guard);
         if let Some(guard) = refused_by(now).filter(|_| shows == Shows::Changes)
             && before.and_then(refused_by).as_ref() != Some(&guard)
         {
-            self.runs_refused.get_or_create(&by("guard", guard.to_string())).inc();
+            self.runs_refused.get_or_create(&by("guard", guard.as_str())).inc();
         }
         let under_way = |view: &&RunView| view.ended_at.is_none();
         if let Some(before) = before.filter(under_way) {

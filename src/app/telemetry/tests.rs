@@ -187,7 +187,11 @@ fn alerts_are_counted_where_they_stand_and_once_when_they_end() {
 
 fn refused(by: Option<&str>) -> Change {
     let at = Timestamp::from_millis(1_000);
-    let refusal = |guard: &str| RefusalView { guard: guard.into(), figures: "too many".to_owned(), may_pass: true };
+    let refusal = |guard: &str| RefusalView {
+        guard: guard.parse().expect("a guard"),
+        figures: "too many".to_owned(),
+        may_pass: true,
+    };
     Change::Run(Box::new(RunView {
         id: "web-1".into(),
         playbook: "restart".into(),

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use super::limits::Circuit;
 use super::refusal::{GroupTrouble, Observed, Refusal};
 use super::situation::{Group, LadderSituation, Situation, TargetSituation, within};
+use selfheal_contract::Guard;
 use selfheal_model::units::format_duration;
 use selfheal_model::{DeploymentId, Timestamp};
 use selfheal_policy::guards::{BlastRadius, Freeze, Guards, MinHealthy, Mode, Rate};
@@ -14,7 +15,7 @@ use selfheal_policy::guards::{BlastRadius, Freeze, Guards, MinHealthy, Mode, Rat
 /// What one guard says.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Answer {
-    pub guard: SmolStr,
+    pub guard: Guard,
     /// Which deployment it is about; `None`: the run as a whole.
     pub of: Option<DeploymentId>,
     /// A sentence's worth of figures, also where it allows.
@@ -35,9 +36,9 @@ impl Answers {
     }
 
     /// `allowed`: what it says where it has nothing against it.
-    fn hear(&mut self, guard: &'static str, of: Option<&DeploymentId>, no: Option<Refusal>, allowed: impl Display) {
+    fn hear(&mut self, guard: Guard, of: Option<&DeploymentId>, no: Option<Refusal>, allowed: impl Display) {
         let figures = no.as_ref().map_or_else(|| allowed.to_string(), Refusal::to_string);
-        self.0.push(Answer { guard: guard.into(), of: of.cloned(), figures, refusal: no, overridden: false });
+        self.0.push(Answer { guard, of: of.cloned(), figures, refusal: no, overridden: false });
     }
 }
 
@@ -58,9 +59,9 @@ pub fn ask(guards: &Guards, situation: &Situation) -> Answers {
             check: flap.check.clone(),
             changes_percent: flap.changes_percent,
         });
-        answers.hear("flap", None, flap, "no check it reads flaps");
+        answers.hear(Guard::Flap, None, flap, "no check it reads flaps");
         for target in &situation.targets {
-            answers.hear("grace", Some(&target.deployment), grace(situation.now, target), "no grace runs");
+            answers.hear(Guard::Grace, Some(&target.deployment), grace(situation.now, target), "no grace runs");
         }
     }
     dependencies(situation, &mut answers);
@@ -68,37 +69,37 @@ pub fn ask(guards: &Guards, situation: &Situation) -> Answers {
     budgets(guards, situation, &mut answers);
     radius(situation, &mut answers);
     if let Some(held) = &situation.held {
-        answers.hear("suppressed", None, Some(Refusal::Suppressed(held.clone())), "");
+        answers.hear(Guard::Suppressed, None, Some(Refusal::Suppressed(held.clone())), "");
     }
     for target in &situation.targets {
         let lease = target.lease.clone().map(|holder| Refusal::Lease { deployment: target.deployment.clone(), holder });
-        answers.hear("lease", Some(&target.deployment), lease, "free");
+        answers.hear(Guard::Lease, Some(&target.deployment), lease, "free");
     }
     for answer in &mut answers.0 {
-        let may = answer.refusal.as_ref().is_some_and(Refusal::can_be_overridden);
-        answer.overridden = may && situation.overridden.contains(&answer.guard);
+        let is_named = situation.overridden.contains(&answer.guard);
+        answer.overridden = answer.refusal.is_some() && is_named && answer.guard.can_be_overridden();
     }
     answers
 }
 
 fn switches(situation: &Situation, answers: &mut Answers) {
     let paused = situation.paused.clone().map(|who| Refusal::Pause { who });
-    answers.hear("pause", None, paused, "not paused");
+    answers.hear(Guard::Pause, None, paused, "not paused");
     for target in &situation.targets {
         if let Some(who) = &target.maintenance {
             let who = format!("for {}, {who}", target.deployment);
-            answers.hear("pause", Some(&target.deployment), Some(Refusal::Pause { who }), "");
+            answers.hear(Guard::Pause, Some(&target.deployment), Some(Refusal::Pause { who }), "");
         }
     }
     // what the alert is about is not repaired, wherever that is done
     if let Some((own, who)) = situation.ladder.as_ref().and_then(|ladder| ladder.maintenance.clone()) {
-        answers.hear("pause", own.as_ref(), Some(Refusal::Pause { who }), "");
+        answers.hear(Guard::Pause, own.as_ref(), Some(Refusal::Pause { who }), "");
     }
     if situation.draining {
-        answers.hear("draining", None, Some(Refusal::Draining), "");
+        answers.hear(Guard::Draining, None, Some(Refusal::Draining), "");
     }
     if let Some(why) = &situation.unwritable {
-        answers.hear("storage", None, Some(Refusal::Storage { why: why.clone() }), "");
+        answers.hear(Guard::Storage, None, Some(Refusal::Storage { why: why.clone() }), "");
     }
 }
 
@@ -110,7 +111,7 @@ fn frozen_targets(guards: &Guards, situation: &Situation, answers: &mut Answers)
     // a run that acts on nothing is held by what holds for all
     let own = situation.targets.is_empty().then_some(guards);
     let refusal = limits.chain(own).find_map(|limits| frozen(&limits.freeze, situation.wall));
-    answers.hear("freeze", None, refusal, "no freeze");
+    answers.hear(Guard::Freeze, None, refusal, "no freeze");
 }
 
 /// The freeze this instant is in.
@@ -136,17 +137,17 @@ fn time(guards: &Guards, situation: &Situation, ladder: &LadderSituation, answer
             format_duration(now.since(evidence)),
             format_duration(max_age)
         );
-        answers.hear("stale", None, stale(max_age, now, evidence), figures);
+        answers.hear(Guard::Stale, None, stale(max_age, now, evidence), figures);
     }
     let watched = now.since(situation.watching_since);
     let since_the_gap = ladder.evidence.is_none_or(|evidence| evidence >= situation.watching_since);
     let too_early = watched < guards.start_grace || !since_the_gap;
     let grace = too_early.then_some(Refusal::StartGrace { watched, wanted: guards.start_grace });
-    answers.hear("start_grace", None, grace, format!("watched for {}", format_duration(watched)));
+    answers.hear(Guard::StartGrace, None, grace, format!("watched for {}", format_duration(watched)));
     let wanted = strictest(|limits| limits.act_after).1.unwrap_or(guards.act_after);
     let fired_for = now.since(ladder.fired_at);
     let act_after = (fired_for < wanted).then_some(Refusal::ActAfter { fired_for, wanted });
-    answers.hear("act_after", None, act_after, format!("firing for {}", format_duration(fired_for)));
+    answers.hear(Guard::ActAfter, None, act_after, format!("firing for {}", format_duration(fired_for)));
 }
 
 /// Evidence older than `max_event_age` begins nothing.
@@ -160,14 +161,14 @@ fn fleet(guards: &Guards, situation: &Situation, answers: &mut Answers) {
     let seen = situation.sensor;
     let within = format_duration(guards.sensor.within);
     let figures = format!("{} of {} deployments fell sick within {within}", seen.sick, seen.members);
-    answers.hear("sensor", None, seen.is_suspect(guards.sensor), figures);
+    answers.hear(Guard::Sensor, None, seen.is_suspect(guards.sensor), figures);
     if situation.ladder.as_ref().is_some_and(|ladder| ladder.routine) {
         return;
     }
     let (until, ladders) = situation.storm.map_or((None, 0), |(until, ladders)| (Some(until), ladders));
     let rate = guards.storm.ladders;
     let storm = until.map(|until| Refusal::Storm { ladders, rate, until });
-    answers.hear("storm", None, storm, "no storm");
+    answers.hear(Guard::Storm, None, storm, "no storm");
 }
 
 fn grace(now: Timestamp, target: &TargetSituation) -> Option<Refusal> {
@@ -184,12 +185,12 @@ fn dependencies(situation: &Situation, answers: &mut Answers) {
             outage,
         });
         let no = out.or_else(|| situation.ladder.as_ref().and_then(|_| root_back(situation.now, target)));
-        answers.hear("dependency", Some(&target.deployment), no, "nothing it depends on is out");
+        answers.hear(Guard::Dependency, Some(&target.deployment), no, "nothing it depends on is out");
     }
     // what explains the alert holds its ladder, wherever that acts
     if let Some((deployment, on, outage)) = situation.ladder.as_ref().and_then(|ladder| ladder.root.clone()) {
         let no = Refusal::Dependency { deployment: deployment.clone(), on, outage };
-        answers.hear("dependency", Some(&deployment), Some(no), "");
+        answers.hear(Guard::Dependency, Some(&deployment), Some(no), "");
     }
 }
 
@@ -225,7 +226,7 @@ fn history(guards: &Guards, situation: &Situation, answers: &mut Answers) {
         }
         Circuit::ProbeDue { since } => (None, format!("out of service since {since}; this run tries it")),
     };
-    answers.hear("breaker", None, refusal, figures);
+    answers.hear(Guard::Breaker, None, refusal, figures);
     let Some(ladder) = situation.ladder.as_ref().filter(|ladder| !ladder.routine) else { return };
     let own = situation.targets.iter().map(|target| target.limits.recurrence);
     let limits = own.min_by_key(|limits| limits.cured).unwrap_or(guards.recurrence);
@@ -234,7 +235,7 @@ fn history(guards: &Guards, situation: &Situation, answers: &mut Answers) {
     let refusal =
         (cured >= limits.cured).then(|| Refusal::Recurrence { playbook: name(), cured, within: limits.within });
     let figures = format!("cured {cured} times in {}, {} are too many", format_duration(limits.within), limits.cured);
-    answers.hear("recurrence", None, refusal, figures);
+    answers.hear(Guard::Recurrence, None, refusal, figures);
 }
 
 fn budgets(guards: &Guards, situation: &Situation, answers: &mut Answers) {
@@ -246,14 +247,14 @@ fn budgets(guards: &Guards, situation: &Situation, answers: &mut Answers) {
         let (counted, full_until) = within(rate, &target.counted, now);
         let deployment = target.deployment.clone();
         let no = full_until.map(|next_at| Refusal::PerDeployment { deployment, counted, rate, next_at });
-        answers.hear("per_deployment", Some(&target.deployment), no, figures(counted, rate));
+        answers.hear(Guard::PerDeployment, Some(&target.deployment), no, figures(counted, rate));
     }
     if !situation.targets.is_empty() {
         let rate = guards.per_playbook;
         let (counted, full_until) = within(rate, &situation.playbook.counted, now);
         let playbook = situation.playbook.name.clone();
         let no = full_until.map(|next_at| Refusal::PerPlaybook { playbook, counted, rate, next_at });
-        answers.hear("per_playbook", None, no, figures(counted, rate));
+        answers.hear(Guard::PerPlaybook, None, no, figures(counted, rate));
     }
     for target in &situation.targets {
         let Some((group, disrupted)) = &target.disrupted else { continue };
@@ -261,11 +262,11 @@ fn budgets(guards: &Guards, situation: &Situation, answers: &mut Answers) {
         let (counted, full_until) = within(rate, disrupted, now);
         let group = group.clone();
         let no = full_until.map(|next_at| Refusal::Velocity { group, counted, rate, next_at });
-        answers.hear("velocity", Some(&target.deployment), no, figures(counted, rate));
+        answers.hear(Guard::Velocity, Some(&target.deployment), no, figures(counted, rate));
     }
     let (running, max) = (situation.running, guards.max_running);
     let no = (running >= max).then_some(Refusal::MaxRunning { running, max });
-    answers.hear("max_running", None, no, format!("{running} of at most {max} are under way"));
+    answers.hear(Guard::MaxRunning, None, no, format!("{running} of at most {max} are under way"));
 }
 
 fn radius(situation: &Situation, answers: &mut Answers) {
@@ -283,7 +284,7 @@ fn radius(situation: &Situation, answers: &mut Answers) {
             group.members.saturating_sub(1),
             group.in_run_others
         );
-        answers.hear("blast_radius", Some(&target.deployment), trouble, figures);
+        answers.hear(Guard::BlastRadius, Some(&target.deployment), trouble, figures);
     }
 }
 

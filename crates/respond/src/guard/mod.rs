@@ -12,7 +12,7 @@ mod tests;
 
 pub use ask::{Answer, Answers, ask, frozen, group_name, mode, stale};
 pub use limits::{Breaker, Circuit, StormWatch};
-pub use refusal::{GUARDS, GroupTrouble, HeldBy, NotThere, Observed, Outage, Refusal};
+pub use refusal::{GroupTrouble, HeldBy, NotThere, Observed, Outage, Refusal};
 pub use situation::{
     FlappingCheck, Grace, Group, LadderSituation, PlaybookSituation, SensorSituation, Situation, TargetSituation,
 };

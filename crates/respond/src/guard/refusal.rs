@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use selfheal_contract::Guard;
 use selfheal_model::units::format_duration;
 use selfheal_model::{AdapterName, CheckName, DeploymentId, PlaybookName, RunId, Timestamp, Verb};
 use selfheal_policy::guards::Rate;
@@ -230,68 +231,37 @@ pub enum GroupTrouble {
     },
 }
 
-/// Every word of [`Refusal::guard`].
-pub const GUARDS: [&str; 27] = [
-    "pause",
-    "draining",
-    "storage",
-    "observe",
-    "freeze",
-    "stale",
-    "start_grace",
-    "act_after",
-    "sensor",
-    "storm",
-    "flap",
-    "grace",
-    "dependency",
-    "breaker",
-    "recurrence",
-    "per_deployment",
-    "per_playbook",
-    "velocity",
-    "max_running",
-    "blast_radius",
-    "suppressed",
-    "lease",
-    "no_data",
-    "empty_target",
-    "verb_missing",
-    "if",
-    "approve",
-];
-
 impl Refusal {
-    /// The guard's name, as policy, API and messages say it.
-    pub fn guard(&self) -> &'static str {
+    /// The guard that refuses.
+    pub fn guard(&self) -> Guard {
         match self {
-            Refusal::Pause { .. } => "pause",
-            Refusal::Draining => "draining",
-            Refusal::Storage { .. } => "storage",
-            Refusal::Observe(_) => "observe",
-            Refusal::Freeze { .. } => "freeze",
-            Refusal::Stale { .. } => "stale",
-            Refusal::StartGrace { .. } => "start_grace",
-            Refusal::ActAfter { .. } => "act_after",
-            Refusal::Sensor { .. } => "sensor",
-            Refusal::Storm { .. } => "storm",
-            Refusal::Flap { .. } => "flap",
-            Refusal::Grace { .. } => "grace",
-            Refusal::Dependency { .. } | Refusal::DependencyBack { .. } => "dependency",
-            Refusal::Breaker { .. } | Refusal::BreakerBeside { .. } => "breaker",
-            Refusal::Recurrence { .. } => "recurrence",
-            Refusal::PerDeployment { .. } => "per_deployment",
-            Refusal::PerPlaybook { .. } => "per_playbook",
-            Refusal::Velocity { .. } => "velocity",
-            Refusal::MaxRunning { .. } => "max_running",
-            Refusal::BlastRadius { .. } => "blast_radius",
-            Refusal::Suppressed(_) => "suppressed",
-            Refusal::Lease { .. } => "lease",
-            Refusal::NoData { .. } => "no_data",
-            Refusal::EmptyTarget(_) => "empty_target",
-            Refusal::VerbMissing { .. } => "verb_missing",
-            Refusal::If => "if",
-            Refusal::Approve => "approve",
+            Refusal::Pause { .. } => Guard::Pause,
+            Refusal::Draining => Guard::Draining,
+            Refusal::Storage { .. } => Guard::Storage,
+            Refusal::Observe(_) => Guard::Observe,
+            Refusal::Freeze { .. } => Guard::Freeze,
+            Refusal::Stale { .. } => Guard::Stale,
+            Refusal::StartGrace { .. } => Guard::StartGrace,
+            Refusal::ActAfter { .. } => Guard::ActAfter,
+            Refusal::Sensor { .. } => Guard::Sensor,
+            Refusal::Storm { .. } => Guard::Storm,
+            Refusal::Flap { .. } => Guard::Flap,
+            Refusal::Grace { .. } => Guard::Grace,
+            Refusal::Dependency { .. } | Refusal::DependencyBack { .. } => Guard::Dependency,
+            Refusal::Breaker { .. } | Refusal::BreakerBeside { .. } => Guard::Breaker,
+            Refusal::Recurrence { .. } => Guard::Recurrence,
+            Refusal::PerDeployment { .. } => Guard::PerDeployment,
+            Refusal::PerPlaybook { .. } => Guard::PerPlaybook,
+            Refusal::Velocity { .. } => Guard::Velocity,
+            Refusal::MaxRunning { .. } => Guard::MaxRunning,
+            Refusal::BlastRadius { .. } => Guard::BlastRadius,
+            Refusal::Suppressed(_) => Guard::Suppressed,
+            Refusal::Lease { .. } => Guard::Lease,
+            Refusal::NoData { .. } => Guard::NoData,
+            Refusal::EmptyTarget(_) => Guard::EmptyTarget,
+            Refusal::VerbMissing { .. } => Guard::VerbMissing,
+            Refusal::If => Guard::If,
+            Refusal::Approve => Guard::Approve,
         }
     }
 
@@ -305,22 +275,6 @@ impl Refusal {
                 | Refusal::EmptyTarget(_)
                 | Refusal::VerbMissing { .. }
                 | Refusal::If
-        )
-    }
-
-    /// Whether a person may overrule it for one run: never a pause, a missing target or another run's lease.
-    pub fn can_be_overridden(&self) -> bool {
-        !matches!(
-            self,
-            Refusal::Pause { .. }
-                | Refusal::Draining
-                | Refusal::Storage { .. }
-                | Refusal::EmptyTarget(_)
-                | Refusal::VerbMissing { .. }
-                | Refusal::Lease { .. }
-                | Refusal::If
-                | Refusal::Approve
-                | Refusal::NoData { .. }
         )
     }
 

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use smol_str::SmolStr;
-
 use super::limits::Circuit;
 use super::refusal::{HeldBy, Outage, Refusal};
+use selfheal_contract::Guard;
 use selfheal_model::{CheckName, DeploymentId, PlaybookName, RunId, Timestamp};
 use selfheal_policy::guards::{Guards, Rate, Sensor};
 
@@ -38,7 +37,7 @@ pub struct Situation {
     /// What holds its alert back.
     pub held: Option<HeldBy>,
     /// Guards that a person has overruled for this run.
-    pub overridden: BTreeSet<SmolStr>,
+    pub overridden: BTreeSet<Guard>,
 }
 
 /// What is special about a run that an alert asks for.

@@ -14,6 +14,7 @@ use crate::alerts::Alerts;
 use crate::guard::Breaker;
 use crate::run::Interrupt;
 use crate::turn::Turn;
+use selfheal_contract::Guard;
 use selfheal_contract::effect::{Effect, OperatorAnswer};
 use selfheal_contract::input::{Operator, OperatorCommand};
 use selfheal_contract::view::{AuditEntry, Change, PauseView};
@@ -214,36 +215,21 @@ struct Trigger {
     overrides: Vec<String>,
 }
 
-/// The guards a person may overrule, as one guard says them.
-const OVERRIDABLE: [&str; 13] = [
-    "freeze",
-    "sensor",
-    "storm",
-    "flap",
-    "grace",
-    "dependency",
-    "breaker",
-    "recurrence",
-    "per_deployment",
-    "per_playbook",
-    "velocity",
-    "max_running",
-    "blast_radius",
-];
-
-fn overridable(overrides: &[String], reason: &str) -> Result<BTreeSet<SmolStr>, String> {
-    if let Some(wrong) = overrides.iter().find(|name| !OVERRIDABLE.contains(&name.as_str())) {
-        let known = ["pause", "target", "lease"];
-        return Err(if known.contains(&wrong.as_str()) {
-            format!("`{wrong}` can never be overruled")
-        } else {
-            unknown("guard", wrong, OVERRIDABLE.into_iter())
-        });
-    }
+fn overridable(overrides: &[String], reason: &str) -> Result<BTreeSet<Guard>, String> {
+    let overridden = overrides.iter().map(|name| overridable_guard(name)).collect::<Result<_, _>>()?;
     if !overrides.is_empty() && reason.trim().is_empty() {
         return Err("overruling a guard needs a reason".to_owned());
     }
-    Ok(overrides.iter().map(SmolStr::new).collect())
+    Ok(overridden)
+}
+
+fn overridable_guard(name: &str) -> Result<Guard, String> {
+    let overridable = Guard::ALL.into_iter().filter(|guard| guard.can_be_overridden());
+    match name.parse::<Guard>() {
+        Ok(guard) if guard.can_be_overridden() => Ok(guard),
+        _ if ["pause", "target", "lease"].contains(&name) => Err(format!("`{name}` can never be overruled")),
+        _ => Err(unknown("guard", name, overridable.map(Guard::as_str))),
+    }
 }
 
 fn unknown<'a>(kind: &str, wrong: &str, names: impl Iterator<Item = &'a str>) -> String {

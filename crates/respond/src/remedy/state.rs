@@ -9,11 +9,12 @@ use smol_str::SmolStr;
 use super::memory::push_bounded;
 use crate::guard::{Answers, Observed, Refusal};
 use crate::run::{Course, Shape, Verdict};
+use selfheal_contract::Guard;
 use selfheal_contract::view::StepView;
 use selfheal_messages::DeploymentHealth;
 use selfheal_model::{
     AlertKey, ApprovalId, DeploymentId, Facts, FailureClass, Map, PlaybookName, RunId, Severity, StepAttemptId, StepId,
-    Timestamp, Verb, lasting,
+    Timestamp, Verb,
 };
 use selfheal_policy::playbook::{Playbook, Section};
 use selfheal_script::Truth;
@@ -75,21 +76,14 @@ pub(super) struct Run {
     /// What every guard said when they were asked last.
     pub guards: Answers,
     /// Guards that a person has overruled for this run.
-    pub overridden: BTreeSet<SmolStr>,
+    pub overridden: BTreeSet<Guard>,
     /// Guards people were told of, by name.
-    #[serde(deserialize_with = "guard_names")]
-    pub told: BTreeSet<&'static str>,
+    pub told: BTreeSet<Guard>,
     /// Why it went the way it did, in order.
     pub why: Vec<String>,
     pub failed: Option<Failed>,
     /// How many runs deep in a chain of runs that set each other off.
     pub depth: u8,
-}
-
-/// Names of guards, as the build has them.
-fn guard_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<&'static str>, D::Error> {
-    let names = <Vec<String> as serde::Deserialize>::deserialize(deserializer)?;
-    Ok(names.iter().map(|name| lasting(name)).collect())
 }
 
 /// The step that failed first: `failed.id` and `failed.message` in `rescue`.
@@ -383,8 +377,7 @@ pub(super) struct LadderState {
     #[serde(default)]
     pub untried: Vec<String>,
     /// Guards people were told of in this episode, by name.
-    #[serde(deserialize_with = "guard_names")]
-    pub told: BTreeSet<&'static str>,
+    pub told: BTreeSet<Guard>,
     /// A higher level's own ladder takes over when the run under way has ended.
     pub rise: Option<Severity>,
     /// The episode is over, or the alert is: kept to be shown only.

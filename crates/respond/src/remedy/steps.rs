@@ -9,6 +9,7 @@ use crate::alerts::Alerts;
 use crate::guard::{self, Refusal};
 use crate::run::{At, Interrupt, StepResult};
 use crate::turn::{Turn, Word};
+use selfheal_contract::Guard;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::view::StepView;
 use selfheal_messages::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
@@ -221,7 +222,7 @@ impl Remedy {
             return Some(Refusal::Pause { who });
         }
         let frozen = guard::frozen(&limits_of(&turn.policy, target).freeze, self.schedules.wall(turn.now));
-        frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains("freeze"))
+        frozen.filter(|_| whole.is_automatic() && !whole.overridden.contains(&Guard::Freeze))
     }
 
     pub(super) fn hold(&mut self, turn: &mut Turn<'_>, id: &RunId, refusal: Refusal) {

@@ -42,12 +42,12 @@ fn maintenance_view(id: &SmolStr, one: &Maintenance) -> MaintenanceView {
 }
 
 fn refusal_view(refusal: &Refusal) -> RefusalView {
-    RefusalView { guard: refusal.guard().into(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
+    RefusalView { guard: refusal.guard(), figures: refusal.to_string(), may_pass: refusal.may_pass() }
 }
 
 pub(super) fn guard_view(answer: &Answer) -> GuardView {
     GuardView {
-        guard: answer.guard.clone(),
+        guard: answer.guard,
         of: answer.of.clone(),
         allows: answer.refusal.is_none() || answer.overridden,
         overridden: answer.overridden,

@@ -255,7 +255,9 @@ fn a_person_overrules_a_guard_and_says_why() {
     bench.operator(trigger(&["per_deployment"], "now")).expect("it is overruled");
     assert_eq!(bench.calls.len(), 2);
     assert!(bench.audit.iter().any(|line| line.contains("without per_deployment")), "{:?}", bench.audit);
-    assert!(bench.run("web-0-2").guards.iter().any(|guard| guard.overridden && guard.guard == "per_deployment"));
+    assert!(
+        bench.run("web-0-2").guards.iter().any(|guard| guard.overridden && guard.guard.as_str() == "per_deployment")
+    );
 }
 
 #[test]

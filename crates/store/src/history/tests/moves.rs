@@ -1,6 +1,7 @@
 //! What becomes of views that come again, changed or not.
 
 use super::*;
+use selfheal_contract::Guard;
 
 #[test]
 fn an_episode_is_one_row_with_every_move_and_why() {
@@ -125,9 +126,10 @@ fn everything_shown_anew_makes_no_row_and_what_is_not_among_it_is_lost() {
 fn a_run_is_one_row_from_waiting_to_its_verdict_with_its_steps() {
     let mut bench = Bench::new();
     let mut view = run("web-1", "waiting", 0);
-    view.refused = Some(RefusalView { guard: "rate".into(), figures: "2 of 2 in 1h".to_owned(), may_pass: true });
+    view.refused =
+        Some(RefusalView { guard: Guard::PerDeployment, figures: "2 of 2 in 1h".to_owned(), may_pass: true });
     bench.take(0, vec![show_run(&view)]);
-    assert_eq!(bench.rows(Kind::Runs)[0]["refused"]["guard"], "rate");
+    assert_eq!(bench.rows(Kind::Runs)[0]["refused"]["guard"], "per_deployment");
     // it begins later than it was made
     view = RunView { refused: None, steps: vec![step("one", "running")], ..run("web-1", "running", 5) };
     bench.take(5, vec![show_run(&view)]);
