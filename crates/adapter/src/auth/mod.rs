@@ -6,6 +6,7 @@
 
 mod fetch;
 mod kept;
+mod oauth;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use fetch::Fetched;
 
 use super::{AdapterContext, durable};
 use kept::Kept;
+use oauth::OauthClient;
 use selfheal_model::{AuthDef, AuthFetch, AuthFormat, DeploymentId, FailureClass, Outcome, Timestamp};
 
 /// Why there is no new credential.
@@ -69,15 +71,16 @@ pub async fn refresh(
     let fetched = match &auth.fetch {
         AuthFetch::ClientCredentials { token_url, client_id, client_secret, scopes } => {
             let secret = resolve(context, client_secret)?;
-            fetch::client_credentials(context, token_url, client_id, &secret, scopes, within).await?
+            let client = OauthClient { token_url, client_id, client_secret: Some(&secret) };
+            client.client_credentials(context, scopes, within).await?
         }
         AuthFetch::RefreshToken { token_url, client_id, client_secret, refresh_token } => {
             let secret = client_secret.as_ref().map(|secret| resolve(context, secret)).transpose()?;
             let first = resolve(context, refresh_token)?;
             let current = kept.refresh_token_for(&first).unwrap_or(&first).to_owned();
             context.redactor.learn(&current);
-            let fetched =
-                fetch::refresh_token(context, token_url, client_id, secret.as_deref(), &current, within).await?;
+            let client = OauthClient { token_url, client_id, client_secret: secret.as_deref() };
+            let fetched = client.refresh_token(context, &current, within).await?;
             if let Some(rotated) = &fetched.refresh_token
                 && *rotated != current
             {
