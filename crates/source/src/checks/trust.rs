@@ -14,8 +14,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::time::Instant;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::X509Certificate;
+use x509_cert::certificate::{CertificateInner, Raw};
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use selfheal_model::{Timestamp, Trust};
 
@@ -25,6 +27,10 @@ const PLATFORM_FOR: Duration = Duration::from_secs(3600);
 const MAX_CA_FILE: u64 = 1024 * 1024;
 /// Names of a certificate that a message tells.
 const NAMES_TOLD: usize = 5;
+
+/// A certificate of any server, read without the checks that only an issuer needs: also of a serial number that RFC 5280
+/// forbids the end is known.
+type Certificate = CertificateInner<Raw>;
 
 type Judge = Arc<dyn ServerCertVerifier>;
 
@@ -43,7 +49,7 @@ impl Presented {
 
     /// The last instant it is good at.
     pub fn good_until(&self) -> Option<Timestamp> {
-        read(self.get()?.as_ref(), |certificate| instant(certificate.validity().not_after.timestamp()))
+        read(self.get()?.as_ref(), not_after)
     }
 
     /// What is wrong with the handshake or the certificate.
@@ -175,12 +181,12 @@ impl ServerCertVerifier for Witness {
 }
 
 fn explain(error: &rustls::Error, presented: Option<&CertificateDer<'static>>) -> String {
-    let read = |what: fn(&X509Certificate<'_>) -> String| presented.and_then(|one| read(one, what)).unwrap_or_default();
+    let read = |what: fn(&Certificate) -> String| presented.and_then(|one| read(one, what)).unwrap_or_default();
     let rustls::Error::InvalidCertificate(wrong) = error else { return in_words(error) };
     match wrong {
         CertificateError::ExpiredContext { not_after, .. } => {
             let at = instant(i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX));
-            let own = presented.and_then(|one| self::read(one, |own| instant(own.validity().not_after.timestamp())));
+            let own = presented.and_then(|one| self::read(one, self::not_after));
             let which = if own == Some(at) { "the certificate" } else { "a certificate above the server's" };
             format!("{which} has expired, on {}", told(at))
         }
@@ -192,7 +198,10 @@ fn explain(error: &rustls::Error, presented: Option<&CertificateDer<'static>>) -
             format!("the certificate is not for {}; it is for {}", expected.to_str(), read(names))
         }
         CertificateError::UnknownIssuer => {
-            format!("the certificate's issuer is not trusted: {}", read(|one| one.issuer().to_string()))
+            format!(
+                "the certificate's issuer is not trusted: {}",
+                read(|one| one.tbs_certificate().issuer().to_string())
+            )
         }
         CertificateError::BadSignature => "the certificate is not signed by the issuer it names".to_owned(),
         CertificateError::Revoked => "the certificate has been revoked".to_owned(),
@@ -209,23 +218,30 @@ fn in_words(error: &rustls::Error) -> String {
     }
 }
 
-fn read<T>(certificate: &[u8], what: impl FnOnce(&X509Certificate<'_>) -> T) -> Option<T> {
-    x509_parser::parse_x509_certificate(certificate).ok().map(|(_, certificate)| what(&certificate))
+fn read<T>(certificate: &[u8], what: impl FnOnce(&Certificate) -> T) -> Option<T> {
+    Certificate::from_der(certificate).ok().map(|certificate| what(&certificate))
+}
+
+fn not_after(certificate: &Certificate) -> Timestamp {
+    let since_1970 = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    instant(i64::try_from(since_1970.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The names a certificate is for.
-fn names(certificate: &X509Certificate<'_>) -> String {
-    let Ok(Some(found)) = certificate.subject_alternative_name() else { return "no name at all".to_owned() };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => {
-            let four = <[u8; 4]>::try_from(*bytes).map(std::net::IpAddr::from);
-            let six = <[u8; 16]>::try_from(*bytes).map(std::net::IpAddr::from);
+fn names(certificate: &Certificate) -> String {
+    let Ok(Some((_, found))) = certificate.tbs_certificate().get_extension::<SubjectAltName>() else {
+        return "no name at all".to_owned();
+    };
+    let name = |name: &GeneralName| match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_owned()),
+        GeneralName::IpAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(bytes.as_bytes()).map(std::net::IpAddr::from);
+            let six = <[u8; 16]>::try_from(bytes.as_bytes()).map(std::net::IpAddr::from);
             four.or(six).ok().map(|ip| ip.to_string())
         }
         _ => None,
     };
-    let mut names: Vec<String> = found.value.general_names.iter().filter_map(name).collect();
+    let mut names: Vec<String> = found.0.iter().filter_map(name).collect();
     let more = names.len().saturating_sub(NAMES_TOLD);
     names.truncate(NAMES_TOLD);
     match (names.is_empty(), more) {
