@@ -1,14 +1,17 @@
-//! Questions to name servers, one at a time.
+//! Queries to name servers, one at a time. The wire format is hickory-proto's.
 //!
-//! Invariant: an answer is the server's own: nothing is cached, no hosts file is read, no search domain is tried, and
-//! what answers another question is not taken.
+//! A resolver would not do: it looks for an answer, follows aliases, asks other servers and remembers what they said. A
+//! check has to report what each name server itself answers.
+//!
+//! Invariant: an answer is the server's own: nothing is cached, no hosts file is read, no search domain is tried, no
+//! alias is followed, and a response to another query is ignored.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::proto::op::{Message, MessageType, Query, ResponseCode};
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
