@@ -7,12 +7,12 @@ pub mod auth;
 pub mod catalog;
 pub mod durable;
 mod exec;
-mod given;
 mod http;
 mod params;
 pub mod process;
 pub mod redact;
 mod registry;
+mod rendered_target;
 
 use std::path::PathBuf;
 use std::sync::Arc;

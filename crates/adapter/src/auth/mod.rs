@@ -5,8 +5,8 @@
 //! holds the old credential or the new one, never a part, and is readable by this user only.
 
 mod fetch;
-mod kept;
 mod oauth;
+mod token_store;
 
 #[cfg(test)]
 mod tests;
@@ -19,9 +19,9 @@ use serde_json::json;
 pub use fetch::Fetched;
 
 use super::{AdapterContext, durable};
-use kept::Kept;
 use oauth::OauthClient;
 use selfheal_model::{AuthDef, AuthFetch, AuthFormat, DeploymentId, FailureClass, Outcome, Timestamp};
+use token_store::StoredToken;
 
 /// Why there is no new credential.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +66,8 @@ pub async fn refresh(
     auth: &AuthDef,
     within: Duration,
 ) -> Result<Delivered, AuthError> {
-    let kept_at = kept::path(context, deployment);
-    let kept = kept::read(&kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
+    let kept_at = token_store::path(context, deployment);
+    let kept = token_store::read(&kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
     let fetched = match &auth.fetch {
         AuthFetch::ClientCredentials { token_url, client_id, client_secret, scopes } => {
             let secret = resolve(context, client_secret)?;
@@ -120,14 +120,14 @@ fn deliver(
     durable::write_private(&path, content.as_bytes()).map_err(|error| {
         AuthError::Permanent(format!("cannot deliver the credential to {}: {error}", path.display()))
     })?;
-    let kept = kept::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
+    let kept = token_store::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
     keep(kept_at, &kept.issued(issued_at, expires_at))?;
     Ok(Delivered { path, issued_at, expires_at })
 }
 
 /// Seconds until the credential delivered last runs out, negative after that; `None`: not known.
 pub fn expires_in(context: &AdapterContext, deployment: &DeploymentId) -> Option<f64> {
-    let kept = kept::read(&kept::path(context, deployment)).ok().flatten()?;
+    let kept = token_store::read(&token_store::path(context, deployment)).ok().flatten()?;
     Some(kept.expires_at?.as_secs_f64() - context.now().as_secs_f64())
 }
 
@@ -140,8 +140,8 @@ fn resolve(context: &AdapterContext, secret: &selfheal_model::Secret) -> Result<
     context.secrets.resolve(secret).map_err(|error| AuthError::Permanent(error.to_string()))
 }
 
-fn keep(path: &Path, kept: &Kept) -> Result<(), AuthError> {
-    kept::write(path, kept).map_err(|error| {
+fn keep(path: &Path, kept: &StoredToken) -> Result<(), AuthError> {
+    token_store::write(path, kept).map_err(|error| {
         AuthError::Permanent(format!("cannot keep the credential's state in {}: {error}", path.display()))
     })
 }

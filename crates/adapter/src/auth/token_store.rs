@@ -11,7 +11,7 @@ use crate::{AdapterContext, durable};
 use selfheal_model::{DeploymentId, Timestamp};
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct StoredToken {
     issued_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
     /// The newest refresh token, and the hash of the policy's one that it descends from: when the policy's changes,
@@ -20,15 +20,15 @@ pub struct Kept {
     descends_from: Option<String>,
 }
 
-impl Kept {
+impl StoredToken {
     /// With the `newest` refresh token, which came from the policy's `first`.
     pub fn rotated(self, first: &str, newest: &str) -> Self {
-        Kept { refresh_token: Some(newest.to_owned()), descends_from: Some(hash(first)), ..self }
+        StoredToken { refresh_token: Some(newest.to_owned()), descends_from: Some(hash(first)), ..self }
     }
 
     /// With the life of the credential just delivered.
     pub fn issued(self, issued_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
-        Kept { issued_at: Some(issued_at), expires_at, ..self }
+        StoredToken { issued_at: Some(issued_at), expires_at, ..self }
     }
 
     /// The rotated token that came from the policy's `first`.
@@ -51,7 +51,7 @@ pub fn path(context: &AdapterContext, deployment: &DeploymentId) -> PathBuf {
 ///
 /// # Errors
 /// The file is there and cannot be read. It may hold the only working refresh token, so it is never written over.
-pub fn read(path: &Path) -> Result<Option<Kept>, String> {
+pub fn read(path: &Path) -> Result<Option<StoredToken>, String> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
@@ -62,6 +62,6 @@ pub fn read(path: &Path) -> Result<Option<Kept>, String> {
 }
 
 /// On disk when it returns.
-pub fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+pub fn write(path: &Path, kept: &StoredToken) -> io::Result<()> {
     durable::write_private(path, &serde_json::to_vec(kept).map_err(io::Error::other)?)
 }

@@ -98,7 +98,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// One verb on one deployment.
-pub struct Job {
+pub struct Operation {
     pub shared: Arc<Shared>,
     pub managed: Arc<Managed>,
     pub target: Target,
@@ -107,7 +107,7 @@ pub struct Job {
     pub progress: Arc<Progress>,
 }
 
-impl Job {
+impl Operation {
     /// Adds a line to the step's log.
     pub fn note(&self, line: impl AsRef<str>) {
         self.progress.note(line.as_ref());

@@ -10,9 +10,9 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::meter::Meter;
 use super::system::{self, Identity};
 use super::target::Target;
+use super::usage::UsageMeter;
 use crate::durable;
 use selfheal_model::{DeploymentId, Timestamp};
 
@@ -117,7 +117,7 @@ pub struct Managed {
     /// Held while a verb is under way.
     pub verbs: Arc<tokio::sync::Mutex<()>>,
     /// Measures between observations.
-    pub meter: Mutex<Meter>,
+    pub meter: Mutex<UsageMeter>,
     state: Mutex<State>,
 }
 
