@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::operate::{Reason, operate, parsed, who};
+use super::operations::{Reason, operate, parsed, who};
 use super::problem::Problem;
 use selfheal_contract::view::{ApprovalState, ApprovalView};
 use selfheal_contract::{OperatorAnswer, OperatorCommand};

@@ -4,23 +4,23 @@
 //! document that says what to do.
 
 mod alertmanager;
-mod answer;
+mod approval_page;
 mod approvals;
 mod events;
 mod explain;
-mod foreign;
 mod history;
 pub mod links;
+mod maintenance;
 mod metrics;
+mod metrics_ingest;
 pub mod model;
-mod operate;
+mod operations;
 mod problem;
-mod reads;
+mod queries;
 mod report;
 mod silences;
 #[cfg(test)]
 mod tests;
-mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -188,47 +188,47 @@ impl Api {
     pub fn router(self) -> Router {
         let events = Router::new()
             .route("/api/v1/events", post(events::post))
-            .route("/api/v1/import/prometheus", post(foreign::text))
+            .route("/api/v1/import/prometheus", post(metrics_ingest::text))
             .route("/api/v2/alerts", post(alertmanager::post).get(alertmanager::list))
-            .route("/v1/metrics", post(foreign::otlp))
+            .route("/v1/metrics", post(metrics_ingest::otlp))
             .layer(axum::extract::DefaultBodyLimit::disable())
             .layer(RequestDecompressionLayer::new())
             .layer(axum::middleware::from_fn_with_state(self.clone(), events::count_unspoken));
         // its compression is part of its format
         let write = Router::new()
-            .route("/api/v1/write", post(foreign::remote_write))
+            .route("/api/v1/write", post(metrics_ingest::remote_write))
             .layer(axum::extract::DefaultBodyLimit::disable());
         Router::new()
-            .route("/api/v1/alerts", get(reads::alerts))
-            .route("/api/v1/alerts/{id}", get(reads::alert))
+            .route("/api/v1/alerts", get(queries::alerts))
+            .route("/api/v1/alerts/{id}", get(queries::alert))
             .route("/api/v1/alerts/{id}/ack", post(silences::acknowledge).delete(silences::unacknowledge))
             .route("/api/v1/silences", get(silences::list).post(silences::make))
             .route("/api/v1/silences/{id}", get(silences::one).delete(silences::expire))
-            .route("/api/v1/runs", get(reads::runs).post(operate::trigger))
-            .route("/api/v1/runs/{id}", get(reads::run))
-            .route("/api/v1/runs/{id}/cancel", post(operate::cancel))
-            .route("/api/v1/alerts/{id}/retry", post(upkeep::retry))
+            .route("/api/v1/runs", get(queries::runs).post(operations::trigger))
+            .route("/api/v1/runs/{id}", get(queries::run))
+            .route("/api/v1/runs/{id}/cancel", post(operations::cancel))
+            .route("/api/v1/alerts/{id}/retry", post(maintenance::retry))
             .route("/api/v1/approvals", get(approvals::approvals))
             .route("/api/v1/approvals/{id}", get(approvals::approval))
             .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
             .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
-            .route("/api/v1/maintenance", post(upkeep::maintain))
-            .route("/api/v1/maintenance/{id}", delete(upkeep::end_maintenance))
-            .route("/api/v1/playbooks/{name}/reset", post(upkeep::reset))
-            .route("/approve/{id}", get(answer::show).post(answer::act))
-            .route("/api/v1/deployments", get(reads::deployments))
-            .route("/api/v1/deployments/{id}", get(reads::deployment))
-            .route("/api/v1/deliveries", get(reads::deliveries))
-            .route("/api/v1/audit", get(reads::audit))
+            .route("/api/v1/maintenance", post(maintenance::maintain))
+            .route("/api/v1/maintenance/{id}", delete(maintenance::end_maintenance))
+            .route("/api/v1/playbooks/{name}/reset", post(maintenance::reset))
+            .route("/approve/{id}", get(approval_page::show).post(approval_page::act))
+            .route("/api/v1/deployments", get(queries::deployments))
+            .route("/api/v1/deployments/{id}", get(queries::deployment))
+            .route("/api/v1/deliveries", get(queries::deliveries))
+            .route("/api/v1/audit", get(queries::audit))
             .route("/api/v1/history", get(history::history))
             .route("/api/v1/explain", get(explain::explain))
             .route("/api/v1/report", get(report::report))
-            .route("/api/v1/status", get(reads::status))
-            .route("/api/v1/pause", post(operate::pause))
-            .route("/api/v1/resume", post(operate::resume))
-            .route("/-/reload", post(operate::reload))
-            .route("/healthz", get(reads::healthz))
-            .route("/readyz", get(reads::readyz))
+            .route("/api/v1/status", get(queries::status))
+            .route("/api/v1/pause", post(operations::pause))
+            .route("/api/v1/resume", post(operations::resume))
+            .route("/-/reload", post(operations::reload))
+            .route("/healthz", get(queries::healthz))
+            .route("/readyz", get(queries::readyz))
             .route("/metrics", get(metrics::metrics))
             .merge(events)
             .merge(write)

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use super::Api;
-use super::operate::{Reason, operate, parsed, who};
+use super::operations::{Reason, operate, parsed, who};
 use super::problem::Problem;
 use selfheal_contract::view::MaintenanceView;
 use selfheal_contract::{OperatorAnswer, OperatorCommand};

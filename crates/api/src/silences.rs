@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use super::Api;
-use super::operate::{operate, parsed, who};
+use super::operations::{operate, parsed, who};
 use super::problem::Problem;
 use selfheal_contract::view::{SilenceState, SilenceView};
 use selfheal_contract::{OperatorAnswer, OperatorCommand, SilenceAsked, SilenceEnd};
