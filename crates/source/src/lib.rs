@@ -3,8 +3,8 @@
 //! Invariant: what leaves here is parsed, bounded, finite and placed in time; what could not be taken in is named with
 //! its place and its reason, and costs nothing that was good beside it.
 
-pub mod asking;
+pub mod attribution;
 pub mod checks;
 pub mod formats;
 pub mod ingest;
-pub mod placing;
+pub mod pull;

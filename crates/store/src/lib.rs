@@ -3,13 +3,13 @@
 //! Invariant: nothing is released before the journal has taken the batch it was decided in; a file that cannot be read
 //! is named and never silently passed over; a secret's value is read when it is used and kept nowhere.
 
-pub mod fold;
 pub mod history;
 pub mod journal;
 pub mod policies;
 pub mod record;
 pub mod recovery;
 pub mod repair;
+pub mod replay;
 pub mod retention;
 pub mod secrets;
 pub mod snapshot;

@@ -16,7 +16,7 @@ pub type PolicyOf<'a> = dyn FnMut(&str) -> Option<Arc<Policy>> + 'a;
 
 /// Why a journal cannot be folded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
+pub enum ReplayError {
     #[error(transparent)]
     PolicyMissing(#[from] PolicyMissing),
     #[error("the journal does not begin with a policy")]
@@ -43,7 +43,7 @@ impl std::fmt::Display for Divergence {
 
 /// What folding a batch came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Folded {
+pub enum BatchReplay {
     /// The very decisions that are journalled.
     Same,
     /// Another engine version decided: the state moved, and what follows from it is not compared. `unknown_steps` were
@@ -59,10 +59,10 @@ pub enum Folded {
 ///
 /// # Errors
 /// The batch does not begin with a policy that is kept.
-pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(Engine, Vec<Effect>), FoldError> {
+pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(Engine, Vec<Effect>), ReplayError> {
     let place = batch.inputs.iter().position(|(_, input)| matches!(input, StoredInput::PolicyReplaced(_)));
     let Some((at, StoredInput::PolicyReplaced(version))) = place.map(|place| batch.inputs.remove(place)) else {
-        return Err(FoldError::NoBeginning);
+        return Err(ReplayError::NoBeginning);
     };
     let policy = policy_of(&version).ok_or(PolicyMissing(version))?;
     Ok(Engine::new(at, policy))
@@ -73,12 +73,12 @@ pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(E
 ///
 /// # Errors
 /// A policy it names is not kept.
-pub fn fold(
+pub fn apply(
     engine: &mut Engine,
     batch: StoredBatch,
     policy_of: &mut PolicyOf<'_>,
     effects: &mut Vec<Effect>,
-) -> Result<Folded, FoldError> {
+) -> Result<BatchReplay, ReplayError> {
     for (at, input) in batch.inputs {
         engine.handle(at, input.into_input(policy_of)?, effects);
     }
@@ -90,10 +90,10 @@ pub fn fold(
             Decided::Step(id) => Some(StepAttemptId::new(id)),
             Decided::Delivery(..) => None,
         });
-        return Ok(Folded::Mute { engine_version: batch.engine_version, unknown_steps: steps.collect() });
+        return Ok(BatchReplay::Mute { engine_version: batch.engine_version, unknown_steps: steps.collect() });
     }
     if derived != journalled {
-        return Ok(Folded::Diverged(Divergence { sequence, journalled, derived }));
+        return Ok(BatchReplay::Diverged(Divergence { sequence, journalled, derived }));
     }
-    Ok(Folded::Same)
+    Ok(BatchReplay::Same)
 }

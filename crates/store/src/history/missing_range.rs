@@ -46,7 +46,7 @@ impl Why {
 
 /// From the first to the last thing that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct MissingRange {
     /// `None`: everything before its end.
     pub from: Option<Timestamp>,
     pub to: Timestamp,
@@ -55,13 +55,13 @@ pub(super) struct Gap {
     pub dropped: u64,
 }
 
-impl Gap {
-    pub fn dropped(at: Timestamp, why: Why, changes: usize) -> Gap {
-        Gap { from: Some(at), to: at, why, dropped: changes as u64 }
+impl MissingRange {
+    pub fn dropped(at: Timestamp, why: Why, changes: usize) -> MissingRange {
+        MissingRange { from: Some(at), to: at, why, dropped: changes as u64 }
     }
 
     /// One gap for both; the reason is the first one's.
-    pub fn join(gap: &mut Option<Gap>, more: Gap) {
+    pub fn join(gap: &mut Option<MissingRange>, more: MissingRange) {
         match gap {
             None => *gap = Some(more),
             Some(gap) => {

@@ -24,7 +24,7 @@ enum Order {
     Prepare,
 }
 
-/// What writer and keeper both see.
+/// What writer and maintenance both see.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// A checkpoint has ended: a short one by the writer lets the log begin anew.
@@ -37,14 +37,14 @@ pub(super) struct Shared {
 
 /// The writer's end.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct SegmentMaintenance {
     orders: Option<Sender<Order>>,
     thread: Option<std::thread::JoinHandle<()>>,
     pub shared: Arc<Shared>,
     next: PathBuf,
 }
 
-impl Keeper {
+impl SegmentMaintenance {
     /// # Errors
     /// There is no thread to be had.
     pub fn start(dir: &Path, sync_every: Option<Duration>) -> std::io::Result<Self> {
@@ -53,15 +53,15 @@ impl Keeper {
         let next = dir.join(NEXT);
         let work = Work { shared: shared.clone(), next: next.clone(), sync_every };
         let thread =
-            std::thread::Builder::new().name("journal-keeper".to_owned()).spawn(move || work.run(&received))?;
-        let keeper = Keeper { orders: Some(orders), thread: Some(thread), shared, next };
-        keeper.order(Order::Prepare);
-        Ok(keeper)
+            std::thread::Builder::new().name("journal-maintenance".to_owned()).spawn(move || work.run(&received))?;
+        let maintenance = SegmentMaintenance { orders: Some(orders), thread: Some(thread), shared, next };
+        maintenance.order(Order::Prepare);
+        Ok(maintenance)
     }
 
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            // a keeper that is gone leaves the work to the next start
+            // a maintenance that is gone leaves the work to the next start
             let _ = orders.send(order);
         }
     }
@@ -82,7 +82,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for SegmentMaintenance {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
