@@ -1,10 +1,12 @@
-//! Operators' words: trigger, cancel, pause, resume, reload. Each is answered when the engine has taken it.
+//! Operators' commands: trigger, cancel, pause, resume, reload. Each is answered when the engine has taken it.
 
 use std::net::SocketAddr;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,16 +15,60 @@ use super::{Api, ReloadAnswer};
 use selfheal_contract::{OperatorAnswer, OperatorCommand};
 use selfheal_model::{DeploymentId, Map, PlaybookName, RunId};
 
-/// The header in which a client says who it speaks for; without authentication it is taken at its word, and only for
-/// the audit.
+/// The header with the operator's name. Without authentication it cannot be verified; it is only recorded in the audit
+/// log.
 const OPERATOR_HEADER: &str = "x-selfheal-operator";
+/// Characters of an operator's name.
 const MAX_NAME: usize = 64;
 
-pub(super) fn who(headers: &HeaderMap, client: SocketAddr) -> String {
+/// Whoever sends a state-changing request, and the API it is sent to.
+pub(super) struct Operator {
+    pub api: Api,
+    name: String,
+}
+
+impl Operator {
+    /// Sends a command to the engine. Resolves when the engine has taken it.
+    ///
+    /// # Errors
+    /// The engine refuses the command.
+    pub async fn execute(&self, command: OperatorCommand) -> Result<OperatorAnswer, Problem> {
+        self.api.backend.operate(self.name.clone(), command).await.map_err(Problem::refused)
+    }
+}
+
+impl FromRequestParts<Api> for Operator {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Response> {
+        let client = ConnectInfo::<SocketAddr>::from_request_parts(parts, api).await;
+        let ConnectInfo(client) = client.map_err(IntoResponse::into_response)?;
+        Ok(Operator { api: api.clone(), name: name_of(&parts.headers, client) })
+    }
+}
+
+/// The name of the operator as the client gives it, else the client's address.
+fn name_of(headers: &HeaderMap, client: SocketAddr) -> String {
     let named = headers.get(OPERATOR_HEADER).and_then(|value| value.to_str().ok()).map(str::trim);
     match named.filter(|name| !name.is_empty()) {
         Some(name) => name.chars().take(MAX_NAME).collect(),
         None => client.ip().to_string(),
+    }
+}
+
+/// A body in JSON, whatever its content type; an empty one counts as `{}`.
+pub(super) struct Parsed<T>(pub T);
+
+impl<T: for<'de> Deserialize<'de>> FromRequest<Api> for Parsed<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Response> {
+        let body = bytes::Bytes::from_request(request, api).await.map_err(IntoResponse::into_response)?;
+        let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        serde_json::from_slice(text).map(Parsed).map_err(|error| {
+            let detail = format!("the body cannot be parsed: {error}");
+            Problem::new(StatusCode::BAD_REQUEST, "unreadable body", detail).into_response()
+        })
     }
 }
 
@@ -33,7 +79,7 @@ pub struct Trigger {
     deployment: String,
     #[serde(default)]
     with: Map,
-    /// Guards that do not hold for it.
+    /// Guards that are not applied to this run.
     #[serde(default, rename = "override")]
     overrides: Vec<String>,
     #[serde(default)]
@@ -47,24 +93,10 @@ pub struct Reason {
     pub(super) reason: String,
 }
 
-pub(super) async fn operate(api: &Api, who: String, command: OperatorCommand) -> Result<OperatorAnswer, Problem> {
-    api.backend.operate(who, command).await.map_err(Problem::refused)
-}
-
-pub(super) fn parsed<T: for<'de> Deserialize<'de>>(body: &bytes::Bytes) -> Result<T, Problem> {
-    let text: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(text).map_err(|error| {
-        Problem::new(StatusCode::BAD_REQUEST, "unreadable body", format!("the body is wrong: {error}"))
-    })
-}
-
 pub async fn trigger(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    operator: Operator,
+    Parsed(request): Parsed<Trigger>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let request: Trigger = parsed(&body)?;
     let command = OperatorCommand::Trigger {
         playbook: PlaybookName::new(&request.playbook),
         deployment: DeploymentId::new(&request.deployment),
@@ -72,46 +104,31 @@ pub async fn trigger(
         reason: request.reason,
         overrides: request.overrides,
     };
-    match operate(&api, who(&headers, client), command).await? {
+    match operator.execute(command).await? {
         OperatorAnswer::Run(run) => Ok((StatusCode::ACCEPTED, Json(json!({ "run": run })))),
         OperatorAnswer::Id(_) | OperatorAnswer::Ok => Ok((StatusCode::ACCEPTED, Json(json!({})))),
     }
 }
 
 pub async fn cancel(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(run): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Reason { reason }): Parsed<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
-    operate(&api, who(&headers, client), OperatorCommand::CancelRun { run: RunId::new(&run), reason }).await?;
+    operator.execute(OperatorCommand::CancelRun { run: RunId::new(&run), reason }).await?;
     Ok(Json(json!({ "cancelled": run })))
 }
 
-pub async fn pause(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
+pub async fn pause(operator: Operator, Parsed(Reason { reason }): Parsed<Reason>) -> Result<Json<Value>, Problem> {
     if reason.trim().is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "a reason is missing", "say why: {\"reason\": \"…\"}"));
     }
-    operate(&api, who(&headers, client), OperatorCommand::Pause { reason }).await?;
+    operator.execute(OperatorCommand::Pause { reason }).await?;
     Ok(Json(json!({ "paused": true })))
 }
 
-pub async fn resume(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
-    operate(&api, who(&headers, client), OperatorCommand::Resume { reason }).await?;
+pub async fn resume(operator: Operator, Parsed(Reason { reason }): Parsed<Reason>) -> Result<Json<Value>, Problem> {
+    operator.execute(OperatorCommand::Resume { reason }).await?;
     Ok(Json(json!({ "paused": false })))
 }
 
