@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::driver::Opening;
 use super::policies::LoadFailure;
-use selfheal_adapter::durable::write_private;
+use selfheal_atomic_file::write_private;
 use selfheal_contract::{Effect, Gap, Upgraded};
 use selfheal_engine::{Engine, Input};
 use selfheal_model::Timestamp;

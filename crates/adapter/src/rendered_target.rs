@@ -1,24 +1,16 @@
-//! What adapters of people's own services share: the target and parameters they are given, with secrets filled in,
-//! and a deployment's credential, which selfheal fetches whatever the adapter.
+//! Target and parameters of a call with the values of their secrets, for the adapters `exec` and `http`.
 //!
-//! Invariant: a `${…}` is filled in only where the policy wrote it. A parameter may hold text of an event, so only
-//! one that the adapter declares as secret is looked at.
+//! Invariant: a `${…}` is replaced only where the policy wrote it. A parameter may contain text of an event, so only
+//! parameters that the adapter declares as secret are rendered.
 
-use tokio::time::Instant;
-
-use super::{AdapterContext, auth};
+use super::AdapterContext;
 use selfheal_contract::StepCall;
-use selfheal_model::{
-    AuthThen, Effectfulness, FailureClass, FieldKind, FieldSpec, Map, Outcome, SecretError, Value, Verb, VerbSpec,
-};
+use selfheal_model::{FieldKind, FieldSpec, Map, SecretError, Value};
 
-/// The verb that every adapter has for a deployment with an `auth:` section.
-pub const REFRESH_AUTH: &str = "refresh_auth";
-
-/// A target with its secrets. The policy compiler leaves a `${…}` only in fields that are secret.
+/// The target with the values of its secrets. The policy compiler leaves a `${…}` only in fields that are secret.
 ///
 /// # Errors
-/// A secret has no value now.
+/// A secret has no value at the moment.
 pub fn target(context: &AdapterContext, target: &Map) -> Result<Map, SecretError> {
     target.iter().map(|(name, value)| Ok((name.clone(), filled(context, value)?))).collect()
 }
@@ -32,10 +24,10 @@ fn filled(context: &AdapterContext, value: &Value) -> Result<Value, SecretError>
     })
 }
 
-/// The parameters of a call; those that its verb declares as secret have their values.
+/// The parameters of a call, with the values of those that its verb declares as secret.
 ///
 /// # Errors
-/// A secret has no value now.
+/// A secret has no value at the moment.
 pub fn params(context: &AdapterContext, call: &StepCall) -> Result<Map, SecretError> {
     let declared = call.adapter.verb(call.verb.as_str()).and_then(|spec| spec.params.as_ref());
     let is_secret = |name: &str| {
@@ -52,64 +44,8 @@ pub fn params(context: &AdapterContext, call: &StepCall) -> Result<Map, SecretEr
     Ok(given)
 }
 
-/// The spec of one field of a map whose values may hold secrets: it is one where it refers to one.
+/// The specification of one field of a map whose values may be secrets: it is secret if its value refers to one.
 pub fn spec_of(name: &str, value: &Value, about: &str) -> FieldSpec {
     let refers = value.as_str().is_some_and(|text| text.contains("${"));
     FieldSpec::optional(name, if refers { FieldKind::Secret } else { FieldKind::Text }, about)
-}
-
-/// Adds `refresh_auth` to the verbs of an adapter that does not bring its own.
-pub fn with_refresh_auth(mut verbs: Vec<VerbSpec>) -> Vec<VerbSpec> {
-    if !verbs.iter().any(|spec| spec.verb.as_str() == REFRESH_AUTH) {
-        verbs.push(VerbSpec {
-            verb: Verb::new(REFRESH_AUTH),
-            params: Some(Vec::new()),
-            effect: Effectfulness::Change,
-            idempotent: false,
-            settle: None,
-        });
-    }
-    verbs
-}
-
-/// What follows a credential that was delivered.
-pub enum Refreshed {
-    /// Nothing more is to be done: the call's outcome.
-    Done(Outcome),
-    /// The deployment hears of it by this verb of its adapter: the call to make.
-    Then(Box<StepCall>),
-}
-
-/// Fetches and delivers the deployment's credential as its `auth:` section says.
-pub async fn refresh_auth(context: &AdapterContext, call: StepCall) -> Refreshed {
-    let failed = |class, why: String| Refreshed::Done(Outcome::failed(class, why));
-    let Some(definition) = &call.deployment.auth else {
-        return failed(FailureClass::Unsupported, "the deployment has no `auth` section".to_owned());
-    };
-    let next = match definition.then {
-        AuthThen::Nothing => None,
-        AuthThen::Reload => Some("reload"),
-        AuthThen::Restart => Some("restart"),
-    };
-    if let Some(next) = next {
-        let (adapter, verb) = (&call.adapter, Verb::new(next));
-        let is_allowed = adapter.allow.verbs.as_ref().is_none_or(|allowed| allowed.contains(&verb));
-        if adapter.verb(next).is_none() || !is_allowed {
-            let lacks = if is_allowed { "has no such verb" } else { "is not allowed to" };
-            let why = format!("nothing was refreshed: `then: {next}`, but adapter `{}` {lacks}", adapter.name);
-            return failed(FailureClass::Unsupported, why);
-        }
-    }
-    let began = Instant::now();
-    let delivered = match auth::refresh(context, &call.deployment.id, definition, call.timeout).await {
-        Ok(delivered) => delivered,
-        Err(error) => return Refreshed::Done(error.into()),
-    };
-    match next {
-        None => Refreshed::Done(Outcome::done(serde_json::json!({ "expires_at": delivered.expires_at }))),
-        Some(next) => {
-            let timeout = call.timeout.saturating_sub(began.elapsed());
-            Refreshed::Then(Box::new(StepCall { verb: Verb::new(next), params: Map::new(), timeout, ..call }))
-        }
-    }
 }

@@ -1,6 +1,6 @@
-//! Other systems' samples into events: whose each is, under which labels, and when.
+//! Attributes the samples of other systems: the deployment, labels and time of each, as events.
 //!
-//! Invariant: a sample that nobody can be found for is an error with its name, never somebody else's.
+//! Invariant: a sample without a deployment is an error that names the sample; it is never attributed to another one.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use super::formats::{Foreign, ForeignSample, ForeignValue};
 use super::ingest::{LATE_AFTER, Limits, MAX_AHEAD, cut, label_name, wrong_name};
 use selfheal_model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp};
 
-/// The label that says whose a sample is; it becomes the event's own key, so that no series has it as a label.
+/// The label that names the deployment of a sample. It becomes a field of the event and is no label of the series.
 const DEPLOYMENT: &str = "deployment";
-/// A sample's own label that another one takes the place of is kept under its name with this before it, as in
-/// Prometheus: two samples that differ by it alone stay two series.
+/// Prefix of a sample's label that a label of the source replaces, as in Prometheus: two samples that differ in that
+/// label only stay two series.
 const EXPORTED: &str = "exported_";
 
-/// Labels of one sample that another system gives: what a resource or a discovery knows of it goes on every one.
+/// The most labels of one sample: other systems add the labels of a resource or of service discovery to each sample.
 const MAX_LABELS: usize = 64;
 
-/// The bounds of foreign samples.
+/// The limits of samples of other systems.
 fn limits() -> Limits {
     Limits { labels: MAX_LABELS, ..Limits::default() }
 }
 
 /// How samples are attributed.
 pub struct Attribution<'a> {
-    /// Put on every sample, where they win over its own; `deployment` says whose they are.
+    /// Added to every sample, in place of its own labels of the same name; `deployment` is the deployment of all samples.
     pub labels: &'a Labels,
-    /// Labels that may say whose a sample is; the first that is there does.
+    /// The labels that may name the deployment of a sample, in order; the first that the sample has counts.
     pub deployment_from: &'a [SmolStr],
     /// Whether a metric of this name is wanted.
     pub keeps: &'a dyn Fn(&str) -> bool,
@@ -36,7 +36,7 @@ pub struct Attribution<'a> {
     pub origin: Origin,
 }
 
-/// What became of samples.
+/// The result of attributing samples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attributed {
     /// In the order of the samples.
@@ -46,7 +46,7 @@ pub struct Attributed {
     pub more_errors: usize,
     /// Older than [`LATE_AFTER`].
     pub late: usize,
-    /// Samples that the source is not to be asked for.
+    /// Samples whose metric the source does not keep.
     pub unwanted: usize,
 }
 
@@ -56,7 +56,7 @@ pub fn attribute(foreign: Foreign, attribution: &Attribution<'_>) -> Attributed 
     let Foreign { samples, errors, more_errors, .. } = foreign;
     let mut attributed = Attributed { errors, more_errors, ..Attributed::default() };
     attributed.events.reserve(samples.len());
-    // one mistake of a whole series is said once
+    // the same error of many samples is reported once
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for sample in samples {
         if !(attribution.keeps)(&sample.name) {
@@ -83,10 +83,10 @@ pub fn attribute(foreign: Foreign, attribution: &Attribution<'_>) -> Attributed 
     attributed
 }
 
-/// What said whose a sample is.
+/// What named the deployment of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AttributedBy {
-    /// Its label `deployment`, which is the event's key by that.
+    /// The sample's label `deployment`, which is therefore no label of the series.
     OwnLabel,
     /// The source, or another label of the sample.
     Another,
@@ -129,10 +129,10 @@ impl Attribution<'_> {
         let of_source = self.labels.get(DEPLOYMENT).map(|id| (id, AttributedBy::Another));
         let Some((id, by)) = of_source.or_else(|| self.deployment_from.iter().find_map(of_sample)) else {
             let labels: Vec<&str> = self.deployment_from.iter().map(SmolStr::as_str).collect();
-            return Err(format!("`{name}` does not say whose it is: none of its labels is {}", labels.join(" or ")));
+            return Err(format!("`{name}` has no deployment: none of its labels is {}", labels.join(" or ")));
         };
         match wrong_name(id, limits.name) {
-            Some(why) => Err(format!("`{name}` is of the deployment {:?}, which {why}", cut(id, 40))),
+            Some(why) => Err(format!("`{name}` has the deployment {:?}, which {why}", cut(id, 40))),
             None => Ok((DeploymentId::new(id), by)),
         }
     }
@@ -176,7 +176,7 @@ impl Attribution<'_> {
         Ok(labels.into_iter().collect())
     }
 
-    /// A name for a label that is displaced, which no other label has.
+    /// A new name for a label that is replaced, which no other label of the sample has.
     fn exported(&self, label: &str, taken: &[(SmolStr, SmolStr)]) -> SmolStr {
         let mut name = format!("{EXPORTED}{label}");
         while self.labels.get(&name).is_some() || taken.iter().any(|(own, _)| *own == name) {
@@ -233,7 +233,7 @@ mod tests {
                 "node Ended { name: \"up\", labels: {\"instance\": \"a:9\", \"job\": \"node\"} }"
             ]
         );
-        assert_eq!(result.errors, ["`up` does not say whose it is: none of its labels is deployment or job"]);
+        assert_eq!(result.errors, ["`up` has no deployment: none of its labels is deployment or job"]);
         assert_eq!((result.more_errors, result.late), (1, 1));
     }
 

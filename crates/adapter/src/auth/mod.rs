@@ -7,6 +7,7 @@
 mod fetch;
 mod oauth;
 mod token_store;
+mod verb;
 
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,11 @@ use std::time::Duration;
 use serde_json::json;
 
 pub use fetch::Fetched;
+pub(crate) use verb::{REFRESH_AUTH, Refreshed, refresh_auth, with_refresh_auth};
 
-use super::{AdapterContext, durable};
+use selfheal_atomic_file::write_private;
+
+use super::AdapterContext;
 use oauth::OauthClient;
 use selfheal_model::{AuthDef, AuthFetch, AuthFormat, DeploymentId, FailureClass, Outcome, Timestamp};
 use token_store::StoredToken;
@@ -117,7 +121,7 @@ fn deliver(
         AuthFormat::Token => fetched.access_token.clone(),
         AuthFormat::Json => json!({ "access_token": fetched.access_token, "expires_at": expires_at }).to_string(),
     };
-    durable::write_private(&path, content.as_bytes()).map_err(|error| {
+    write_private(&path, content.as_bytes()).map_err(|error| {
         AuthError::Permanent(format!("cannot deliver the credential to {}: {error}", path.display()))
     })?;
     let kept = token_store::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();

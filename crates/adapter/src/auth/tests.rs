@@ -237,7 +237,7 @@ fn a_jwt_says_when_it_runs_out() {
 async fn a_broken_record_of_tokens_is_never_written_over() {
     let desk = Desk::new();
     let path = token_store::path(&desk.context, &"checkout".into());
-    durable::write_private(&path, b"{ half").unwrap();
+    selfheal_atomic_file::write_private(&path, b"{ half").unwrap();
     let fetch = AuthFetch::Command { command: ["echo", "token"].map(str::to_owned).to_vec() };
     let error = desk.refresh(fetch, AuthFormat::Token).await.unwrap_err();
     assert!(error.to_string().contains("move it away"), "{error}");

@@ -1,5 +1,5 @@
-//! What is kept of a deployment's credential between starts: when it was issued, when it runs out, and a refresh
-//! token that the server rotated.
+//! What is stored of a deployment's credential: when it was issued, when it expires, and the refresh token that the server
+//! issued last.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -7,31 +7,33 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{AdapterContext, durable};
+use selfheal_atomic_file::write_private;
+
+use crate::{AdapterContext, file_name};
 use selfheal_model::{DeploymentId, Timestamp};
 
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredToken {
     issued_at: Option<Timestamp>,
     pub expires_at: Option<Timestamp>,
-    /// The newest refresh token, and the hash of the policy's one that it descends from: when the policy's changes,
-    /// a person has put in a fresh one, and the old line is dead.
+    /// The newest refresh token, and the hash of the refresh token in the policy that it descends from: when the policy's
+    /// token changes, an operator has put in a fresh one, and the stored token is no longer used.
     refresh_token: Option<String>,
     descends_from: Option<String>,
 }
 
 impl StoredToken {
-    /// With the `newest` refresh token, which came from the policy's `first`.
+    /// The same with the `newest` refresh token, which descends from `first`, the one in the policy.
     pub fn rotated(self, first: &str, newest: &str) -> Self {
         StoredToken { refresh_token: Some(newest.to_owned()), descends_from: Some(hash(first)), ..self }
     }
 
-    /// With the life of the credential just delivered.
+    /// The same with issue time and expiry of the credential just delivered.
     pub fn issued(self, issued_at: Timestamp, expires_at: Option<Timestamp>) -> Self {
         StoredToken { issued_at: Some(issued_at), expires_at, ..self }
     }
 
-    /// The rotated token that came from the policy's `first`.
+    /// The stored refresh token, if it descends from `first`, the one in the policy.
     pub fn refresh_token_for(&self, first: &str) -> Option<&str> {
         self.refresh_token.as_deref().filter(|_| self.descends_from.as_deref() == Some(hash(first).as_str()))
     }
@@ -42,15 +44,15 @@ fn hash(text: &str) -> String {
 }
 
 pub fn path(context: &AdapterContext, deployment: &DeploymentId) -> PathBuf {
-    let mut name = durable::name_of(deployment).into_os_string();
+    let mut name = file_name::of_deployment(deployment).into_os_string();
     name.push(".json");
     context.data_dir.join("secrets").join(name)
 }
 
-/// `Ok(None)`: nothing is kept yet.
+/// Reads the stored token; `Ok(None)` when nothing is stored yet.
 ///
 /// # Errors
-/// The file is there and cannot be read. It may hold the only working refresh token, so it is never written over.
+/// The file exists and cannot be read. It may contain the only valid refresh token, so it is never overwritten.
 pub fn read(path: &Path) -> Result<Option<StoredToken>, String> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -61,7 +63,7 @@ pub fn read(path: &Path) -> Result<Option<StoredToken>, String> {
     }
 }
 
-/// On disk when it returns.
+/// Stores the token. It is on disk when the function returns.
 pub fn write(path: &Path, kept: &StoredToken) -> io::Result<()> {
-    durable::write_private(path, &serde_json::to_vec(kept).map_err(io::Error::other)?)
+    write_private(path, &serde_json::to_vec(kept).map_err(io::Error::other)?)
 }

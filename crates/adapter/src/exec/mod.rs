@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 pub use describe::Described;
 
+use super::auth::{self, Refreshed};
 use super::params::Fields;
-use super::rendered_target::{self, Refreshed};
+use super::rendered_target;
 use super::{Adapter, AdapterContext, CallEnd};
 use child::Program;
 use document::{Reader, Request};
@@ -176,8 +177,8 @@ impl ExecAdapter {
 impl Adapter for ExecAdapter {
     fn call(&self, call: StepCall) -> BoxFuture<'_, CallEnd> {
         Box::pin(async move {
-            if call.verb.as_str() == rendered_target::REFRESH_AUTH && call.deployment.auth.is_some() {
-                return match rendered_target::refresh_auth(&self.context, call).await {
+            if call.verb.as_str() == auth::REFRESH_AUTH && call.deployment.auth.is_some() {
+                return match auth::refresh_auth(&self.context, call).await {
                     Refreshed::Done(outcome) => CallEnd { outcome, log: String::new() },
                     Refreshed::Then(next) => self.perform(*next).await,
                 };

@@ -5,7 +5,7 @@ use reqwest::{Method, Url};
 use super::template;
 use crate::exec::describe;
 use crate::params::Fields;
-use crate::rendered_target;
+use crate::{auth, rendered_target};
 use selfheal_model::{AdapterSpec, Effectfulness, FieldKind, FieldSpec, Map, Value, Verb, VerbSpec};
 
 const VERB: [&str; 9] = ["method", "path", "body", "effect", "idempotent", "settle", "params", "ok", "output"];
@@ -74,7 +74,7 @@ pub fn spec(options: &Map) -> Result<AdapterSpec, String> {
             FieldSpec::optional("observe", FieldKind::Any, "the request that shows the deployment's facts"),
         ],
         target: None,
-        verbs: rendered_target::with_refresh_auth(entry.verbs.into_iter().map(|request| request.spec).collect()),
+        verbs: auth::with_refresh_auth(entry.verbs.into_iter().map(|request| request.spec).collect()),
     })
 }
 

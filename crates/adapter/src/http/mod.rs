@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 pub use entry::spec;
 
-use super::rendered_target::{self, Refreshed};
+use super::auth::{self, Refreshed};
+use super::rendered_target;
 use super::{Adapter, AdapterContext, CallEnd};
 use entry::{Entry, Look, Request};
 use selfheal_contract::{Observation, StepCall};
@@ -192,8 +193,8 @@ impl HttpAdapter {
 impl Adapter for HttpAdapter {
     fn call(&self, call: StepCall) -> BoxFuture<'_, CallEnd> {
         Box::pin(async move {
-            if call.verb.as_str() == rendered_target::REFRESH_AUTH && call.deployment.auth.is_some() {
-                return match rendered_target::refresh_auth(&self.context, call).await {
+            if call.verb.as_str() == auth::REFRESH_AUTH && call.deployment.auth.is_some() {
+                return match auth::refresh_auth(&self.context, call).await {
                     Refreshed::Done(outcome) => CallEnd { outcome, log: String::new() },
                     Refreshed::Then(next) => self.perform(&next).await,
                 };

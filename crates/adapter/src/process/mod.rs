@@ -25,7 +25,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::params::Fields;
-use super::{Adapter, AdapterContext, CallEnd, auth, durable};
+use super::{Adapter, AdapterContext, CallEnd, auth, file_name};
 use operation::{CancelOnDrop, Operation, Progress, VerbError};
 pub(super) use replica::INHERITED;
 use selfheal_contract::{Observation, StepCall};
@@ -149,7 +149,7 @@ impl Shared {
         if let Some(managed) = known.get(id) {
             return Ok(managed.clone());
         }
-        let dir = self.context.data_dir.join("process").join(durable::name_of(id));
+        let dir = self.context.data_dir.join("process").join(file_name::of_deployment(id));
         let managed = Arc::new(Managed::open(dir, id, self.context.now())?);
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         managed.read(|state| {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::system::{self, Identity};
 use super::target::Target;
 use super::usage::UsageMeter;
-use crate::durable;
+use selfheal_atomic_file::write_private;
 use selfheal_model::{DeploymentId, Timestamp};
 
 /// The variable that marks a replica's process: `<state folder>#<index>#<incarnation>`.
@@ -165,7 +165,7 @@ impl Managed {
         let result = alter(&mut state);
         let path = self.path();
         let bytes = serde_json::to_vec_pretty(&*state).map_err(|error| format!("{}: {error}", path.display()))?;
-        durable::write_private(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        write_private(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(result)
     }
 

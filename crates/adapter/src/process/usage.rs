@@ -1,17 +1,17 @@
-//! What can only be said from two looks at a replica: how busy it is, and for how long it uses too much memory.
+//! Figures that need several samples of a replica: its CPU usage, and how long it has been over its memory limit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long a replica is over its memory limit before the fact says so: a short peak is no leak.
+/// How long a replica must be over its memory limit before the fact `over_memory` is true: a short peak is no leak.
 pub const OVER_MEMORY_FOR: Duration = Duration::from_secs(30);
 
-/// The kernel counts processor time in hundredths of a second; over less than this the figure would be mostly noise.
+/// The kernel counts processor time in hundredths of a second; over a shorter interval the figure is mostly noise.
 const CPU_OVER_AT_LEAST: Duration = Duration::from_millis(500);
 
-/// The looks before, by replica.
+/// The previous sample of each replica.
 #[derive(Debug, Default)]
 pub struct UsageMeter {
     by_replica: BTreeMap<u32, Sample>,
@@ -26,10 +26,10 @@ struct Sample {
     over_since: Option<Instant>,
 }
 
-/// What one sample adds to the ones before.
+/// The usage of a replica, computed from this sample and the ones before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usage {
-    /// 100 is one core; `None` at the first sample at an incarnation.
+    /// In percent of one core; `None` at the first sample of an incarnation.
     pub cpu_percent: Option<f64>,
     /// Over the limit at every sample for [`OVER_MEMORY_FOR`].
     pub over_memory: bool,
@@ -55,7 +55,7 @@ impl UsageMeter {
         }
     }
 
-    /// Forgets a replica that is down.
+    /// Drops the samples of a replica that is down.
     pub fn forget(&mut self, index: u32) {
         self.by_replica.remove(&index);
     }
