@@ -11,8 +11,8 @@ use selfheal_contract::SourceFile;
 use selfheal_engine::{Engine, Input};
 use selfheal_model::{AdapterCatalog, AdapterSpec, Event, EventKind, Labels, Map, Origin, Timestamp};
 use selfheal_policy::Durability;
-use selfheal_store::fold::{self, Folded};
 use selfheal_store::journal::{Batch, Journal, MemoryJournal};
+use selfheal_store::replay::{self, BatchReplay};
 use selfheal_store::{Store, StoreOptions};
 
 /// Events handed over at once: a body of NDJSON.
@@ -112,8 +112,8 @@ fn recovered(dir: &Path) -> f64 {
         let batch = batch.expect("readable");
         events += batch.events();
         let policy = engine.policy().clone();
-        let folded = fold::fold(&mut engine, batch, &mut |_| Some(policy.clone()), &mut Vec::new());
-        assert_eq!(folded, Ok(Folded::Same));
+        let folded = replay::apply(&mut engine, batch, &mut |_| Some(policy.clone()), &mut Vec::new());
+        assert_eq!(folded, Ok(BatchReplay::Same));
     }
     events as f64 / began.elapsed().as_secs_f64()
 }

@@ -4,11 +4,11 @@
 use selfheal_api::{Form, Ingested, NotTaken};
 use selfheal_model::{DeploymentId, Event, Labels, Origin, PostedAlert, Timestamp};
 use selfheal_policy::{Policy, UnknownDeployments};
+use selfheal_source::attribution::{Attributed, Attribution, attribute};
 use selfheal_source::formats::{
     Alerts, Dialect, Foreign, FormatError, OtlpEncoding, parse_alerts, parse_otlp, parse_remote_write, parse_text,
 };
 use selfheal_source::ingest::{self, Limits};
-use selfheal_source::placing::{Placed, Placing, place};
 
 /// What a body came to.
 pub struct Read {
@@ -93,14 +93,14 @@ fn own(body: &[u8], content_type: Option<&str>, arrival: Timestamp, policy: &Pol
 
 fn placed(foreign: Foreign, labels: &Labels, arrival: Timestamp, policy: &Policy) -> Read {
     let understood = foreign.samples.len() + foreign.without_value;
-    let placing = Placing {
+    let attribution = Attribution {
         labels,
         deployment_from: &policy.intake.deployment_from,
         keeps: &|_| true,
         arrival,
         origin: Origin::External,
     };
-    let Placed { mut events, errors, more_errors, late, .. } = place(foreign, &placing);
+    let Attributed { mut events, errors, more_errors, late, .. } = attribute(foreign, &attribution);
     let placed = events.len();
     if policy.unknown_deployments == UnknownDeployments::Reject {
         // such a sender sends what it has, also of what nobody asked for: that is no mistake of it

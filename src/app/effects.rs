@@ -23,8 +23,8 @@ use selfheal_contract::{Delivery, DeliveryResult, Effect, OperatorAnswer, StepCa
 use selfheal_engine::Input;
 use selfheal_model::{Event, FailureClass, Outcome, StepAttemptId, Timestamp};
 use selfheal_notify::Notify;
-use selfheal_source::asking::Sources;
 use selfheal_source::checks::Checks;
+use selfheal_source::pull::Sources;
 use selfheal_store::history::History;
 use selfheal_store::writer::Stored;
 

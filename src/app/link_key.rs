@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use selfheal_adapter::durable;
 use selfheal_api::links::LinkKey;
+use selfheal_atomic_file::write_private;
 
 const FILE: &str = "link.key";
 
@@ -30,7 +30,7 @@ pub fn open(data_dir: &Path) -> anyhow::Result<LinkKey> {
     let mut key = [0; LinkKey::LENGTH];
     let random = rustls::crypto::ring::default_provider().secure_random;
     random.fill(&mut key).map_err(|_| anyhow!("the system gives no random numbers"))?;
-    durable::write_private(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
+    write_private(&path, &key).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(LinkKey::new(key))
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 
-use selfheal_adapter::durable::write_private;
+use selfheal_atomic_file::write_private;
 use selfheal_policy::Policy;
 use selfheal_policy::record::{Answers, PolicyRecord};
 use selfheal_store::Policies;

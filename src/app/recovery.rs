@@ -10,8 +10,8 @@ use selfheal_contract::{Effect, Gap, Upgraded};
 use selfheal_engine::{Engine, Input};
 use selfheal_model::Timestamp;
 use selfheal_policy::Policy;
-use selfheal_store::fold::{self, Divergence, Folded};
 use selfheal_store::recovery::Candidates;
+use selfheal_store::replay::{self, BatchReplay, Divergence};
 use selfheal_store::{Store, StoredBatch};
 
 /// How often a long recovery says how far it is.
@@ -113,7 +113,7 @@ fn recover_telling(
 fn take(
     recovered: Option<Recovered>,
     mut batch: StoredBatch,
-    policy_of: &mut fold::PolicyOf<'_>,
+    policy_of: &mut replay::PolicyOf<'_>,
     effects: &mut Vec<Effect>,
 ) -> anyhow::Result<Recovered> {
     effects.clear();
@@ -122,21 +122,21 @@ fn take(
     let mut recovered = match recovered {
         Some(recovered) => recovered,
         None => {
-            let (engine, first) = fold::begin(&mut batch, policy_of)?;
+            let (engine, first) = replay::begin(&mut batch, policy_of)?;
             effects.extend(first);
             Recovered { engine, sequence: 0, at, divergence: None, upgraded: None, batches: 0, events: 0 }
         }
     };
-    match fold::fold(&mut recovered.engine, batch, policy_of, effects)? {
-        Folded::Same => {}
-        Folded::Mute { engine_version, unknown_steps } => {
+    match replay::apply(&mut recovered.engine, batch, policy_of, effects)? {
+        BatchReplay::Same => {}
+        BatchReplay::Mute { engine_version, unknown_steps } => {
             let upgraded = recovered.upgraded.get_or_insert_default();
             upgraded.from = engine_version;
             upgraded.batches += 1;
             upgraded.unknown_steps.extend(unknown_steps);
         }
         // the first is the cause of those that follow
-        Folded::Diverged(divergence) => drop(recovered.divergence.get_or_insert(divergence)),
+        BatchReplay::Diverged(divergence) => drop(recovered.divergence.get_or_insert(divergence)),
     }
     recovered.sequence = sequence;
     recovered.at = recovered.at.max(at);

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde_json::Value;
 
 /// Prints one JSON document.
@@ -27,23 +27,40 @@ fn lines(head: &[&str], rows: Vec<Vec<String>>, arrangement: ContentArrangement)
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head.iter().map(|title| title.to_uppercase()));
     table.set_content_arrangement(arrangement);
+    // colours are always written; `anstream` strips them where they are not wanted
+    table.enforce_styling().style_text_only();
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.iter().map(|text| cell(text)));
     }
     table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
+/// A cell of a table. Escape sequences would count as width, so a coloured word becomes a cell with that colour.
+fn cell(text: &str) -> Cell {
+    let plain = anstream::adapter::strip_str(text).to_string();
+    match colour_of(&plain).filter(|_| plain != text) {
+        Some(AnsiColor::Red) => Cell::new(plain).fg(Color::DarkRed),
+        Some(AnsiColor::Yellow) => Cell::new(plain).fg(Color::DarkYellow),
+        Some(_) => Cell::new(plain).fg(Color::DarkGreen),
+        None => Cell::new(plain),
+    }
+}
+
 /// Colours a word by what it means; `anstream` strips it where colour is not wanted.
 pub fn tinted(word: &str) -> String {
-    let colour = match word {
+    let Some(colour) = colour_of(word) else { return word.to_owned() };
+    let style = Style::new().fg_color(Some(colour.into()));
+    format!("{style}{word}{style:#}")
+}
+
+fn colour_of(word: &str) -> Option<AnsiColor> {
+    Some(match word {
         "firing" | "unhealthy" | "not_cured" | "failed" | "undelivered" | "critical" | "error" => AnsiColor::Red,
         "pending" | "running" | "verifying" | "waiting" | "unknown" | "lost" | "inconclusive" | "refused"
         | "warning" => AnsiColor::Yellow,
         "resolved" | "healthy" | "cured" | "done" | "delivered" => AnsiColor::Green,
-        _ => return word.to_owned(),
-    };
-    let style = Style::new().fg_color(Some(colour.into()));
-    format!("{style}{word}{style:#}")
+        _ => return None,
+    })
 }
 
 /// A text out of a JSON value: no quotes around text, nothing for null.
@@ -75,5 +92,6 @@ mod tests {
         let plain: Vec<String> = shown.iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect();
         let columns: Vec<_> = plain.iter().zip(["WHO", "one", "two"]).map(|(line, word)| line.find(word)).collect();
         assert!(columns[0].is_some() && columns.iter().all(|column| *column == columns[0]), "{plain:#?}");
+        assert_ne!(shown[1], plain[1], "the coloured word lost its colour");
     }
 }

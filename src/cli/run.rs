@@ -7,6 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::future::BoxFuture;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::args::{DemoArgs, InboxArgs, LogFormat, RunArgs};
 use super::exit;
@@ -21,17 +25,17 @@ const DEFAULT_LOG: &str = "selfheal=info,warn";
 /// How often the inbox looks for new mail.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// Starts the log: the level of each module is set by `SELFHEAL_LOG` (`LEVEL` or `MODULE=LEVEL`, separated by commas),
+/// and by `default` where the variable is missing or cannot be parsed.
 fn start_log(format: LogFormat, default: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SELFHEAL_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let levels = std::env::var("SELFHEAL_LOG").ok().and_then(|levels| levels.parse::<Targets>().ok());
+    let levels = levels.unwrap_or_else(|| default.parse().expect("the default levels are valid"));
+    let layer = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(levels);
     // a second start in one process keeps the first log
     let _ = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => registry.with(layer.with_target(false)).try_init(),
+        LogFormat::Json => registry.with(layer.json()).try_init(),
     };
 }
 

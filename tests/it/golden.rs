@@ -11,8 +11,8 @@ use selfheal_contract::Effect;
 use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_engine::Engine;
 use selfheal_model::fingerprint;
-use selfheal_store::fold::{self, Folded};
 use selfheal_store::journal::MemoryJournal;
+use selfheal_store::replay::{self, BatchReplay};
 
 /// Stories of the simulator, and how much of each.
 const STORIES: [(Cast, u64, usize); 6] = [
@@ -59,7 +59,7 @@ fn rows(version: u32, seed: u64) -> Vec<Vec<u8>> {
 }
 
 /// Folds a journal of a version; `each` hears what every batch came to.
-fn folded(version: u32, seed: u64, mut each: impl FnMut(u64, &Folded, &[Effect])) {
+fn folded(version: u32, seed: u64, mut each: impl FnMut(u64, &BatchReplay, &[Effect])) {
     let text = std::fs::read_to_string(folder(version, seed).join("policy.json")).expect("its policy");
     let files: Vec<(String, String)> = serde_json::from_str(&text).expect("files");
     let variant = |from: &str, to: &str| {
@@ -78,7 +78,7 @@ fn folded(version: u32, seed: u64, mut each: impl FnMut(u64, &Folded, &[Effect])
         let batch = batch.unwrap_or_else(|error| panic!("a row of an older form is no longer read: {error}"));
         let sequence = batch.sequence;
         let mut effects = Vec::new();
-        let folded = fold::fold(&mut engine, batch, &mut |version| policies.get(version).cloned(), &mut effects);
+        let folded = replay::apply(&mut engine, batch, &mut |version| policies.get(version).cloned(), &mut effects);
         each(sequence, &folded.unwrap_or_else(|error| panic!("{error}")), &effects);
     }
 }
@@ -87,7 +87,7 @@ fn folded(version: u32, seed: u64, mut each: impl FnMut(u64, &Folded, &[Effect])
 fn decisions(seed: u64) -> String {
     let mut lines = String::new();
     folded(ENGINE_VERSION, seed, |sequence, folded, effects| {
-        assert_eq!(*folded, Folded::Same, "the engine decides otherwise now; ENGINE_VERSION has to grow");
+        assert_eq!(*folded, BatchReplay::Same, "the engine decides otherwise now; ENGINE_VERSION has to grow");
         let acts = |effect: &&Effect| matches!(effect, Effect::StartStep(_) | Effect::Deliver(_));
         let decided: Vec<String> = effects.iter().filter(acts).map(in_words).collect();
         if !decided.is_empty() {
@@ -106,7 +106,7 @@ fn journals_of_former_versions_fold_mute() {
         for (_, seed, _) in STORIES.into_iter().filter(written) {
             let mut batches = 0;
             folded(version, seed, |sequence, folded, _| {
-                let is_mute = matches!(folded, Folded::Mute { engine_version, .. } if *engine_version == version);
+                let is_mute = matches!(folded, BatchReplay::Mute { engine_version, .. } if *engine_version == version);
                 assert!(is_mute, "batch {sequence} of version {version}: {folded:?}");
                 batches += 1;
             });

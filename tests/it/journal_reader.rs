@@ -9,8 +9,8 @@ use selfheal_contract::Effect;
 use selfheal_contract::view::Change;
 use selfheal_engine::Engine;
 use selfheal_model::EventKind;
-use selfheal_store::fold::{self, Folded};
 use selfheal_store::record::{Decided, StoredInput};
+use selfheal_store::replay::{self, BatchReplay};
 use selfheal_store::{Store, StoredBatch};
 
 /// What a journal accounts for.
@@ -39,12 +39,13 @@ pub fn account(data_dir: &Path) -> Account {
         account.take(&batch);
         let mut effects = Vec::new();
         let engine = engine.get_or_insert_with(|| {
-            let (engine, first) = fold::begin(&mut batch, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
+            let (engine, first) = replay::begin(&mut batch, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
             effects.extend(first);
             engine
         });
-        let folded = fold::fold(engine, batch, &mut policy_of, &mut effects).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(folded, Folded::Same, "the journal does not replay");
+        let folded =
+            replay::apply(engine, batch, &mut policy_of, &mut effects).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(folded, BatchReplay::Same, "the journal does not replay");
         for effect in effects {
             if let Effect::Show(Change::Delivery(view)) = effect
                 && matches!(view.state.as_str(), "merged" | "undelivered")

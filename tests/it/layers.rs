@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every crate with the crates of this workspace that it may depend on, lowest first.
-const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 16] = [
+    ("atomic-file", &[]),
     ("model", &[]),
     ("contract", &["model"]),
     ("script", &["model"]),
@@ -17,7 +18,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 15] = [
     ("respond", &["contract", "messages", "model", "policy", "script"]),
     ("engine", &["contract", "detect", "messages", "model", "policy", "respond"]),
     ("source", &["contract", "model"]),
-    ("adapter", &["contract", "model"]),
+    ("adapter", &["atomic-file", "contract", "model"]),
     ("notify", &["contract", "model"]),
     ("api", &["contract", "model"]),
     ("reload", &["contract", "model"]),

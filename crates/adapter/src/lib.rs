@@ -1,18 +1,21 @@
-//! How deployments are observed and acted on. One trait, one module per type of adapter.
+//! Adapters: how deployments are observed and acted on. One trait, [`Adapter`], and one module per type: `process`, `exec`,
+//! `http`. [`Adapters`] is the registry that callers use.
 //!
-//! Invariant: an adapter tries once and says what came of it as an `Outcome`; it never retries by itself and never
-//! guesses. What it prints passes the redactor before it leaves this module.
+//! The crate never knows the engine, the policy compiler or another edge: it gets one call and returns its end.
+//!
+//! Invariant: an adapter makes one attempt and returns an `Outcome`; it never retries by itself, and never reports success
+//! or failure when it does not know. All output passes the redactor before it leaves this crate.
 
 pub mod auth;
 pub mod catalog;
-pub mod durable;
 mod exec;
-mod given;
+mod file_name;
 mod http;
 mod params;
 pub mod process;
 pub mod redact;
 mod registry;
+mod rendered_target;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,62 +30,65 @@ pub use registry::{Adapters, Called};
 use selfheal_contract::{Observation, StepCall};
 use selfheal_model::{AdapterDef, Deployment, Outcome, ResolveSecret, SecretError, Timestamp};
 
-/// How often a deployment is looked at when its adapter does not say otherwise.
+/// How often a deployment is observed unless its adapter says otherwise.
 pub const OBSERVE_EVERY: Duration = Duration::from_secs(30);
 
-/// Wall time, handed in.
+/// Returns the wall-clock time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// The end of one call: what it came to, and the last of its log.
+/// The end of one call: its outcome, and the end of its log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallEnd {
     pub outcome: Outcome,
     pub log: String,
 }
 
-/// One type of adapter at work.
+/// One type of adapter.
 pub trait Adapter: Send + Sync {
-    /// Tries one verb, within `call.timeout`. Dropping the future cancels as far as that is possible.
+    /// Makes one attempt at one verb, within `call.timeout`. Dropping the future cancels the call as far as possible.
     fn call(&self, call: StepCall) -> BoxFuture<'_, CallEnd>;
 
-    /// Looks at the deployment.
+    /// Reads the current facts of the deployment.
     ///
     /// # Errors
-    /// Why it could not be seen; facts from before stay what they were.
+    /// Why the deployment cannot be observed; earlier facts stay valid.
     fn observe<'a>(
         &'a self,
         adapter: &'a AdapterDef,
         deployment: &'a Deployment,
     ) -> BoxFuture<'a, Result<Observation, String>>;
 
-    /// The deployment is wanted (again): adopt what runs of it; start it if it never ran. Called when it first
-    /// appears and after a restart of selfheal, never to repair.
+    /// Adopts what runs of the deployment, and starts it if it never ran. Called when the deployment first appears in the
+    /// policy and after a restart of selfheal, never to repair.
+    ///
+    /// # Errors
+    /// Why it cannot be adopted or started.
     fn ensure<'a>(&'a self, adapter: &'a AdapterDef, deployment: &'a Deployment) -> BoxFuture<'a, Result<(), String>>;
 
-    /// How often a deployment of this adapter wants to be looked at.
+    /// How often deployments of this adapter are observed.
     fn observe_every(&self) -> Duration {
         OBSERVE_EVERY
     }
 }
 
-/// What the registry is built from.
+/// The configuration of the registry.
 #[derive(Clone)]
 pub struct AdaptersConfig {
-    /// Relative paths of targets and credentials start here.
+    /// The policy folder: relative paths of targets and credentials start here.
     pub policy_dir: PathBuf,
-    /// What must last lies here.
+    /// The data folder: state and rotated tokens are kept here.
     pub data_dir: PathBuf,
     pub secrets: Arc<dyn ResolveSecret>,
     pub http: reqwest::Client,
     pub clock: Clock,
 }
 
-/// What every adapter works with. Secrets resolved through it are known to the redactor from then on.
+/// What every adapter works with. The redactor hides every secret that is resolved through it.
 #[derive(Clone)]
 pub struct AdapterContext {
     /// Absolute.
     pub policy_dir: PathBuf,
-    /// Absolute, so that what is derived from it is the same after a start from another folder.
+    /// Absolute, so that paths derived from it do not depend on the folder selfheal is started in.
     pub data_dir: PathBuf,
     pub secrets: Arc<dyn ResolveSecret>,
     pub http: reqwest::Client,
@@ -108,11 +114,11 @@ impl AdapterContext {
         (self.clock)()
     }
 
-    /// The value of a text field that may hold `${NAME}` and `${file:PATH}`: an option or a parameter of kind
-    /// `Secret`. The redactor knows each value from then on; a text without a reference is the secret itself.
+    /// Replaces `${NAME}` and `${file:PATH}` in an option or parameter of kind `Secret` by their values, which the
+    /// redactor hides from then on. A text without a reference is the secret itself.
     ///
     /// # Errors
-    /// A variable is not set, a file cannot be read.
+    /// A variable is not set, or a file cannot be read.
     pub fn secret_text(&self, text: &str) -> Result<String, SecretError> {
         redact::expand(text, self.secrets.as_ref())
     }

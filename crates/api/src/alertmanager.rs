@@ -1,29 +1,21 @@
 //! Alertmanager's API v2, as far as other systems post and read alerts through it.
 
-use std::net::SocketAddr;
-
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::events::read_body;
+use super::events::EventBody;
 use super::problem::Problem;
 use super::{Api, Form};
 use selfheal_contract::view::{AlertStateWord, AlertView};
 use selfheal_model::Matcher;
 
-/// `POST /api/v2/alerts`: alerts that another system raised. 200 once they are written down, as its senders expect; a 4xx
-/// names what is wrong, and the good ones are kept.
-pub async fn post(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    body: Body,
-) -> Result<Response, Problem> {
-    let body = read_body(&api, client, body).await?;
-    let taken = api.backend.ingest(body, Form::Alerts).await?;
+/// `POST /api/v2/alerts`: alerts that another system raised. 200 once they are durable, as the senders expect; a 4xx
+/// names what is wrong, and the valid alerts are kept.
+pub async fn post(State(api): State<Api>, body: EventBody) -> Result<Response, Problem> {
+    let taken = api.backend.ingest(body.bytes, Form::Alerts).await?;
     if taken.rejected == 0 {
         return Ok(StatusCode::OK.into_response());
     }
@@ -34,25 +26,25 @@ pub async fn post(
         .with("errors", taken.errors))
 }
 
-/// What `GET /api/v2/alerts` is asked for; each of the three is in unless it is said to be out.
-struct Wanted {
+/// The parameters of `GET /api/v2/alerts`; all three flags are true by default.
+struct AlertFilter {
     active: bool,
     silenced: bool,
     inhibited: bool,
     filter: Vec<Matcher>,
 }
 
-impl Wanted {
-    fn of(query: Vec<(String, String)>) -> Result<Wanted, Problem> {
+impl AlertFilter {
+    fn of(query: Vec<(String, String)>) -> Result<AlertFilter, Problem> {
         let wrong = |why: String| Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", why);
-        let mut wanted = Wanted { active: true, silenced: true, inhibited: true, filter: Vec::new() };
+        let mut wanted = AlertFilter { active: true, silenced: true, inhibited: true, filter: Vec::new() };
         for (key, value) in query {
             let flag = || value.parse::<bool>().map_err(|_| wrong(format!("`{key}` is true or false, not `{value}`")));
             match key.as_str() {
                 "active" => wanted.active = flag()?,
                 "silenced" => wanted.silenced = flag()?,
                 "inhibited" => wanted.inhibited = flag()?,
-                // there are none here
+                // selfheal has no unprocessed alerts
                 "unprocessed" => {}
                 "receiver" if value.is_empty() => {}
                 "receiver" => return Err(wrong("alerts are not listed by receiver here".to_owned())),
@@ -76,19 +68,19 @@ impl Wanted {
     }
 }
 
-/// `GET /api/v2/alerts`: what fires, whoever raised it.
+/// `GET /api/v2/alerts`: all firing alerts, of rules and of other systems.
 pub async fn list(
     State(api): State<Api>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let wanted = Wanted::of(query)?;
+    let wanted = AlertFilter::of(query)?;
     let views = api.model.read();
     let mut taken: Vec<&AlertView> = views.alerts.values().filter(|view| wanted.takes(view)).collect();
     taken.sort_by(|one, other| one.id.cmp(&other.id));
     Ok(Json(taken.into_iter().map(gettable).collect()))
 }
 
-/// As Alertmanager shows it. One that stands has no end, which that API has no word for: it is said to end in the future.
+/// The alert in Alertmanager's format, which has no value for "no end yet": a firing alert gets an end in the future.
 fn gettable(view: &AlertView) -> Value {
     const NO_END: &str = "9999-12-31T23:59:59.000Z";
     let held = view.held.as_deref();

@@ -1,15 +1,12 @@
-//! Questions to people: which are open, and the answers of operators.
-
-use std::net::SocketAddr;
+//! Approval requests: the list, and operators' answers.
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::operate::{Reason, operate, parsed, who};
+use super::operations::{Operator, Parsed, Reason};
 use super::problem::Problem;
 use selfheal_contract::view::{ApprovalState, ApprovalView};
 use selfheal_contract::{OperatorAnswer, OperatorCommand};
@@ -45,27 +42,21 @@ pub async fn approval(State(api): State<Api>, Path(id): Path<String>) -> Result<
 }
 
 pub async fn approve(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Reason { reason }): Parsed<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
     let command = OperatorCommand::Approve { approval: ApprovalId::new(&id), reason };
-    answered(operate(&api, who(&headers, client), command).await?, "approved", &id)
+    answered(operator.execute(command).await?, "approved", &id)
 }
 
 pub async fn deny(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Reason { reason }): Parsed<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
     let command = OperatorCommand::Deny { approval: ApprovalId::new(&id), reason };
-    answered(operate(&api, who(&headers, client), command).await?, "denied", &id)
+    answered(operator.execute(command).await?, "denied", &id)
 }
 
 fn answered(answer: OperatorAnswer, word: &str, id: &str) -> Result<Json<Value>, Problem> {

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::DefaultClock;
@@ -18,19 +18,19 @@ use serde_json::json;
 use super::problem::{PROBLEM_TYPE, Problem};
 use super::{Api, Form, NotRead};
 
-/// A body's size after decompression: about 100,000 events, well beyond any sensible batch.
+/// The largest body after decompression, in bytes: about 100,000 events.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
-/// Requests a second from one address; a client with more to say sends batches.
+/// Requests per second from one address; a client with more events sends batches.
 const REQUESTS_PER_SECOND: NonZeroU32 = NonZeroU32::new(2_000).expect("2000 is not zero");
-/// Above this many remembered addresses the idle ones are forgotten.
+/// Above this many addresses the idle ones are dropped from the rate limiter.
 const REMEMBERED_ADDRESSES: usize = 10_000;
 
-/// Paces clients on the way in, each address by itself.
-pub struct Pace(RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, DefaultClock>);
+/// Limits the request rate of each client address.
+pub struct RequestRate(RateLimiter<IpAddr, DefaultKeyedStateStore<IpAddr>, DefaultClock>);
 
-impl Pace {
+impl RequestRate {
     pub fn new() -> Self {
-        Pace(RateLimiter::keyed(Quota::per_second(REQUESTS_PER_SECOND)))
+        RequestRate(RateLimiter::keyed(Quota::per_second(REQUESTS_PER_SECOND)))
     }
 
     fn allows(&self, address: IpAddr) -> bool {
@@ -41,14 +41,14 @@ impl Pace {
     }
 }
 
-/// Counts a body that never came to its end: its sender went away, or was too slow.
-struct Coming<'a> {
+/// Counts a body that was not read to its end: its sender disconnected, or was too slow.
+struct UnfinishedBody<'a> {
     api: &'a Api,
-    /// What became of it is known, and counted where that is due.
+    /// The body was read, or its error is counted.
     is_settled: bool,
 }
 
-impl Drop for Coming<'_> {
+impl Drop for UnfinishedBody<'_> {
     fn drop(&mut self) {
         if !self.is_settled {
             self.api.backend.not_read(NotRead::Unreadable);
@@ -56,9 +56,31 @@ impl Drop for Coming<'_> {
     }
 }
 
-/// A body, if its sender is not too fast and it not too large.
-pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Result<bytes::Bytes, Problem> {
-    if !api.pace.allows(client.ip()) {
+/// A body of events in any format, read and decompressed.
+pub(super) struct EventBody {
+    pub bytes: bytes::Bytes,
+    pub content_type: Option<String>,
+}
+
+impl FromRequest<Api> for EventBody {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let client = ConnectInfo::<SocketAddr>::from_request_parts(&mut parts, api).await;
+        let ConnectInfo(client) = client.map_err(IntoResponse::into_response)?;
+        let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let bytes = read_body(api, client, body).await.map_err(IntoResponse::into_response)?;
+        Ok(EventBody { bytes, content_type })
+    }
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The client sends too many requests, the body is too large, or it ends early. Each is counted by its reason.
+async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Result<bytes::Bytes, Problem> {
+    if !api.rate.allows(client.ip()) {
         api.backend.not_read(NotRead::TooFast);
         return Err(Problem::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -67,9 +89,9 @@ pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Resu
         )
         .retry_after());
     }
-    let mut coming = Coming { api, is_settled: false };
+    let mut unfinished = UnfinishedBody { api, is_settled: false };
     let body = axum::body::to_bytes(body, MAX_BODY).await;
-    coming.is_settled = true;
+    unfinished.is_settled = true;
     body.map_err(|error| {
         let (why, problem) = unreadable(&error);
         api.backend.not_read(why);
@@ -77,15 +99,8 @@ pub(super) async fn read_body(api: &Api, client: SocketAddr, body: Body) -> Resu
     })
 }
 
-pub async fn post(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let body = read_body(&api, client, body).await?;
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let taken = api.backend.ingest(body, Form::Events { content_type }).await?;
+pub async fn post(State(api): State<Api>, body: EventBody) -> Result<Response, Problem> {
+    let taken = api.backend.ingest(body.bytes, Form::Events { content_type: body.content_type }).await?;
     if taken.rejected == 0 {
         let counts = json!({ "accepted": taken.accepted, "rejected": 0 });
         return Ok((StatusCode::ACCEPTED, Json(counts)).into_response());
@@ -97,10 +112,10 @@ pub async fn post(
         .with("errors", taken.errors))
 }
 
-/// Counts what is turned away before any handler sees it: a body in an encoding that is not spoken here.
-pub(super) async fn count_unspoken(State(api): State<Api>, request: Request, next: Next) -> Response {
+/// Counts requests that are refused before a handler runs: a body in an unsupported encoding.
+pub(super) async fn count_unsupported(State(api): State<Api>, request: Request, next: Next) -> Response {
     let answer = next.run(request).await;
-    // the handlers' own refusals are problem documents, and counted
+    // refusals of handlers are problem documents, and counted already
     let is_ours = answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == PROBLEM_TYPE);
     if answer.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE && !is_ours {
         api.backend.not_read(NotRead::Unreadable);

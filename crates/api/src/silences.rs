@@ -1,16 +1,14 @@
-//! Silences and acknowledgements: what keeps people from being told.
-
-use std::net::SocketAddr;
+//! Silences and acknowledgements: what stops notifications.
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use super::Api;
-use super::operate::{operate, parsed, who};
+use super::operations::{Operator, Parsed};
 use super::problem::Problem;
 use selfheal_contract::view::{SilenceState, SilenceView};
 use selfheal_contract::{OperatorAnswer, OperatorCommand, SilenceAsked, SilenceEnd};
@@ -57,7 +55,7 @@ fn wrong(detail: impl Into<String>) -> Problem {
 impl Asked {
     fn read(self) -> Result<SilenceAsked, Problem> {
         if self.matchers.is_empty() {
-            return Err(wrong("it says of no alert: {\"matchers\": [\"deployment=checkout\"], …}"));
+            return Err(wrong("matchers are missing: {\"matchers\": [\"deployment=checkout\"], …}"));
         }
         if self.comment.trim().is_empty() {
             return Err(wrong("a comment is missing; say why: {\"comment\": \"…\"}"));
@@ -94,56 +92,38 @@ pub async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<
     view.map(Json).ok_or_else(|| Problem::missing("silence", &id))
 }
 
-pub async fn make(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-) -> Result<(StatusCode, Json<Value>), Problem> {
-    let asked = parsed::<Asked>(&body)?.read()?;
+pub async fn make(operator: Operator, Parsed(asked): Parsed<Asked>) -> Result<(StatusCode, Json<Value>), Problem> {
+    let asked = asked.read()?;
     let status = if asked.id.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    match operate(&api, who(&headers, client), OperatorCommand::Silence(asked)).await? {
+    match operator.execute(OperatorCommand::Silence(asked)).await? {
         OperatorAnswer::Id(id) => Ok((status, Json(json!({ "id": id })))),
         OperatorAnswer::Run(_) | OperatorAnswer::Ok => Ok((status, Json(json!({})))),
     }
 }
 
-pub async fn expire(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    if !api.model.read().silences.contains_key(id.as_str()) {
+pub async fn expire(operator: Operator, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    if !operator.api.model.read().silences.contains_key(id.as_str()) {
         return Err(Problem::missing("silence", &id));
     }
     let command = OperatorCommand::ExpireSilence { id: id.as_str().into() };
-    operate(&api, who(&headers, client), command).await?;
+    operator.execute(command).await?;
     Ok(Json(json!({ "expired": id })))
 }
 
 pub async fn acknowledge(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Acknowledged { take, comment }): Parsed<Acknowledged>,
 ) -> Result<Json<Value>, Problem> {
-    let Acknowledged { take, comment } = parsed(&body)?;
-    if !api.model.read().alerts.contains_key(id.as_str()) {
+    if !operator.api.model.read().alerts.contains_key(id.as_str()) {
         return Err(Problem::missing("alert", &id));
     }
     let command = OperatorCommand::Ack { alert: id.as_str().into(), take, comment };
-    operate(&api, who(&headers, client), command).await?;
+    operator.execute(command).await?;
     Ok(Json(json!({ "acknowledged": id, "take": take })))
 }
 
-pub async fn unacknowledge(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    operate(&api, who(&headers, client), OperatorCommand::Unack { alert: id.as_str().into() }).await?;
+pub async fn unacknowledge(operator: Operator, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    operator.execute(OperatorCommand::Unack { alert: id.as_str().into() }).await?;
     Ok(Json(json!({ "unacknowledged": id })))
 }

@@ -67,18 +67,18 @@ pub fn compose(delivery: &Delivery, def: &EmailDef) -> Result<Message, MailError
 /// Text and HTML. With an own template both show what it renders; a broken one is said at the top of the built-in text.
 fn parts(delivery: &Delivery, def: &EmailDef) -> (String, String) {
     let notification = &delivery.notification;
-    let mut story = text::story(notification);
-    let Some(own) = &def.template else { return (text::plain(&story), html::page(&story)) };
-    match template::render(&own.0, &own.1, notification, &text::plain(&story)) {
+    let mut content = text::content(notification);
+    let Some(own) = &def.template else { return (text::plain(&content), html::page(&content)) };
+    match template::render(&own.0, &own.1, notification, &text::plain(&content)) {
         Ok(rendered) => {
             let rendered = text::clean(&rendered, MAX_OWN_TEXT);
-            let page = html::page_of_text(&story.subject, &rendered);
+            let page = html::page_of_text(&content.subject, &rendered);
             (rendered, page)
         }
         Err(why) => {
             tracing::warn!(delivery = %delivery.id, %why, "sending the built-in text instead");
-            story.notices.insert(0, format!("This is the built-in text, because the receiver's own failed: {why}"));
-            (text::plain(&story), html::page(&story))
+            content.notices.insert(0, format!("This is the built-in text, because the receiver's own failed: {why}"));
+            (text::plain(&content), html::page(&content))
         }
     }
 }

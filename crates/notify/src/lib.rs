@@ -1,7 +1,9 @@
-//! Telling people: one try at one notification.
+//! Delivers notifications by email and webhook: one attempt per delivery.
 //!
-//! Invariant: the bytes sent are a pure function of the delivery's frozen facts, so a repeat is recognisable. Retries,
-//! rates and merging are the engine's; what is said about a failure holds no secret.
+//! The crate never knows the engine: retries, rate limits and merging are engine state, and a delivery arrives complete.
+//!
+//! Invariant: the bytes sent are a pure function of the delivery's frozen facts, so that a receiver recognises a repeat.
+//! The reason of a failure contains no secret.
 
 mod email;
 mod html;
@@ -23,21 +25,21 @@ use selfheal_contract::receiver::Notifier;
 use selfheal_contract::{Delivery, DeliveryResult};
 use selfheal_model::{ResolveSecret, Timestamp};
 
-/// A way to tell people.
+/// A way to deliver notifications.
 pub trait Notify: Send + Sync {
-    /// Tries once.
+    /// Makes one attempt to deliver.
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> BoxFuture<'a, DeliveryResult>;
 }
 
-/// What notifiers are built from.
+/// The configuration of the notifiers.
 pub struct NotifiersConfig {
     pub secrets: Arc<dyn ResolveSecret>,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// Relative paths of certificates start here.
+    /// The policy folder: relative paths of certificates start here.
     pub policy_dir: PathBuf,
 }
 
-/// All ways to tell people in this build.
+/// All notifiers of this build: email and webhooks.
 pub struct Notifiers {
     mail: smtp::Servers,
     webhooks: webhook::Webhooks,
@@ -45,7 +47,7 @@ pub struct Notifiers {
 
 impl Notifiers {
     pub fn new(config: NotifiersConfig) -> Self {
-        // whoever comes second finds it installed
+        // only the first call in a process takes effect
         let _ = rustls::crypto::ring::default_provider().install_default();
         Notifiers {
             webhooks: webhook::Webhooks::new(config.secrets.clone(), config.clock.clone()),

@@ -65,8 +65,8 @@ fn environment() -> Environment<'static> {
     environment
 }
 
-/// JSON as a template reads it.
-fn value_of(json: &serde_json::Value) -> Value {
+/// A JSON value as a value of MiniJinja.
+pub(super) fn value_of(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::from(()),
         serde_json::Value::Bool(yes) => Value::from(*yes),

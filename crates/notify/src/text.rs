@@ -1,7 +1,10 @@
-//! What a notification says to people, as one story that every medium prints in its own way.
+//! The content of a notification, which mail, chat and webhooks print each in their own format.
 //!
-//! Invariant: a story is a pure function of the frozen facts, is bounded whatever they hold, and keeps no control
-//! character of an event's text, so that nothing a monitored program says can act on a terminal or a mail reader.
+//! Invariant: the content is a pure function of the notification's frozen facts, its size is bounded, and it keeps no
+//! control character of an event's text, so that nothing a monitored program writes can act on a terminal or a mail
+//! reader.
+
+use serde::{Serialize, Serializer};
 
 use selfheal_contract::notification::{
     AlertChangeWord, AlertFacts, AlertStatus, DependentsFacts, FlushReason, News, Notification, RemediationFacts,
@@ -10,13 +13,13 @@ use selfheal_contract::notification::{
 use selfheal_model::units::format_duration;
 use selfheal_model::{Severity, Timestamp};
 
-/// Of a title, a label's value, a run's step.
+/// Characters of a title, a label's value, a step of a run.
 const MAX_SHORT: usize = 300;
-/// Of a summary, an annotation's value, a run's reason.
+/// Characters of a summary, an annotation's value, a run's reason.
 const MAX_LONG: usize = 1_000;
-/// Of one piece of news: the end of a ladder tells its whole story.
+/// Characters of one piece of news: the end of a ladder lists all its runs.
 const MAX_NEWS: usize = 4_000;
-/// Pieces of news that are printed; the engine merges far fewer in one message.
+/// Pieces of news in one message; the engine merges far fewer.
 const MAX_NEWS_PIECES: usize = 50;
 /// Annotations of one alert, runs of one ladder, steps of one run.
 const MAX_LIST: usize = 20;
@@ -24,15 +27,15 @@ const MAX_LIST: usize = 20;
 /// refuse what is too large, and a refused notification tells nothing.
 const MAX_DETAIL: usize = 64 * 1024;
 
-/// How a part of a story is coloured where colours exist.
+/// The colour of a part of the content, where colours exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Critical,
     Warning,
     Info,
-    /// It ended.
+    /// The alert has resolved.
     Good,
-    /// It is over without being well: no longer watched, moved.
+    /// The alert ended without being resolved: no longer watched, or moved to another receiver.
     Neutral,
 }
 
@@ -49,56 +52,63 @@ impl Tone {
     }
 }
 
-/// Everything one message says, in the order it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Story {
+/// Templates see the colour.
+impl Serialize for Tone {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.colour())
+    }
+}
+
+/// Everything that one message says, in reading order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotificationContent {
     pub subject: String,
     pub tone: Tone,
     /// What the reader should know about the message itself: it may be a repeat, it is several in one.
     pub notices: Vec<String>,
-    pub alerts: Vec<AlertStory>,
-    /// Alerts that are counted only.
+    pub alerts: Vec<AlertContent>,
+    /// How many alerts are left out; `None`: none are.
     pub more: Option<String>,
-    pub news: Vec<NewsStory>,
-    /// The web page of the engine that sends this.
+    pub news: Vec<NewsContent>,
+    /// The address of the engine that sends the message, if it is a valid link.
     pub link: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AlertStory {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AlertContent {
     /// `FIRING`, `RESOLVED`, `NO LONGER WATCHED`, `MOVED`.
     pub status: &'static str,
     pub tone: Tone,
     /// `HighCpu on checkout (critical)`.
     pub title: String,
     pub summary: String,
-    /// (what, text): since, value, labels, annotations.
+    /// Name and text of each fact: since, value, labels, annotations.
     pub facts: Vec<(String, String)>,
-    pub repair: Option<RepairStory>,
+    pub repair: Option<RepairContent>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RepairStory {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RepairContent {
     pub state: String,
-    pub runs: Vec<RunStory>,
+    pub runs: Vec<RunContent>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunStory {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunContent {
     /// `restart on checkout: cured after 12s`.
     pub head: String,
     pub steps: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewsStory {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NewsContent {
     /// `2026-11-23 20:00:03 UTC, not cured`.
     pub head: String,
     pub text: String,
 }
 
-/// The whole story of a notification.
-pub fn story(notification: &Notification) -> Story {
+/// The whole content of a notification.
+pub fn content(notification: &Notification) -> NotificationContent {
     let mut room = MAX_DETAIL;
     // those of a root stand with its first alert
     let mut dependents: Vec<&DependentsFacts> = notification.dependents.iter().collect();
@@ -110,7 +120,7 @@ pub fn story(notification: &Notification) -> Story {
             let is_firing = facts.status == AlertStatus::Firing;
             let own = |of: &&DependentsFacts| is_firing && facts.deployment.as_ref() == Some(&of.root);
             let place = dependents.iter().position(own);
-            let alert = alert_story(facts, place.map(|place| dependents.remove(place)));
+            let alert = alert_content(facts, place.map(|place| dependents.remove(place)));
             let size = alert.size();
             if size <= room {
                 room -= size;
@@ -121,18 +131,18 @@ pub fn story(notification: &Notification) -> Story {
         })
         .collect();
     let untold = notification.truncated + notification.alerts.len().saturating_sub(Notification::MAX_ALERTS);
-    Story {
+    NotificationContent {
         subject: short(&notification.subject()),
         tone: tone_of(notification),
         notices: notices(notification),
         alerts,
         more: (untold > 0).then(|| format!("and {untold} more {}", if untold == 1 { "alert" } else { "alerts" })),
-        news: notification.news.iter().take(MAX_NEWS_PIECES).map(news_story).collect(),
+        news: notification.news.iter().take(MAX_NEWS_PIECES).map(news_content).collect(),
         link: Some(notification.external_url.as_str()).filter(|url| is_link(url)).map(short),
     }
 }
 
-impl AlertStory {
+impl AlertContent {
     fn size(&self) -> usize {
         let facts: usize = self.facts.iter().map(|(what, text)| what.len() + text.len()).sum();
         let repair = self.repair.as_ref().map_or(0, |repair| {
@@ -194,7 +204,7 @@ fn notices(notification: &Notification) -> Vec<String> {
     notices
 }
 
-fn alert_story(facts: &AlertFacts, dependents: Option<&DependentsFacts>) -> AlertStory {
+fn alert_content(facts: &AlertFacts, dependents: Option<&DependentsFacts>) -> AlertContent {
     let (status, tone) = match facts.status {
         AlertStatus::Firing => ("FIRING", tone_of_severity(facts.severity)),
         AlertStatus::Resolved => ("RESOLVED", Tone::Good),
@@ -202,13 +212,13 @@ fn alert_story(facts: &AlertFacts, dependents: Option<&DependentsFacts>) -> Aler
         AlertStatus::Moved => ("MOVED", Tone::Neutral),
     };
     let place = facts.deployment.as_ref().map(|deployment| format!(" on {deployment}")).unwrap_or_default();
-    AlertStory {
+    AlertContent {
         status,
         tone,
         title: short(&format!("{}{place} ({})", facts.alert, facts.severity)),
         summary: long(&facts.summary),
         facts: fact_lines(facts, dependents),
-        repair: facts.remediation.as_ref().and_then(repair_story),
+        repair: facts.remediation.as_ref().and_then(repair_content),
     }
 }
 
@@ -287,7 +297,7 @@ fn since(facts: &AlertFacts) -> String {
     }
 }
 
-fn repair_story(facts: &RemediationFacts) -> Option<RepairStory> {
+fn repair_content(facts: &RemediationFacts) -> Option<RepairContent> {
     if facts.rungs == 0 && facts.runs.is_empty() {
         return None;
     }
@@ -307,40 +317,40 @@ fn repair_story(facts: &RemediationFacts) -> Option<RepairStory> {
     };
     // the newest runs matter most
     let from = facts.runs.len().saturating_sub(MAX_LIST);
-    Some(RepairStory {
+    Some(RepairContent {
         state: short(&format!("{state}{at}")),
-        runs: facts.runs[from..].iter().map(run_story).collect(),
+        runs: facts.runs[from..].iter().map(run_content).collect(),
     })
 }
 
-fn run_story(run: &RunFacts) -> RunStory {
+fn run_content(run: &RunFacts) -> RunContent {
     let took = match run.ended_at {
         Some(ended) => format!(" after {}", rough_span(ended.since(run.started_at))),
         None => format!(" since {}", clock_time(run.started_at)),
     };
     let why = if run.why.is_empty() { String::new() } else { format!("; {}", run.why) };
     let verdict = run.verdict.replace('_', " ");
-    RunStory {
+    RunContent {
         head: long(&format!("{} on {}: {verdict}{took}{why}", run.playbook, run.deployment)),
         steps: run.steps.iter().take(MAX_LIST).map(|step| short(step)).collect(),
     }
 }
 
-fn news_story(news: &News) -> NewsStory {
+fn news_content(news: &News) -> NewsContent {
     let place = news.deployment.as_ref().map(|deployment| format!(", {deployment}")).unwrap_or_default();
-    NewsStory {
+    NewsContent {
         head: short(&format!("{}{place}, {}", clock_time(news.at), news.kind.as_str().replace('_', " "))),
         text: clean(&news.text, MAX_NEWS),
     }
 }
 
 /// Plain text, lines ended by LF.
-pub fn plain(story: &Story) -> String {
-    let mut text = format!("{}\n", story.subject);
-    for notice in &story.notices {
+pub fn plain(content: &NotificationContent) -> String {
+    let mut text = format!("{}\n", content.subject);
+    for notice in &content.notices {
         text.push_str(&format!("\n{notice}\n"));
     }
-    for alert in &story.alerts {
+    for alert in &content.alerts {
         text.push_str(&format!("\n{}  {}\n", alert.status, alert.title));
         if !alert.summary.is_empty() {
             text.push_str(&format!("  {}\n", indent(&alert.summary, 2)));
@@ -358,16 +368,16 @@ pub fn plain(story: &Story) -> String {
             }
         }
     }
-    if let Some(more) = &story.more {
+    if let Some(more) = &content.more {
         text.push_str(&format!("\n{more}\n"));
     }
-    if !story.news.is_empty() {
+    if !content.news.is_empty() {
         text.push_str("\nNews\n");
     }
-    for news in &story.news {
+    for news in &content.news {
         text.push_str(&format!("  {}\n    {}\n", news.head, indent(&news.text, 4)));
     }
-    if let Some(link) = &story.link {
+    if let Some(link) = &content.link {
         text.push_str(&format!("\n{link}\n"));
     }
     text

@@ -1,10 +1,13 @@
-//! Where events come from: bodies posted to the API or sent by `selfheal send`, and the checks selfheal runs itself.
+//! Where events come from: bodies posted to the API or sent by `selfheal send` ([`ingest`], [`formats`]), scrapes and host
+//! metrics ([`pull`]), and active checks ([`checks`]). [`attribution`] finds the deployment of other systems' samples.
 //!
-//! Invariant: what leaves here is parsed, bounded, finite and placed in time; what could not be taken in is named with
-//! its place and its reason, and costs nothing that was good beside it.
+//! The crate never knows rules, alerts or the engine: it produces events, and each poll or check is one attempt.
+//!
+//! Invariant: every event that leaves the crate is parsed, bounded in size, finite and has a time. Input that is refused is
+//! reported with its place and reason, and does not affect the valid input beside it.
 
-pub mod asking;
+pub mod attribution;
 pub mod checks;
 pub mod formats;
 pub mod ingest;
-pub mod placing;
+pub mod pull;

@@ -1,15 +1,19 @@
-//! What lasts: the journal, snapshots, policies by version, history; and secrets, read the moment they are needed.
+//! The data folder: the journal, snapshots, policies by version and history, in SQLite; and secrets, which are read when
+//! they are used.
 //!
-//! Invariant: nothing is released before the journal has taken the batch it was decided in; a file that cannot be read
-//! is named and never silently passed over; a secret's value is read when it is used and kept nowhere.
+//! The crate depends on the engine, because recovery replays the journal through it; it never knows sources, adapters,
+//! notifiers or the API.
+//!
+//! Invariant: no effect is released before the journal has the batch it was decided in. A file that cannot be read is
+//! reported and never skipped silently. The value of a secret is stored nowhere.
 
-pub mod fold;
 pub mod history;
 pub mod journal;
 pub mod policies;
 pub mod record;
 pub mod recovery;
 pub mod repair;
+pub mod replay;
 pub mod retention;
 pub mod secrets;
 pub mod snapshot;
@@ -59,7 +63,7 @@ impl StoreError {
     }
 }
 
-/// Makes what was renamed or removed in a folder last.
+/// Syncs a folder, so that renames and removals in it survive a power failure.
 fn sync_folder(dir: &Path) -> Result<(), StoreError> {
     std::fs::File::open(dir).and_then(|folder| folder.sync_all()).map_err(|error| StoreError::io(dir, error))
 }

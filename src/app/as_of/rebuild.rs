@@ -14,8 +14,8 @@ use selfheal_contract::{Effect, Gap};
 use selfheal_engine::{Engine, Input};
 use selfheal_model::Timestamp;
 use selfheal_model::units::format_duration;
-use selfheal_store::fold::{self, FoldError, Folded};
 use selfheal_store::record::{StoredBatch, StoredInput};
+use selfheal_store::replay::{self, BatchReplay, ReplayError};
 use selfheal_store::{Store, StoreError};
 
 /// A tick is written every few seconds: a journal that ends longer before could not be written.
@@ -50,7 +50,7 @@ pub enum NotRebuilt {
     #[error("the journal of that time cannot be read: {0}")]
     Store(#[from] StoreError),
     #[error("the journal of that time cannot be folded: {0}")]
-    Fold(#[from] FoldError),
+    Fold(#[from] ReplayError),
 }
 
 fn reaches(since: Option<Timestamp>) -> String {
@@ -159,7 +159,7 @@ impl Folding {
         &mut self,
         mut batch: StoredBatch,
         at: Timestamp,
-        policy_of: &mut fold::PolicyOf<'_>,
+        policy_of: &mut replay::PolicyOf<'_>,
     ) -> Result<Reached, NotRebuilt> {
         let end = batch.inputs.iter().position(|(own, _)| *own > at).unwrap_or(batch.inputs.len());
         let mut later = batch.inputs.split_off(end);
@@ -175,17 +175,17 @@ impl Folding {
         let mut engine = match self.engine.take() {
             Some(engine) => engine,
             None => {
-                let (engine, first) = fold::begin(&mut batch, policy_of)?;
+                let (engine, first) = replay::begin(&mut batch, policy_of)?;
                 self.effects.extend(first);
                 engine
             }
         };
-        match fold::fold(&mut engine, batch, policy_of, &mut self.effects)? {
-            Folded::Same => {}
-            Folded::Mute { engine_version, .. } => self.mute = Some(engine_version),
+        match replay::apply(&mut engine, batch, policy_of, &mut self.effects)? {
+            BatchReplay::Same => {}
+            BatchReplay::Mute { engine_version, .. } => self.mute = Some(engine_version),
             // a part of a batch decides a part of what the whole did
-            Folded::Diverged(_) if !is_whole => {}
-            Folded::Diverged(_) => self.has_diverged = true,
+            BatchReplay::Diverged(_) if !is_whole => {}
+            BatchReplay::Diverged(_) => self.has_diverged = true,
         }
         self.engine = Some(engine);
         self.batch = Some(sequence);

@@ -11,7 +11,7 @@ use selfheal_adapter::Catalog;
 use selfheal_api::Api;
 use selfheal_api::model::ReadModel;
 use selfheal_model::{Event, EventKind, Labels, MetricName, Origin, Timestamp};
-use selfheal_source::asking::Sources;
+use selfheal_source::pull::Sources;
 use selfheal_store::secrets::PolicySecrets;
 
 const POLICY: &str = "format: 1\nreceivers: [{ name: nobody }]\nroute: { receiver: nobody }\n";

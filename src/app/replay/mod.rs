@@ -20,7 +20,7 @@ use selfheal_engine::Engine;
 use selfheal_model::Timestamp;
 use selfheal_policy::Policy;
 use selfheal_store::Store;
-use selfheal_store::fold::{self, Folded};
+use selfheal_store::replay::{self, BatchReplay};
 pub use source::Bad;
 use source::Recorded;
 use stage::Stage;
@@ -102,12 +102,12 @@ fn exactly(dir: &Path) -> anyhow::Result<Replayed> {
         let at = batch.end();
         effects.clear();
         if engine.is_none() {
-            let (new, first) = fold::begin(&mut batch, &mut policy_of)?;
+            let (new, first) = replay::begin(&mut batch, &mut policy_of)?;
             effects.extend(first);
             engine = Some(new);
         }
         let Some(engine) = &mut engine else { bail!("there is no engine to replay with") };
-        if let Folded::Diverged(divergence) = fold::fold(engine, batch, &mut policy_of, &mut effects)? {
+        if let BatchReplay::Diverged(divergence) = replay::apply(engine, batch, &mut policy_of, &mut effects)? {
             replayed.divergences.push(divergence.to_string());
         }
         replayed.transcript.take(at, &effects);

@@ -14,7 +14,7 @@ use selfheal_engine::Input;
 use selfheal_model::{Event, StepAttemptId, Timestamp};
 use selfheal_source::ingest;
 use selfheal_store::record::StoredInput;
-use selfheal_store::{Store, fold};
+use selfheal_store::{Store, replay};
 
 /// So many events may be out of order; beyond, one that comes late is handed over late.
 const DISORDER: usize = 100_000;
@@ -58,7 +58,7 @@ pub fn of_journal(store: &Store) -> anyhow::Result<(Vec<Recorded>, Outcomes)> {
                 | StoredInput::Observed(..)
                 | StoredInput::Operator(_)
                 | StoredInput::ClockMoved(_) => {
-                    let input = input.into_input(&mut |_| None).map_err(fold::FoldError::from)?;
+                    let input = input.into_input(&mut |_| None).map_err(replay::ReplayError::from)?;
                     inputs.push(Recorded { at, input });
                 }
                 StoredInput::PolicyReplaced(_)

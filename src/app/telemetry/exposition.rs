@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Look, Telemetry};
 use crate::app::effects::UnderWay;
 use crate::app::inbox::Inbox;
-use selfheal_source::asking::Sources;
+use selfheal_source::pull::Sources;
 use selfheal_store::history::History;
 
 /// The engine answers between two turns. A page without its figures is better than none.
@@ -32,7 +32,7 @@ impl Exposition {
         self.telemetry.render(&Look {
             engine,
             lanes: self.inbox.standing(),
-            sources: &self.sources.rounds(),
+            sources: &self.sources.polls(),
             steps_under_way: self.under_way.steps.load(Ordering::SeqCst),
             deliveries_under_way: self.under_way.deliveries.load(Ordering::SeqCst),
             history_dropped: self.history.dropped(),

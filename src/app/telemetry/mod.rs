@@ -28,7 +28,7 @@ pub use own::OWN_SERIES_EVERY;
 pub(super) use own::feed;
 use selfheal_detect::{Figures, Tally};
 use selfheal_model::Timestamp;
-use selfheal_source::asking::Round;
+use selfheal_source::pull::Poll;
 pub use shown::Shows;
 pub use words::{DeliveryOutcome, Kind, Kinds, Reason, StepOutcome, Way, Words};
 
@@ -94,7 +94,7 @@ pub struct Look<'a> {
     /// `None`: the engine did not answer in time.
     pub engine: Option<Figures>,
     pub lanes: Standing,
-    pub sources: &'a [(smol_str::SmolStr, Round)],
+    pub sources: &'a [(smol_str::SmolStr, Poll)],
     pub steps_under_way: usize,
     pub deliveries_under_way: usize,
     pub history_dropped: u64,
@@ -221,7 +221,7 @@ impl Telemetry {
     }
 
     /// A source that the policy no longer names is not shown any more.
-    fn set_sources(&self, sources: &[(smol_str::SmolStr, Round)]) {
+    fn set_sources(&self, sources: &[(smol_str::SmolStr, Poll)]) {
         self.source_up.clear();
         self.source_seconds.clear();
         self.source_rounds.clear();

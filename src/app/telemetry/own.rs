@@ -15,8 +15,8 @@ use crate::app::clock;
 use crate::app::inbox::Refused;
 use selfheal_model::{Event, Labels, OWN_DEPLOYMENT, Origin, Timestamp};
 use selfheal_policy::{Policy, UnknownDeployments};
+use selfheal_source::attribution::{Attribution, attribute};
 use selfheal_source::formats::{Dialect, parse_text};
-use selfheal_source::placing::{Placing, place};
 
 /// Often enough to alert on within a minute, seldom enough to be nothing beside the journal's own ticks.
 pub const OWN_SERIES_EVERY: Duration = Duration::from_secs(15);
@@ -61,14 +61,14 @@ pub(super) fn admitted(policy: &Policy) -> bool {
 /// The page's part that is taken in.
 pub(super) fn events(page: &str, arrival: Timestamp) -> Vec<Event> {
     let labels: Labels = [("deployment", OWN_DEPLOYMENT)].into_iter().collect();
-    let placing = Placing {
+    let attribution = Attribution {
         labels: &labels,
         deployment_from: &[],
         keeps: &|name| SERIES.contains(&name),
         arrival,
         origin: Origin::Watched,
     };
-    place(parse_text(page, Dialect::OpenMetrics), &placing).events
+    attribute(parse_text(page, Dialect::OpenMetrics), &attribution).events
 }
 
 /// Takes them in, again and again, until the inbox is closed.

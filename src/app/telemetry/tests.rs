@@ -8,7 +8,7 @@ use selfheal_source::formats::{Dialect, parse_text};
 
 const DOCUMENTED: &str = include_str!("../../../docs/api.md");
 
-fn page(telemetry: &Telemetry, sources: &[(smol_str::SmolStr, Round)], refused: Tally) -> String {
+fn page(telemetry: &Telemetry, sources: &[(smol_str::SmolStr, Poll)], refused: Tally) -> String {
     telemetry.render(&Look {
         engine: Some(Figures { deployments: 2, series: 7, refused }),
         lanes: Inbox::new().standing(),
@@ -28,8 +28,8 @@ fn declared(page: &str) -> BTreeSet<(&str, &str)> {
     page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect()
 }
 
-fn source(is_up: bool) -> (smol_str::SmolStr, Round) {
-    ("node".into(), Round { is_up, took: Duration::from_millis(250), answered: 4, failed: 1 })
+fn source(is_up: bool) -> (smol_str::SmolStr, Poll) {
+    ("node".into(), Poll { is_up, took: Duration::from_millis(250), answered: 4, failed: 1 })
 }
 
 fn policy() -> EngineView {

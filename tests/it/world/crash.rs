@@ -10,9 +10,9 @@ use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_contract::view::{ApprovalState, Change};
 use selfheal_contract::{DeliveryResult, Effect, Gap, Upgraded};
 use selfheal_engine::{Engine, Input};
-use selfheal_store::fold::{self, Folded};
 use selfheal_store::journal::{Batch, Journal, MemoryJournal};
 use selfheal_store::record::StoredInput;
+use selfheal_store::replay::{self, BatchReplay};
 use selfheal_store::writer::Writer;
 
 /// When a process dies.
@@ -146,14 +146,14 @@ impl World {
             if self.comes_back_as_another {
                 batch.engine_version = ENGINE_VERSION - 1;
             }
-            match fold::fold(&mut engine, batch, &mut policy_of, &mut Vec::new()) {
-                Ok(Folded::Same) => {}
-                Ok(Folded::Mute { engine_version, unknown_steps }) => {
+            match replay::apply(&mut engine, batch, &mut policy_of, &mut Vec::new()) {
+                Ok(BatchReplay::Same) => {}
+                Ok(BatchReplay::Mute { engine_version, unknown_steps }) => {
                     upgraded.from = engine_version;
                     upgraded.batches += 1;
                     upgraded.unknown_steps.extend(unknown_steps);
                 }
-                Ok(Folded::Diverged(divergence)) => panic!("{divergence}"),
+                Ok(BatchReplay::Diverged(divergence)) => panic!("{divergence}"),
                 Err(error) => panic!("{error}"),
             }
         }
@@ -198,8 +198,8 @@ impl World {
         for batch in self.kept().batches() {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));
             let mut effects = Vec::new();
-            let folded = fold::fold(&mut engine, batch, &mut policy_of, &mut effects);
-            assert_eq!(folded, Ok(Folded::Same));
+            let folded = replay::apply(&mut engine, batch, &mut policy_of, &mut effects);
+            assert_eq!(folded, Ok(BatchReplay::Same));
             words.extend(effects.iter().map(in_words));
         }
         words

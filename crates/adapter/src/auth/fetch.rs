@@ -1,12 +1,11 @@
-//! The four ways to get a credential. Each tries once.
+//! The ways to get a credential that are not OAuth 2, a command and an HTTP request, and what all ways share. Each
+//! makes one attempt.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oauth2::basic::{BasicClient, BasicErrorResponseType, BasicTokenResponse};
-use oauth2::{ClientId, ClientSecret, RefreshToken, RequestTokenError, Scope, TokenResponse, TokenUrl};
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 
@@ -29,62 +28,33 @@ pub struct Fetched {
     pub refresh_token: Option<String>,
 }
 
+/// A credential as JSON: the token response of OAuth 2, which commands and plain requests may use too.
 #[derive(Deserialize)]
-struct TokenDocument {
+pub(super) struct TokenDocument {
     access_token: String,
+    /// Seconds.
     expires_in: Option<f64>,
+    pub refresh_token: Option<String>,
 }
 
-/// How a request for a token ended without an answer that could be read.
+impl TokenDocument {
+    /// Without the refresh token: only OAuth servers rotate one.
+    pub fn into_fetched(self) -> Result<Fetched, String> {
+        let expires_in = self.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let access_token = not_empty(self.access_token)?;
+        Ok(Fetched { access_token, expires_in, refresh_token: None })
+    }
+}
+
+/// Why a request for a credential gave no complete response.
 #[derive(Debug, thiserror::Error)]
-enum HttpError {
+pub(super) enum HttpError {
     #[error("{0}")]
     Client(#[from] reqwest::Error),
-    #[error("the answer is longer than {MAX_ANSWER} bytes")]
+    #[error("the response is longer than {MAX_ANSWER} bytes")]
     TooLong,
-    #[error("{0}")]
-    Http(#[from] oauth2::http::Error),
     #[error("status {0}")]
-    Server(u16),
-}
-
-pub async fn client_credentials(
-    context: &AdapterContext,
-    token_url: &str,
-    client_id: &str,
-    client_secret: &str,
-    scopes: &[String],
-    within: Duration,
-) -> Result<Fetched, AuthError> {
-    let client = BasicClient::new(ClientId::new(client_id.to_owned()))
-        .set_client_secret(ClientSecret::new(client_secret.to_owned()))
-        .set_token_uri(parse_url(token_url)?);
-    let send = |request| send_oauth(context.http.clone(), request, within);
-    let answer = client
-        .exchange_client_credentials()
-        .add_scopes(scopes.iter().cloned().map(Scope::new))
-        .request_async(&send)
-        .await;
-    answer.map(|token| from_oauth(&token)).map_err(|error| oauth_error(token_url, &error, false))
-}
-
-/// A lost answer is `Unknown`: the server may have rotated the token.
-pub async fn refresh_token(
-    context: &AdapterContext,
-    token_url: &str,
-    client_id: &str,
-    client_secret: Option<&str>,
-    refresh_token: &str,
-    within: Duration,
-) -> Result<Fetched, AuthError> {
-    let mut client = BasicClient::new(ClientId::new(client_id.to_owned())).set_token_uri(parse_url(token_url)?);
-    if let Some(secret) = client_secret {
-        client = client.set_client_secret(ClientSecret::new(secret.to_owned()));
-    }
-    let send = |request| send_oauth(context.http.clone(), request, within);
-    let current = RefreshToken::new(refresh_token.to_owned());
-    let answer = client.exchange_refresh_token(&current).request_async(&send).await;
-    answer.map(|token| from_oauth(&token)).map_err(|error| oauth_error(token_url, &error, true))
+    Status(reqwest::StatusCode),
 }
 
 /// Runs a program; what it prints is the token, or the document.
@@ -146,7 +116,7 @@ pub async fn http(
         return token_from(&body).map_err(|why| AuthError::Permanent(format!("{url} {why}")));
     }
     let why = format!("{url} answered {status}: {}", shown(&body));
-    Err(if retryable(status.as_u16()) { AuthError::Transient(why) } else { AuthError::Permanent(why) })
+    Err(if is_retryable(status) { AuthError::Transient(why) } else { AuthError::Permanent(why) })
 }
 
 /// When a JWT says it runs out; `None` for every other token. The signature is not looked at: the server that takes
@@ -164,36 +134,7 @@ pub fn jwt_expiry(token: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis((claims.exp * 1000.0) as i64))
 }
 
-fn parse_url(token_url: &str) -> Result<TokenUrl, AuthError> {
-    TokenUrl::new(token_url.to_owned())
-        .map_err(|error| AuthError::Permanent(format!("`{token_url}` is no URL: {error}")))
-}
-
-async fn send_oauth(
-    http: reqwest::Client,
-    request: oauth2::HttpRequest,
-    within: Duration,
-) -> Result<oauth2::HttpResponse, HttpError> {
-    let (parts, body) = request.into_parts();
-    let sent = http
-        .request(parts.method, parts.uri.to_string())
-        .headers(parts.headers)
-        .body(body)
-        .timeout(within)
-        .send()
-        .await?;
-    let status = sent.status();
-    if retryable(status.as_u16()) {
-        return Err(HttpError::Server(status.as_u16()));
-    }
-    let mut answer = oauth2::http::Response::builder().status(status);
-    for (name, value) in sent.headers() {
-        answer = answer.header(name, value);
-    }
-    Ok(answer.body(body_of(sent).await?)?)
-}
-
-async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
+pub(super) async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
@@ -204,44 +145,13 @@ async fn body_of(mut response: reqwest::Response) -> Result<Vec<u8>, HttpError> 
     Ok(body)
 }
 
-fn retryable(status: u16) -> bool {
-    status >= 500 || status == 408 || status == 429
-}
-
-fn from_oauth(token: &BasicTokenResponse) -> Fetched {
-    Fetched {
-        access_token: token.access_token().secret().clone(),
-        expires_in: token.expires_in(),
-        refresh_token: token.refresh_token().map(|token| token.secret().clone()),
-    }
-}
-
-type OauthError = RequestTokenError<HttpError, oauth2::StandardErrorResponse<BasicErrorResponseType>>;
-
-/// `once`: the request may be answered only once, so an answer that was lost is not known to have failed.
-fn oauth_error(url: &str, error: &OauthError, once: bool) -> AuthError {
-    match error {
-        RequestTokenError::ServerResponse(answer) => AuthError::Permanent(format!("{url} refused: {answer}")),
-        RequestTokenError::Request(HttpError::Client(error)) if error.is_connect() || error.is_builder() => {
-            AuthError::Transient(format!("cannot reach {url}: {}", with_causes(error)))
-        }
-        RequestTokenError::Request(HttpError::Server(status)) => {
-            AuthError::Transient(format!("{url} answered status {status}"))
-        }
-        RequestTokenError::Request(error) if once => AuthError::Unknown(format!(
-            "the answer of {url} was lost, the refresh token may be used up: {}",
-            with_causes(error)
-        )),
-        RequestTokenError::Request(error) => AuthError::Transient(format!("{url}: {}", with_causes(error))),
-        RequestTokenError::Parse(error, _) => {
-            AuthError::Permanent(format!("the answer of {url} is no OAuth 2 token: {error}"))
-        }
-        RequestTokenError::Other(why) => AuthError::Permanent(format!("{url}: {why}")),
-    }
+/// Whether the same request may work later.
+pub(super) fn is_retryable(status: reqwest::StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
 
 /// The whole chain: the outermost message of an HTTP client says too little.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -269,21 +179,16 @@ fn token_from(answer: &[u8]) -> Result<Fetched, String> {
     if text.starts_with('{') {
         let document: TokenDocument =
             serde_json::from_str(text).map_err(|error| format!("answered JSON without a token: {error}"))?;
-        let expires_in = document.expires_in.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        return named(document.access_token).map(|access_token| Fetched {
-            access_token,
-            expires_in,
-            refresh_token: None,
-        });
+        return document.into_fetched();
     }
-    named(text.to_owned()).map(|access_token| Fetched { access_token, expires_in: None, refresh_token: None })
+    not_empty(text.to_owned()).map(|access_token| Fetched { access_token, expires_in: None, refresh_token: None })
 }
 
-fn named(token: String) -> Result<String, String> {
+fn not_empty(token: String) -> Result<String, String> {
     if token.is_empty() { Err("answered an empty credential".to_owned()) } else { Ok(token) }
 }
 
 /// The beginning of an answer, for people. An error answer holds no credential.
-fn shown(answer: &[u8]) -> String {
+pub(super) fn shown(answer: &[u8]) -> String {
     String::from_utf8_lossy(answer).trim().chars().take(SHOWN).collect()
 }

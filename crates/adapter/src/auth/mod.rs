@@ -5,7 +5,9 @@
 //! holds the old credential or the new one, never a part, and is readable by this user only.
 
 mod fetch;
-mod kept;
+mod oauth;
+mod token_store;
+mod verb;
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +18,14 @@ use std::time::Duration;
 use serde_json::json;
 
 pub use fetch::Fetched;
+pub(crate) use verb::{REFRESH_AUTH, Refreshed, refresh_auth, with_refresh_auth};
 
-use super::{AdapterContext, durable};
-use kept::Kept;
+use selfheal_atomic_file::write_private;
+
+use super::AdapterContext;
+use oauth::OauthClient;
 use selfheal_model::{AuthDef, AuthFetch, AuthFormat, DeploymentId, FailureClass, Outcome, Timestamp};
+use token_store::StoredToken;
 
 /// Why there is no new credential.
 #[derive(Debug, thiserror::Error)]
@@ -64,20 +70,21 @@ pub async fn refresh(
     auth: &AuthDef,
     within: Duration,
 ) -> Result<Delivered, AuthError> {
-    let kept_at = kept::path(context, deployment);
-    let kept = kept::read(&kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
+    let kept_at = token_store::path(context, deployment);
+    let kept = token_store::read(&kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
     let fetched = match &auth.fetch {
         AuthFetch::ClientCredentials { token_url, client_id, client_secret, scopes } => {
             let secret = resolve(context, client_secret)?;
-            fetch::client_credentials(context, token_url, client_id, &secret, scopes, within).await?
+            let client = OauthClient { token_url, client_id, client_secret: Some(&secret) };
+            client.client_credentials(context, scopes, within).await?
         }
         AuthFetch::RefreshToken { token_url, client_id, client_secret, refresh_token } => {
             let secret = client_secret.as_ref().map(|secret| resolve(context, secret)).transpose()?;
             let first = resolve(context, refresh_token)?;
             let current = kept.refresh_token_for(&first).unwrap_or(&first).to_owned();
             context.redactor.learn(&current);
-            let fetched =
-                fetch::refresh_token(context, token_url, client_id, secret.as_deref(), &current, within).await?;
+            let client = OauthClient { token_url, client_id, client_secret: secret.as_deref() };
+            let fetched = client.refresh_token(context, &current, within).await?;
             if let Some(rotated) = &fetched.refresh_token
                 && *rotated != current
             {
@@ -114,17 +121,17 @@ fn deliver(
         AuthFormat::Token => fetched.access_token.clone(),
         AuthFormat::Json => json!({ "access_token": fetched.access_token, "expires_at": expires_at }).to_string(),
     };
-    durable::write_private(&path, content.as_bytes()).map_err(|error| {
+    write_private(&path, content.as_bytes()).map_err(|error| {
         AuthError::Permanent(format!("cannot deliver the credential to {}: {error}", path.display()))
     })?;
-    let kept = kept::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
+    let kept = token_store::read(kept_at).map_err(AuthError::Permanent)?.unwrap_or_default();
     keep(kept_at, &kept.issued(issued_at, expires_at))?;
     Ok(Delivered { path, issued_at, expires_at })
 }
 
 /// Seconds until the credential delivered last runs out, negative after that; `None`: not known.
 pub fn expires_in(context: &AdapterContext, deployment: &DeploymentId) -> Option<f64> {
-    let kept = kept::read(&kept::path(context, deployment)).ok().flatten()?;
+    let kept = token_store::read(&token_store::path(context, deployment)).ok().flatten()?;
     Some(kept.expires_at?.as_secs_f64() - context.now().as_secs_f64())
 }
 
@@ -137,8 +144,8 @@ fn resolve(context: &AdapterContext, secret: &selfheal_model::Secret) -> Result<
     context.secrets.resolve(secret).map_err(|error| AuthError::Permanent(error.to_string()))
 }
 
-fn keep(path: &Path, kept: &Kept) -> Result<(), AuthError> {
-    kept::write(path, kept).map_err(|error| {
+fn keep(path: &Path, kept: &StoredToken) -> Result<(), AuthError> {
+    token_store::write(path, kept).map_err(|error| {
         AuthError::Permanent(format!("cannot keep the credential's state in {}: {error}", path.display()))
     })
 }

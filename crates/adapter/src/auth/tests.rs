@@ -147,7 +147,7 @@ async fn a_rotated_refresh_token_is_used_next_until_the_policy_gives_a_fresh_one
     let used: Vec<Value> =
         issuer.asked.lock().unwrap().iter().map(|asked| asked["form"]["refresh_token"].clone()).collect();
     assert_eq!(used, ["first-token", "rotated-1", "fresh-token"]);
-    let kept = kept::path(&desk.context, &"checkout".into());
+    let kept = token_store::path(&desk.context, &"checkout".into());
     assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::read_to_string(&kept).unwrap().contains("rotated-3"));
     let document: Value = serde_json::from_str(&desk.delivered()).unwrap();
@@ -236,8 +236,8 @@ fn a_jwt_says_when_it_runs_out() {
 #[tokio::test]
 async fn a_broken_record_of_tokens_is_never_written_over() {
     let desk = Desk::new();
-    let path = kept::path(&desk.context, &"checkout".into());
-    durable::write_private(&path, b"{ half").unwrap();
+    let path = token_store::path(&desk.context, &"checkout".into());
+    selfheal_atomic_file::write_private(&path, b"{ half").unwrap();
     let fetch = AuthFetch::Command { command: ["echo", "token"].map(str::to_owned).to_vec() };
     let error = desk.refresh(fetch, AuthFormat::Token).await.unwrap_err();
     assert!(error.to_string().contains("move it away"), "{error}");

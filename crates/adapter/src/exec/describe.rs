@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Options;
 use super::child::{Ended, Program};
 use super::document::{self, Request};
-use crate::given;
+use crate::auth;
 use crate::params::Fields;
 use selfheal_model::{AdapterSpec, Effectfulness, Facts, FieldKind, FieldSpec, Map, Outcome, Value, Verb, VerbSpec};
 
@@ -136,7 +136,7 @@ pub fn parse(document: &Map) -> Result<AdapterSpec, String> {
         None | Some(Value::Null) => None,
         Some(list) => Some(fields("target", list)?),
     };
-    Ok(AdapterSpec { options: Vec::new(), target, verbs: given::with_refresh_auth(verbs) })
+    Ok(AdapterSpec { options: Vec::new(), target, verbs: auth::with_refresh_auth(verbs) })
 }
 
 fn verb(entry: &Value) -> Result<VerbSpec, String> {
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(params[0], FieldSpec::required("replicas", FieldKind::Integer, "to so many"));
         assert_eq!(params[1], FieldSpec::optional("note", FieldKind::Any, ""));
         assert_eq!(spec.target.unwrap()[0].name, "app");
-        assert_eq!(spec.verbs[2].verb.as_str(), given::REFRESH_AUTH);
+        assert_eq!(spec.verbs[2].verb.as_str(), auth::REFRESH_AUTH);
     }
 
     #[test]

@@ -18,8 +18,9 @@ use tokio::time::Instant;
 
 pub use describe::Described;
 
-use super::given::{self, Refreshed};
+use super::auth::{self, Refreshed};
 use super::params::Fields;
+use super::rendered_target;
 use super::{Adapter, AdapterContext, CallEnd};
 use child::Program;
 use document::{Reader, Request};
@@ -72,7 +73,9 @@ impl Options {
 fn fields(options: &Map) -> Vec<FieldSpec> {
     let env = match options.get("env") {
         Some(Value::Object(env)) => FieldKind::Object(
-            env.iter().map(|(name, value)| given::spec_of(name, value, "a variable of the program")).collect(),
+            env.iter()
+                .map(|(name, value)| rendered_target::spec_of(name, value, "a variable of the program"))
+                .collect(),
         ),
         _ => FieldKind::TextMap,
     };
@@ -132,8 +135,8 @@ impl ExecAdapter {
         let within = options.within(call.timeout);
         let missing = |error: SecretError| error.to_string();
         let program = options.program(&self.context).map_err(missing)?;
-        let target = given::target(&self.context, &call.deployment.target).map_err(missing)?;
-        let params = given::params(&self.context, call).map_err(missing)?;
+        let target = rendered_target::target(&self.context, &call.deployment.target).map_err(missing)?;
+        let params = rendered_target::params(&self.context, call).map_err(missing)?;
         Ok((program, within, target, params))
     }
 
@@ -145,7 +148,7 @@ impl ExecAdapter {
         let within = options.within(OBSERVE_WITHIN).saturating_sub(began.elapsed());
         let missing = |error: SecretError| error.to_string();
         let program = options.program(&self.context).map_err(missing)?;
-        let target = given::target(&self.context, &deployment.target).map_err(missing)?;
+        let target = rendered_target::target(&self.context, &deployment.target).map_err(missing)?;
         let request = Request {
             verb: "observe",
             deployment: Some(deployment.id.as_str()),
@@ -174,8 +177,8 @@ impl ExecAdapter {
 impl Adapter for ExecAdapter {
     fn call(&self, call: StepCall) -> BoxFuture<'_, CallEnd> {
         Box::pin(async move {
-            if call.verb.as_str() == given::REFRESH_AUTH && call.deployment.auth.is_some() {
-                return match given::refresh_auth(&self.context, call).await {
+            if call.verb.as_str() == auth::REFRESH_AUTH && call.deployment.auth.is_some() {
+                return match auth::refresh_auth(&self.context, call).await {
                     Refreshed::Done(outcome) => CallEnd { outcome, log: String::new() },
                     Refreshed::Then(next) => self.perform(*next).await,
                 };

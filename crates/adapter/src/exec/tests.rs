@@ -375,7 +375,7 @@ async fn a_credential_is_fetched_whatever_the_program() {
         *) echo '{"outcome":"done","output":"restarted"}' ;;
         esac"#,
     );
-    let end = world.adapters.call(world.step(given::REFRESH_AUTH, json!({}))).await;
+    let end = world.adapters.call(world.step(auth::REFRESH_AUTH, json!({}))).await;
     assert_eq!(failure(&end).0, FailureClass::Unsupported, "without `auth` it is the program's to answer: {end:?}");
     let auth = |then| AuthDef {
         fetch: AuthFetch::Command { command: ["sh", "-c", "echo a-new-token"].map(str::to_owned).to_vec() },
@@ -384,11 +384,11 @@ async fn a_credential_is_fetched_whatever_the_program() {
         then,
     };
     world.deployment.auth = Some(auth(AuthThen::Restart));
-    let end = world.adapters.call(world.step(given::REFRESH_AUTH, json!({}))).await;
+    let end = world.adapters.call(world.step(auth::REFRESH_AUTH, json!({}))).await;
     assert_eq!(end.outcome, Outcome::done("restarted"));
     assert_eq!(world.read("token"), "a-new-token");
     world.deployment.auth = Some(auth(AuthThen::Reload));
-    let end = world.adapters.call(world.step(given::REFRESH_AUTH, json!({}))).await;
+    let end = world.adapters.call(world.step(auth::REFRESH_AUTH, json!({}))).await;
     assert_eq!(failure(&end).0, FailureClass::Unsupported, "the program has no `reload`");
 }
 
@@ -439,7 +439,7 @@ async fn the_python_example_works() {
     let catalog = Catalog::new(world.folder.path().to_owned());
     let spec = catalog.describe("exec", world.options.as_object().unwrap()).unwrap_or_else(|why| panic!("{why}"));
     let names: Vec<&str> = spec.verbs.iter().map(|verb| verb.verb.as_str()).collect();
-    assert_eq!(names, ["restart", "scale", "rollback", "logs", given::REFRESH_AUTH]);
+    assert_eq!(names, ["restart", "scale", "rollback", "logs", auth::REFRESH_AUTH]);
     assert_eq!(spec.target.unwrap()[0].name, "app");
     world.verbs = spec.verbs;
 
@@ -479,5 +479,5 @@ async fn the_python_example_works() {
     assert_eq!(failure(&call("restart", "f", 3, json!({})).await).0, FailureClass::Conflict, "an old fence");
     let logs = call("logs", "g", 0, json!({"lines": 1})).await;
     assert_eq!(logs.outcome, Outcome::done("4 of 4 replicas of v1 are ready\n"));
-    assert_eq!(failure(&call(given::REFRESH_AUTH, "h", 6, json!({})).await).0, FailureClass::Unsupported);
+    assert_eq!(failure(&call(auth::REFRESH_AUTH, "h", 6, json!({})).await).0, FailureClass::Unsupported);
 }

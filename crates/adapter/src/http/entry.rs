@@ -4,8 +4,8 @@ use reqwest::{Method, Url};
 
 use super::template;
 use crate::exec::describe;
-use crate::given;
 use crate::params::Fields;
+use crate::{auth, rendered_target};
 use selfheal_model::{AdapterSpec, Effectfulness, FieldKind, FieldSpec, Map, Value, Verb, VerbSpec};
 
 const VERB: [&str; 9] = ["method", "path", "body", "effect", "idempotent", "settle", "params", "ok", "output"];
@@ -54,7 +54,10 @@ pub fn spec(options: &Map) -> Result<AdapterSpec, String> {
     let entry = Entry::read(options)?;
     let headers = match options.get("headers") {
         Some(Value::Object(headers)) => FieldKind::Object(
-            headers.iter().map(|(name, value)| given::spec_of(name, value, "sent with every request")).collect(),
+            headers
+                .iter()
+                .map(|(name, value)| rendered_target::spec_of(name, value, "sent with every request"))
+                .collect(),
         ),
         _ => FieldKind::TextMap,
     };
@@ -71,7 +74,7 @@ pub fn spec(options: &Map) -> Result<AdapterSpec, String> {
             FieldSpec::optional("observe", FieldKind::Any, "the request that shows the deployment's facts"),
         ],
         target: None,
-        verbs: given::with_refresh_auth(entry.verbs.into_iter().map(|request| request.spec).collect()),
+        verbs: auth::with_refresh_auth(entry.verbs.into_iter().map(|request| request.spec).collect()),
     })
 }
 

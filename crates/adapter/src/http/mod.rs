@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 pub use entry::spec;
 
-use super::given::{self, Refreshed};
+use super::auth::{self, Refreshed};
+use super::rendered_target;
 use super::{Adapter, AdapterContext, CallEnd};
 use entry::{Entry, Look, Request};
 use selfheal_contract::{Observation, StepCall};
@@ -102,8 +103,9 @@ impl HttpAdapter {
         let Some(request) = entry.verb(&call.verb) else {
             return Ok(Outcome::failed(FailureClass::Unsupported, format!("there is no verb `{}`", call.verb)));
         };
-        let target = given::target(&self.context, &call.deployment.target).map_err(|error| error.to_string())?;
-        let params = given::params(&self.context, call).map_err(|error| error.to_string())?;
+        let target =
+            rendered_target::target(&self.context, &call.deployment.target).map_err(|error| error.to_string())?;
+        let params = rendered_target::params(&self.context, call).map_err(|error| error.to_string())?;
         let key = call.idempotency_key();
         let names = names(&call.deployment, &target, &params, &call.facts, &key);
         let url = format!("{}{}", entry.base_url, template::path(&request.path, &names)?);
@@ -141,7 +143,7 @@ impl HttpAdapter {
     async fn look(&self, adapter: &AdapterDef, deployment: &Deployment) -> Result<Observation, String> {
         let entry = Entry::read(&adapter.options)?;
         let Some(look) = &entry.observe else { return Ok(Observation::default()) };
-        let target = given::target(&self.context, &deployment.target).map_err(|error| error.to_string())?;
+        let target = rendered_target::target(&self.context, &deployment.target).map_err(|error| error.to_string())?;
         let names = names(deployment, &target, &Map::new(), &Facts::default(), "");
         let url = format!("{}{}", entry.base_url, template::path(&look.path, &names)?);
         let within = entry.timeout.map_or(OBSERVE_WITHIN, |most| most.min(OBSERVE_WITHIN));
@@ -191,8 +193,8 @@ impl HttpAdapter {
 impl Adapter for HttpAdapter {
     fn call(&self, call: StepCall) -> BoxFuture<'_, CallEnd> {
         Box::pin(async move {
-            if call.verb.as_str() == given::REFRESH_AUTH && call.deployment.auth.is_some() {
-                return match given::refresh_auth(&self.context, call).await {
+            if call.verb.as_str() == auth::REFRESH_AUTH && call.deployment.auth.is_some() {
+                return match auth::refresh_auth(&self.context, call).await {
                     Refreshed::Done(outcome) => CallEnd { outcome, log: String::new() },
                     Refreshed::Then(next) => self.perform(&next).await,
                 };

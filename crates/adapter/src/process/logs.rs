@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::durable;
+use selfheal_atomic_file::make_private_dir;
 
 /// A log larger than this is set aside when its replica starts.
 const ROTATE_AT: u64 = 10 * 1024 * 1024;
@@ -41,7 +41,7 @@ fn shift(log: &Path) {
 /// Opens a log to be written at its end, after setting it aside if it is large.
 pub fn open(log: &Path) -> io::Result<File> {
     if let Some(folder) = log.parent() {
-        durable::make_private_dir(folder)?;
+        make_private_dir(folder)?;
     }
     if fs::metadata(log).is_ok_and(|found| found.len() > ROTATE_AT) {
         shift(log);

@@ -4,10 +4,9 @@
 //! logs, and are found again by pid and start time after selfheal was away. A replica that dies stays dead until a
 //! verb repairs it.
 
-mod job;
 mod logs;
-mod meter;
 mod observe;
+mod operation;
 mod releases;
 mod replica;
 mod state;
@@ -15,6 +14,7 @@ mod system;
 mod target;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verbs;
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout_at};
 
 use super::params::Fields;
-use super::{Adapter, AdapterContext, CallEnd, auth, durable};
-use job::{CancelOnDrop, Job, Progress, VerbError};
+use super::{Adapter, AdapterContext, CallEnd, auth, file_name};
+use operation::{CancelOnDrop, Operation, Progress, VerbError};
 pub(super) use replica::INHERITED;
 use selfheal_contract::{Observation, StepCall};
 use selfheal_model::{
@@ -149,7 +149,7 @@ impl Shared {
         if let Some(managed) = known.get(id) {
             return Ok(managed.clone());
         }
-        let dir = self.context.data_dir.join("process").join(durable::name_of(id));
+        let dir = self.context.data_dir.join("process").join(file_name::of_deployment(id));
         let managed = Arc::new(Managed::open(dir, id, self.context.now())?);
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
         managed.read(|state| {
@@ -275,35 +275,36 @@ async fn perform_verb(
     let _alone = timeout_at(deadline, managed.verbs.clone().lock_owned())
         .await
         .map_err(|_| VerbError::conflict("another verb of this deployment is still under way"))?;
-    let job = Job { shared, managed, target, call, deadline, progress };
-    begin(&job)?;
-    match job.call.verb.as_str() {
-        "restart" => Ok(verbs::restart(&job).await?),
-        "scale" => Ok(verbs::scale(&job).await?),
-        "rollback" => Ok(verbs::rollback(&job).await?),
-        "configure" => Ok(verbs::configure(&job).await?),
-        "refresh_auth" => verbs::refresh_auth(&job).await,
+    let operation = Operation { shared, managed, target, call, deadline, progress };
+    begin(&operation)?;
+    match operation.call.verb.as_str() {
+        "restart" => Ok(verbs::restart(&operation).await?),
+        "scale" => Ok(verbs::scale(&operation).await?),
+        "rollback" => Ok(verbs::rollback(&operation).await?),
+        "configure" => Ok(verbs::configure(&operation).await?),
+        "refresh_auth" => verbs::refresh_auth(&operation).await,
         other => Err(VerbError::unsupported(format!("a process has no verb `{other}`")).into()),
     }
 }
 
 /// Refuses a call that is no longer the newest word, and remembers it if it is.
-fn begin(job: &Job) -> Result<(), VerbError> {
+fn begin(operation: &Operation) -> Result<(), VerbError> {
     // it may have waited for another verb
-    job.go_on()?;
-    if job.shared.context.now() > job.call.not_after {
-        return Err(VerbError::permanent(format!("not begun: it was not to begin after {}", job.call.not_after)));
+    operation.go_on()?;
+    if operation.shared.context.now() > operation.call.not_after {
+        return Err(VerbError::permanent(format!("not begun: it was not to begin after {}", operation.call.not_after)));
     }
-    let seen = job.managed.read(|state| state.fence);
-    if job.call.fence < seen {
-        let why = format!("lease {} is over: one with fence {seen} has acted on this deployment", job.call.fence);
+    let seen = operation.managed.read(|state| state.fence);
+    if operation.call.fence < seen {
+        let why = format!("lease {} is over: one with fence {seen} has acted on this deployment", operation.call.fence);
         return Err(VerbError::conflict(why));
     }
-    observe::note_version(&job.managed, &job.target);
-    job.managed
+    observe::note_version(&operation.managed, &operation.target);
+    operation
+        .managed
         .change(|state| {
-            state.fence = job.call.fence;
-            state.follow(&job.target);
+            state.fence = operation.call.fence;
+            state.follow(&operation.target);
         })
         .map_err(VerbError::transient)
 }

@@ -64,7 +64,7 @@ pub async fn observe(shared: &Shared, managed: &Managed, target: &Target) -> Obs
             let bytes = one.resident_bytes();
             let ticks = one.members.iter().map(|member| member.cpu_ticks).sum();
             let is_over = state.memory.is_some_and(|limit| bytes > limit);
-            let reading = meter.look(one.index, running.incarnation, ticks, is_over, now);
+            let reading = meter.sample(one.index, running.incarnation, ticks, is_over, now);
             over_memory |= reading.over_memory;
             let mut push = |name: &str, value: f64| metrics.push((MetricName::new(name), value, labels.clone()));
             push("memory_bytes", bytes as f64);

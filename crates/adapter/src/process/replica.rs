@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-use super::job::{Job, VerbError};
+use super::operation::{Operation, VerbError};
 use super::releases::{self, Place};
 use super::state::{MARKER, Managed, Running};
 use super::system::{self, Identity};
@@ -274,19 +274,19 @@ fn describe_exit(status: ExitStatus) -> String {
 ///
 /// # Errors
 /// The kernel refuses the signal, or the process does not even end at SIGKILL.
-pub async fn stop(job: &Job, index: u32, running: &Running, grace: Duration) -> Result<Stopped, VerbError> {
+pub async fn stop(operation: &Operation, index: u32, running: &Running, grace: Duration) -> Result<Stopped, VerbError> {
     let Some(identity) = running.identity().filter(|identity| identity.group_is_alive()) else {
         return Ok(Stopped::WasDown);
     };
     let refused = |error: io::Error| VerbError::permanent(format!("replica {index} cannot be signalled: {error}"));
-    job.progress.begin();
+    operation.progress.begin();
     let was_up = identity.is_alive();
     identity.signal_group(Signal::TERM).map_err(refused)?;
     if is_gone_within(identity, grace).await {
         return Ok(if was_up { Stopped::Terminated } else { Stopped::WasDown });
     }
     let what = if identity.is_alive() { "did not end" } else { "left processes behind" };
-    job.note(format!("replica {index} (pid {}) {what} within {grace:?} of SIGTERM; sent SIGKILL", identity.pid));
+    operation.note(format!("replica {index} (pid {}) {what} within {grace:?} of SIGTERM; sent SIGKILL", identity.pid));
     identity.signal_group(Signal::KILL).map_err(refused)?;
     for member in identity.members(&system::Table::read()) {
         member.signal(Signal::KILL).map_err(refused)?;
@@ -312,21 +312,21 @@ async fn is_gone_within(identity: Identity, span: Duration) -> bool {
 ///
 /// # Errors
 /// It ended, was not ready in time, or the call was cancelled or ran out of time meanwhile.
-pub async fn wait_ready(job: &Job, index: u32, running: &Running) -> Result<(), VerbError> {
-    let ready = filled(&job.target, index, running).map_err(VerbError::permanent)?;
+pub async fn wait_ready(operation: &Operation, index: u32, running: &Running) -> Result<(), VerbError> {
+    let ready = filled(&operation.target, index, running).map_err(VerbError::permanent)?;
     let began = Instant::now();
     let within = match &ready {
-        Ready::After(span) => job.target.ready_within.max(*span + PROBE_WITHIN),
-        Ready::Http(_) | Ready::Tcp(_) => job.target.ready_within,
+        Ready::After(span) => operation.target.ready_within.max(*span + PROBE_WITHIN),
+        Ready::Http(_) | Ready::Tcp(_) => operation.target.ready_within,
     };
     loop {
         if !running.is_alive() {
-            return Err(ended_at_start(job, index, running, began.elapsed()).await);
+            return Err(ended_at_start(operation, index, running, began.elapsed()).await);
         }
         let last = match &ready {
             Ready::After(span) if began.elapsed() >= *span => return Ok(()),
             Ready::After(_) => String::new(),
-            asked => match probe(&job.shared.context.http, asked, PROBE_WITHIN).await {
+            asked => match probe(&operation.shared.context.http, asked, PROBE_WITHIN).await {
                 Ok(()) if running.is_alive() => return Ok(()),
                 Ok(()) => continue,
                 Err(why) => why,
@@ -336,22 +336,22 @@ pub async fn wait_ready(job: &Job, index: u32, running: &Running) -> Result<(), 
             let why = format!("replica {index} was not ready within {within:?} of its start: {last}");
             return Err(VerbError::Failed(FailureClass::Transient, why));
         }
-        job.go_on()?;
+        operation.go_on()?;
         sleep(READY_POLL).await;
     }
 }
 
-async fn ended_at_start(job: &Job, index: u32, running: &Running, after: Duration) -> VerbError {
+async fn ended_at_start(operation: &Operation, index: u32, running: &Running, after: Duration) -> VerbError {
     let deadline = Instant::now() + EXIT_KNOWN_WITHIN;
     let how = loop {
-        let now = job.managed.replica(index).filter(|now| now.incarnation == running.incarnation);
+        let now = operation.managed.replica(index).filter(|now| now.incarnation == running.incarnation);
         match now.and_then(|now| now.ended) {
             Some(how) => break how,
             None if Instant::now() >= deadline => break "ended".to_owned(),
             None => sleep(POLL).await,
         }
     };
-    let log = logs::tail(&logs::path(&job.managed.dir, index), EXPLAINING_LINES).unwrap_or_default();
+    let log = logs::tail(&logs::path(&operation.managed.dir, index), EXPLAINING_LINES).unwrap_or_default();
     let log = if log.is_empty() { "; it printed nothing".to_owned() } else { format!("; its log ends:\n{log}") };
     let why = format!("replica {index} {how} {:.1}s after its start{log}", after.as_secs_f64());
     VerbError::permanent(why)

@@ -10,10 +10,10 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::meter::Meter;
 use super::system::{self, Identity};
 use super::target::Target;
-use crate::durable;
+use super::usage::UsageMeter;
+use selfheal_atomic_file::write_private;
 use selfheal_model::{DeploymentId, Timestamp};
 
 /// The variable that marks a replica's process: `<state folder>#<index>#<incarnation>`.
@@ -117,7 +117,7 @@ pub struct Managed {
     /// Held while a verb is under way.
     pub verbs: Arc<tokio::sync::Mutex<()>>,
     /// Measures between observations.
-    pub meter: Mutex<Meter>,
+    pub meter: Mutex<UsageMeter>,
     state: Mutex<State>,
 }
 
@@ -165,7 +165,7 @@ impl Managed {
         let result = alter(&mut state);
         let path = self.path();
         let bytes = serde_json::to_vec_pretty(&*state).map_err(|error| format!("{}: {error}", path.display()))?;
-        durable::write_private(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+        write_private(&path, &bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
         Ok(result)
     }
 

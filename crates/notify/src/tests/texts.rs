@@ -6,7 +6,7 @@ use selfheal_contract::notification::{DependentsFacts, RootFacts, Unwatched};
 use selfheal_model::DeploymentId;
 
 fn plain(notification: &Notification) -> String {
-    text::plain(&text::story(notification))
+    text::plain(&text::content(notification))
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_root_names_who_is_sick_because_of_it_and_a_dependent_names_its_root() {
     let said = "sick because of it, and held back: api-1, api-2 and 30 more";
     let text = plain(&message);
     assert_eq!(text.matches(said).count(), 1, "{text}");
-    assert!(html::page(&text::story(&message)).contains(said));
+    assert!(html::page(&text::content(&message)).contains(said));
     let why = "is unhealthy".to_owned();
     message.alerts[1].dependency = Some(RootFacts { deployment: "db".into(), why, since: AT });
     let said =
@@ -105,10 +105,10 @@ fn html_escapes_every_text_of_an_event_and_links_only_addresses() {
     }
     message.news.push(news(NewsKind::Exhausted, evil));
     message.external_url = "http://x/\"><script>".to_owned();
-    let page = html::page(&text::story(&message));
+    let page = html::page(&text::content(&message));
     assert!(!page.contains("<script") && !page.contains("alert('"), "{page}");
     assert!(!page.contains("href=\"javascript") && !page.contains("href=\"https://x/"), "{page}");
-    assert!(page.contains("&lt;script&gt;alert(&#39;&quot;&amp;&#39;)"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(&#x27;&quot;&amp;&#x27;)"), "{page}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use serde_json::json;
 
-use crate::text::{Story, Tone, clean, is_link, plain, story};
+use crate::text::{NotificationContent, Tone, clean, content, is_link, plain};
 use selfheal_contract::notification::Notification;
 use selfheal_model::Value;
 
@@ -18,41 +18,41 @@ const MAX_TEAMS_LINES: usize = 80;
 const MAX_TEAMS_LINE: usize = 200;
 const MAX_TEAMS_LINK: usize = 1_000;
 
-/// The story without its first line, which chat services show as a title.
-fn below_the_title(story: &Story) -> String {
-    let text = plain(story);
+/// The content without its first line, which chat services show as a title.
+fn below_the_title(content: &NotificationContent) -> String {
+    let text = plain(content);
     text.split_once('\n').map_or(String::new(), |(_, rest)| rest.trim().to_owned())
 }
 
 /// An incoming webhook of Slack (Mattermost and Rocket.Chat read it too).
 pub fn slack(notification: &Notification) -> Value {
-    let story = story(notification);
+    let content = content(notification);
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut attachment = json!({
-        "color": story.tone.colour(),
-        "fallback": escape(&story.subject),
-        "text": escape(&clean(&below_the_title(&story), MAX_SLACK)),
+        "color": content.tone.colour(),
+        "fallback": escape(&content.subject),
+        "text": escape(&clean(&below_the_title(&content), MAX_SLACK)),
         "footer": "selfheal",
         "ts": notification.at.as_millis().div_euclid(1_000),
     });
-    if let (Some(link), Some(attachment)) = (&story.link, attachment.as_object_mut()) {
+    if let (Some(link), Some(attachment)) = (&content.link, attachment.as_object_mut()) {
         attachment.insert("title".to_owned(), json!("selfheal"));
         attachment.insert("title_link".to_owned(), json!(link));
     }
-    json!({ "text": escape(&story.subject), "attachments": [attachment] })
+    json!({ "text": escape(&content.subject), "attachments": [attachment] })
 }
 
 /// A webhook of Discord.
 pub fn discord(notification: &Notification) -> Value {
-    let story = story(notification);
-    let text = escape_markdown(&clean(&below_the_title(&story), MAX_DISCORD_TEXT / 2));
+    let content = content(notification);
+    let text = escape_markdown(&clean(&below_the_title(&content), MAX_DISCORD_TEXT / 2));
     let mut embed = json!({
-        "title": clean(&story.subject, MAX_DISCORD_TITLE),
+        "title": clean(&content.subject, MAX_DISCORD_TITLE),
         "description": clean(&text, MAX_DISCORD_TEXT),
-        "color": colour_number(story.tone),
+        "color": colour_number(content.tone),
         "timestamp": notification.at,
     });
-    if let (Some(link), Some(embed)) = (&story.link, embed.as_object_mut()) {
+    if let (Some(link), Some(embed)) = (&content.link, embed.as_object_mut()) {
         embed.insert("url".to_owned(), json!(link));
     }
     json!({ "username": "selfheal", "embeds": [embed], "allowed_mentions": { "parse": [] } })
@@ -76,8 +76,8 @@ fn colour_number(tone: Tone) -> u32 {
 /// A Teams workflow's webhook: an adaptive card. Its `TextBlock` reads Markdown, its `RichTextBlock` does not, so
 /// foreign text stands in the latter.
 pub fn teams(notification: &Notification) -> Value {
-    let story = story(notification);
-    let style = match story.tone {
+    let content = content(notification);
+    let style = match content.tone {
         Tone::Critical => "attention",
         Tone::Warning => "warning",
         Tone::Good => "good",
@@ -94,8 +94,8 @@ pub fn teams(notification: &Notification) -> Value {
         }
         json!({ "type": "RichTextBlock", "inlines": [run] })
     };
-    let mut body = vec![run(&story.subject, json!({ "weight": "bolder", "size": "medium", "color": style }))];
-    let text = below_the_title(&story);
+    let mut body = vec![run(&content.subject, json!({ "weight": "bolder", "size": "medium", "color": style }))];
+    let text = below_the_title(&content);
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     // leading spaces are dropped by clients; an indented line starts with a middle dot instead
     let shown = |line: &str| {
@@ -117,7 +117,7 @@ pub fn teams(notification: &Notification) -> Value {
         "version": "1.4",
         "body": body,
     });
-    if let (Some(link), Some(card)) = (&story.link, card.as_object_mut()) {
+    if let (Some(link), Some(card)) = (&content.link, card.as_object_mut()) {
         card.insert("actions".to_owned(), json!([{ "type": "Action.OpenUrl", "title": "Open selfheal", "url": link }]));
     }
     json!({

@@ -176,7 +176,7 @@ fn body(delivery: &Delivery, def: &WebhookDef, secret: Option<&str>) -> Result<B
     let json = |value: Value| Body { bytes: value.to_string().into_bytes(), content_type: "application/json" };
     if let Some(own) = &def.template {
         let (name, source) = (&own.0, &own.1);
-        let built_in = text::plain(&text::story(notification));
+        let built_in = text::plain(&text::content(notification));
         return Ok(match template::render(name, source, notification, &built_in) {
             Ok(text) => {
                 let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::text::{clean, plain, story};
+use crate::text::{clean, content, plain};
 use selfheal_contract::Delivery;
 use selfheal_contract::notification::{AlertFacts, AlertStatus, GroupStatus, Notification};
 use selfheal_model::{Labels, Map, Severity, Value};
@@ -126,7 +126,7 @@ pub fn cloudevent(delivery: &Delivery) -> Value {
 /// PagerDuty's Events API 2: one incident per group, opened and closed by the same key.
 pub fn pagerduty(delivery: &Delivery, routing_key: &str) -> Value {
     let notification = &delivery.notification;
-    let story = story(notification);
+    let content = content(notification);
     let about: Vec<&AlertFacts> = notification.alerts.iter().collect();
     let deployment = about.iter().find_map(|alert| alert.deployment.as_ref());
     // news without alerts is a page of its own: the group's incident may be closed already
@@ -141,13 +141,13 @@ pub fn pagerduty(delivery: &Delivery, routing_key: &str) -> Value {
         Severity::Info => "info",
     };
     let mut payload = Map::new();
-    payload.insert("summary".to_owned(), json!(clean(&story.subject, MAX_PAGERDUTY_SUMMARY)));
+    payload.insert("summary".to_owned(), json!(clean(&content.subject, MAX_PAGERDUTY_SUMMARY)));
     payload.insert("source".to_owned(), json!(deployment.map_or("selfheal", |deployment| deployment.as_str())));
     payload.insert("severity".to_owned(), json!(severity));
     payload.insert("timestamp".to_owned(), json!(notification.at));
     payload.insert("group".to_owned(), json!(notification.group));
     let details = json!({
-        "text": clean(&plain(&story), MAX_PAGERDUTY_DETAILS),
+        "text": clean(&plain(&content), MAX_PAGERDUTY_DETAILS),
         "labels": notification.group_labels,
         "possible_repeat": notification.possible_repeat,
         "unwatched": notification.unwatched,
@@ -160,7 +160,7 @@ pub fn pagerduty(delivery: &Delivery, routing_key: &str) -> Value {
         "client": "selfheal",
         "payload": payload,
     });
-    if let (Some(link), Some(event)) = (&story.link, event.as_object_mut()) {
+    if let (Some(link), Some(event)) = (&content.link, event.as_object_mut()) {
         event.insert("client_url".to_owned(), json!(link));
     }
     event

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::place::Place;
+use super::replica_target::ReplicaTarget;
 use super::verdict::{Fault, Findings};
 use selfheal_model::{CheckStatus, Confidence, FailureReason};
 
@@ -47,36 +47,41 @@ struct Said {
 pub(super) async fn attempt(
     command: &[String],
     dir: Option<&Path>,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
     findings: &mut Findings,
 ) -> Result<String, Fault> {
     let exit = |why: String| Fault::new(FailureReason::Exit, why);
     let mut parts = Vec::with_capacity(command.len());
     for part in command {
-        parts.push(place.fill(part)?);
+        parts.push(target.fill(part)?);
     }
     let (program, arguments) = parts.split_first().ok_or_else(|| exit("the command is empty".to_owned()))?;
-    let mut child = start(program, arguments, dir, place).map_err(|error| exit(format!("cannot start: {error}")))?;
+    let mut child = start(program, arguments, dir, target).map_err(|error| exit(format!("cannot start: {error}")))?;
     let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group(id);
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = finish(&mut child, &mut out, &mut err).await.map_err(|error| exit(format!("cannot wait: {error}")))?;
     group.0 = None;
-    judge(status, &out, &err, findings)
+    evaluate(status, &out, &err, findings)
 }
 
-fn start(program: &str, arguments: &[String], dir: Option<&Path>, place: &Place<'_>) -> std::io::Result<Child> {
+fn start(
+    program: &str,
+    arguments: &[String],
+    dir: Option<&Path>,
+    target: &ReplicaTarget<'_>,
+) -> std::io::Result<Child> {
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .env("DEPLOYMENT", place.deployment.as_str())
-        .env("CHECK", place.check.as_str())
+        .env("DEPLOYMENT", target.deployment.as_str())
+        .env("CHECK", target.check.as_str())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    for (name, value) in [("REPLICA", place.replica), ("PORT", place.port.map(u32::from))] {
+    for (name, value) in [("REPLICA", target.replica), ("PORT", target.port.map(u32::from))] {
         match value {
             Some(value) => command.env(name, value.to_string()),
             // selfheal's own must not pass for the replica's
@@ -116,7 +121,7 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {
 }
 
 /// The exit decides; of a program that exits well, its own word does.
-fn judge(status: ExitStatus, out: &[u8], err: &[u8], findings: &mut Findings) -> Result<String, Fault> {
+fn evaluate(status: ExitStatus, out: &[u8], err: &[u8], findings: &mut Findings) -> Result<String, Fault> {
     let out = String::from_utf8_lossy(out);
     let said: Option<Said> = serde_json::from_str(out.trim()).ok();
     let says_unhealthy = said.as_ref().is_some_and(|said| said.status == Some(CheckStatus::Unhealthy));

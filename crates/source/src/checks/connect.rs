@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::names;
-use super::place::Place;
+use super::dns_client;
+use super::replica_target::ReplicaTarget;
 use super::verdict::Fault;
 use selfheal_model::units::format_duration;
 use selfheal_model::{FailureReason, Reach};
@@ -34,17 +34,17 @@ pub(super) fn peer(text: &str) -> Result<Peer, Fault> {
 ///
 /// # Errors
 /// Once filled in it is no IP address.
-pub(super) fn fixed(address: &str, port: u16, place: &Place<'_>) -> Result<SocketAddr, Fault> {
-    let text = place.fill(address)?;
+pub(super) fn fixed(address: &str, port: u16, target: &ReplicaTarget<'_>) -> Result<SocketAddr, Fault> {
+    let text = target.fill(address)?;
     let alone = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&text);
     let parsed = text.parse().or_else(|_| alone.parse().map(|ip: IpAddr| SocketAddr::new(ip, port)));
     parsed.map_err(|_| Fault::new(FailureReason::Refused, format!("`address: {text}` is no IP address")))
 }
 
 /// Every address of the peer, in the order they are tried.
-async fn addresses(peer: &Peer, reach: &Reach, place: &Place<'_>) -> Result<Vec<SocketAddr>, Fault> {
+async fn addresses(peer: &Peer, reach: &Reach, target: &ReplicaTarget<'_>) -> Result<Vec<SocketAddr>, Fault> {
     if let Some(address) = &reach.address {
-        return Ok(vec![fixed(address, peer.port, place)?]);
+        return Ok(vec![fixed(address, peer.port, target)?]);
     }
     if let Ok(ip) = peer.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, peer.port)]);
@@ -55,7 +55,7 @@ async fn addresses(peer: &Peer, reach: &Reach, place: &Place<'_>) -> Result<Vec<
             .map_err(|error| Fault::new(FailureReason::Dns, format!("cannot resolve the address: {error}")))?;
         return Ok(found.collect());
     }
-    let found = names::addresses(&peer.host, &reach.servers).await?;
+    let found = dns_client::addresses(&peer.host, &reach.servers).await?;
     Ok(found.into_iter().map(|ip| SocketAddr::new(ip, peer.port)).collect())
 }
 
@@ -68,9 +68,9 @@ pub(super) async fn connected(
     peer: &Peer,
     reach: &Reach,
     patience: Option<Duration>,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
 ) -> Result<TcpStream, Fault> {
-    let resolved = within(patience, "name resolved", addresses(peer, reach, place)).await??;
+    let resolved = within(patience, "name resolved", addresses(peer, reach, target)).await??;
     let mut fault = Fault::new(FailureReason::Dns, "the name has no address");
     for one in resolved {
         match within(patience, "connection", TcpStream::connect(one)).await {

@@ -1,21 +1,21 @@
-//! A dns check: does every name server know the name, and does it say what is expected.
+//! The dns check: every name server has records of the name, and they include the expected ones.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::time::Instant;
 
-use super::names;
-use super::place::Place;
+use super::dns_client;
+use super::replica_target::ReplicaTarget;
 use super::verdict::{Fault, Findings, OfServer};
 use selfheal_model::{DnsRecord, FailureReason};
 
-/// Answers and servers that a message tells.
-const TOLD: usize = 5;
+/// At most so many answers, or servers, are listed in one message.
+const MAX_LISTED: usize = 5;
 
-/// What is asked of the name servers.
+/// The query that the check sends to the name servers.
 pub(super) struct Question<'a> {
     pub name: &'a str,
     pub record: DnsRecord,
@@ -23,29 +23,30 @@ pub(super) struct Question<'a> {
     pub servers: &'a [SocketAddr],
 }
 
-/// Asks all servers at once; keeps within `patience` by itself, so that a silent server can be named.
+/// Queries all servers at once. It keeps within `patience` itself, so that the message can name the servers that did not
+/// answer.
 pub(super) async fn attempt(
     asked: &Question<'_>,
     patience: Duration,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
     findings: &mut Findings,
 ) -> Result<String, Fault> {
-    let name = name(&place.fill(asked.name)?, asked.record)?;
+    let name = name(&target.fill(asked.name)?, asked.record)?;
     let mut expected = Vec::with_capacity(asked.expect.len());
     for text in asked.expect {
-        expected.push(comparable(asked.record, &place.fill(text)?));
+        expected.push(comparable(asked.record, &target.fill(text)?));
     }
     let kind = record_type(asked.record);
     if asked.servers.is_empty() {
-        let servers = names::of_machine().await;
+        let servers = dns_client::of_machine().await;
         let each = patience / u32::try_from(servers.len()).unwrap_or(1).max(1);
-        let records = names::ask_in_turn(&servers, &name, kind, each).await?;
-        return judge(asked.record, &records, &expected).map_err(|why| Fault::new(FailureReason::Dns, why));
+        let records = dns_client::query_in_turn(&servers, &name, kind, each).await?;
+        return evaluate(asked.record, &records, &expected).map_err(|why| Fault::new(FailureReason::Dns, why));
     }
     let each = join_all(asked.servers.iter().map(async |server| {
         let began = Instant::now();
-        let said = match names::ask(*server, &name, kind, patience).await {
-            Ok(records) => judge(asked.record, &records, &expected)
+        let said = match dns_client::query(*server, &name, kind, patience).await {
+            Ok(records) => evaluate(asked.record, &records, &expected)
                 .map_err(|why| Fault::new(FailureReason::Dns, format!("name server {server}: {why}"))),
             Err(error) => Err(error.fault(*server)),
         };
@@ -61,7 +62,7 @@ pub(super) async fn attempt(
     together(each.into_iter().map(|(_, _, said)| said))
 }
 
-/// One verdict of all servers: the first answer, or all that is wrong.
+/// Combines the results of all servers: the first answer, or every fault.
 fn together(said: impl Iterator<Item = Result<String, Fault>>) -> Result<String, Fault> {
     let (mut good, mut faults) = (None, Vec::new());
     for said in said {
@@ -78,11 +79,11 @@ fn together(said: impl Iterator<Item = Result<String, Fault>>) -> Result<String,
     Err(Fault::new(reason, some_of(faults.into_iter().map(|fault| fault.why), "; ")))
 }
 
-/// An address is asked by its reverse name.
+/// The name to query. For a PTR record of an address that is its reverse name.
 fn name(text: &str, record: DnsRecord) -> Result<Name, Fault> {
     match text.parse::<IpAddr>() {
         Ok(ip) if record == DnsRecord::Ptr => Ok(Name::from(ip)),
-        _ => names::whole_name(text),
+        _ => dns_client::absolute_name(text),
     }
 }
 
@@ -100,10 +101,10 @@ fn record_type(record: DnsRecord) -> RecordType {
     }
 }
 
-/// What a server answered, or why that is not enough.
-fn judge(record: DnsRecord, records: &[Record], expected: &[String]) -> Result<String, String> {
+/// The records as text, or why they are not the expected ones.
+fn evaluate(record: DnsRecord, records: &[Record], expected: &[String]) -> Result<String, String> {
     let mut answers: Vec<String> = records.iter().map(|one| comparable(record, &text(&one.data))).collect();
-    // servers turn them round; the message shall not change with every run
+    // servers rotate the order of their records; the message must not change with every check
     answers.sort_unstable();
     answers.dedup();
     if answers.is_empty() {
@@ -119,14 +120,13 @@ fn judge(record: DnsRecord, records: &[Record], expected: &[String]) -> Result<S
 
 fn text(data: &RData) -> String {
     match data {
-        // whatever else a record may be, it can be written out
         RData::OPT(_) => String::new(),
         other => other.to_string(),
     }
 }
 
-/// Two texts that mean the same record are the same text: names without case and the last dot, addresses in their
-/// short form. Only what a TXT record holds is nobody's name.
+/// Brings a record into the form in which equal records are equal text: names in lower case without the dot at their
+/// end, addresses in their short form. The text of a TXT record stays as it is.
 fn comparable(record: DnsRecord, text: &str) -> String {
     match record {
         DnsRecord::Txt => text.to_owned(),
@@ -141,7 +141,7 @@ fn comparable(record: DnsRecord, text: &str) -> String {
 }
 
 fn some_of(texts: impl ExactSizeIterator<Item = String>, between: &str) -> String {
-    let more = texts.len().saturating_sub(TOLD);
-    let told = texts.take(TOLD).collect::<Vec<_>>().join(between);
+    let more = texts.len().saturating_sub(MAX_LISTED);
+    let told = texts.take(MAX_LISTED).collect::<Vec<_>>().join(between);
     if more == 0 { told } else { format!("{told}{between}{more} more") }
 }

@@ -31,7 +31,7 @@ pub(super) fn of(job: &Job, verdict: Verdict, time: Timestamp) -> Vec<Event> {
         of_check(UP, truth(verdict.fault.is_none())),
         of_check(LATENCY_MS, latency_ms),
     ];
-    if let Some(until) = verdict.findings.good_until {
+    if let Some(until) = verdict.findings.expires_at {
         kinds.push(of_check(TLS_EXPIRES_IN_SECONDS, until.as_secs_f64() - time.as_secs_f64()));
     }
     for of_server in &verdict.findings.servers {

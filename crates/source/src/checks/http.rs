@@ -1,8 +1,8 @@
-//! An http check: one request, judged by its status and, where asked for, its body.
+//! The http check: one request, evaluated by its status and, if the check says so, its body.
 //!
-//! Every try has a client and a connection of its own: a kept one would hide that nobody accepts new ones. Redirects
-//! are followed only where the check says so; else a 3xx is judged as the status it is. Proxies of the environment are
-//! not used: a check asks the deployment itself.
+//! Every attempt opens its own connection: a kept one would hide that the server accepts no new ones. Redirects are
+//! followed only if the check says so; else a 3xx counts as the status it is. Proxies of the environment are not used: the
+//! check is about the deployment itself.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,40 +11,40 @@ use std::path::Path;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Method, Response, Url, redirect};
 
-use super::place::Place;
-use super::trust::{Presented, Trusted};
+use super::replica_target::ReplicaTarget;
+use super::tls_trust::{Presented, Trusted};
 use super::verdict::{Fault, Findings, beneath, chain};
-use super::{connect, names};
+use super::{connect, dns_client};
 use selfheal_model::{Check, CheckKind, FailureReason, Trust};
 
-/// Of a body that must match. A health page is small; what is beyond is not read.
+/// Bytes of the body that are read to match it: health pages are small.
 const MAX_BODY_READ: usize = 256 * 1024;
-/// Redirects in a row that are followed; more lead in a circle.
+/// At most so many redirects in a row are followed; more are a loop.
 const MAX_REDIRECTS: usize = 10;
-/// What is spoken over TLS, the best first.
-const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+/// The application protocols offered in the TLS handshake (ALPN), the preferred one first.
+const PROTOCOLS: &[&[u8]] = if cfg!(feature = "http2") { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
 
 pub(super) async fn attempt(
     trusted: &Trusted,
     dir: Option<&Path>,
     check: &Check,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
     findings: &mut Findings,
 ) -> Result<String, Fault> {
     let CheckKind::Http { url, status, body_matches, follow_redirects, trust, .. } = &check.kind else {
         unreachable!("called for http checks only");
     };
-    let url = place.fill(url)?;
+    let url = target.fill(url)?;
     let url = Url::parse(&url).map_err(|error| Fault::new(FailureReason::Status, format!("no URL: {error}")))?;
-    // who encrypts nothing shows no certificate, and needs no authorities to be read
+    // plain HTTP presents no certificate, so no authorities have to be read
     let may_encrypt = url.scheme() == "https" || *follow_redirects;
     let trust = if may_encrypt { trust } else { &Trust::Anybody };
     let (mut config, presented) = trusted.config(trust, dir).await;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    let client = client(check, &url, config, place)?;
-    let answer = request(client, &check.kind, url, place)?.send().await;
-    // of several certificates on the way, the one that was presented last
-    findings.good_until = presented.good_until();
+    config.alpn_protocols = PROTOCOLS.iter().map(|protocol| protocol.to_vec()).collect();
+    let client = client(check, &url, config, target)?;
+    let answer = request(client, &check.kind, url, target)?.send().await;
+    // after redirects, the certificate that was presented last
+    findings.expires_at = presented.expires_at();
     let answer = answer.map_err(|error| fault(&error, &presented))?;
     let code = answer.status();
     let accepted = if status.is_empty() { code.is_success() } else { status.contains(&code.as_u16()) };
@@ -57,7 +57,7 @@ pub(super) async fn attempt(
     Ok(format!("answered {code}"))
 }
 
-fn client(check: &Check, url: &Url, tls: rustls::ClientConfig, place: &Place<'_>) -> Result<Client, Fault> {
+fn client(check: &Check, url: &Url, tls: rustls::ClientConfig, target: &ReplicaTarget<'_>) -> Result<Client, Fault> {
     let CheckKind::Http { reach, follow_redirects, .. } = &check.kind else {
         unreachable!("called for http checks only");
     };
@@ -81,7 +81,7 @@ fn client(check: &Check, url: &Url, tls: rustls::ClientConfig, place: &Place<'_>
             return Err(Fault::new(FailureReason::Refused, why));
         }
         // port 0: that of the URL
-        builder = builder.resolve(host, connect::fixed(address, 0, place)?);
+        builder = builder.resolve(host, connect::fixed(address, 0, target)?);
     }
     builder.build().map_err(|error| {
         let why = chain(&error).last().map_or_else(String::new, ToString::to_string);
@@ -89,7 +89,12 @@ fn client(check: &Check, url: &Url, tls: rustls::ClientConfig, place: &Place<'_>
     })
 }
 
-fn request(client: Client, kind: &CheckKind, url: Url, place: &Place<'_>) -> Result<reqwest::RequestBuilder, Fault> {
+fn request(
+    client: Client,
+    kind: &CheckKind,
+    url: Url,
+    target: &ReplicaTarget<'_>,
+) -> Result<reqwest::RequestBuilder, Fault> {
     let CheckKind::Http { method, headers, body, .. } = kind else {
         unreachable!("called for http checks only");
     };
@@ -97,22 +102,22 @@ fn request(client: Client, kind: &CheckKind, url: Url, place: &Place<'_>) -> Res
         .map_err(|_| Fault::new(FailureReason::Status, format!("`{method}` is no HTTP method")))?;
     let mut request = client.request(method, url);
     for (name, value) in headers {
-        request = request.header(name, place.fill(value)?);
+        request = request.header(name, target.fill(value)?);
     }
     Ok(match body {
-        Some(body) => request.body(place.fill(body)?),
+        Some(body) => request.body(target.fill(body)?),
         None => request,
     })
 }
 
-/// Resolves by the name servers of the check.
+/// Resolves names with the name servers of the check.
 struct ByServers(Vec<SocketAddr>);
 
 impl Resolve for ByServers {
     fn resolve(&self, name: Name) -> Resolving {
         let servers = self.0.clone();
         Box::pin(async move {
-            let found = names::addresses(name.as_str(), &servers).await?;
+            let found = dns_client::addresses(name.as_str(), &servers).await?;
             // port 0: that of the URL
             Ok(Box::new(found.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs)
         })
@@ -144,12 +149,12 @@ async fn matches(mut answer: Response, pattern: &str, presented: &Presented) -> 
     Err(Fault::new(FailureReason::Body, format!("the body does not match `{pattern}`")))
 }
 
-/// What went wrong on the wire, by what lies beneath the client's own words.
+/// Why the request failed, from the innermost cause that is known.
 fn fault(error: &reqwest::Error, presented: &Presented) -> Fault {
     if error.is_redirect() {
         return Fault::new(FailureReason::Status, format!("redirects more than {MAX_REDIRECTS} times"));
     }
-    // what the check's own resolver said
+    // an error of the resolver above
     if let Some(own) = chain(error).find_map(|cause| cause.downcast_ref::<Fault>()) {
         return own.clone();
     }

@@ -7,13 +7,13 @@
 mod command;
 mod connect;
 mod dns;
+mod dns_client;
 mod events;
 mod http;
-mod names;
-mod place;
+mod replica_target;
 mod tcp;
 mod tls;
-mod trust;
+mod tls_trust;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -25,10 +25,10 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use place::Place;
+use replica_target::ReplicaTarget;
 use selfheal_contract::{Desired, DesiredDeployment};
 use selfheal_model::{Check, CheckKind, CheckName, DeploymentId, Event, FailureReason, Timestamp};
-use trust::Trusted;
+use tls_trust::Trusted;
 use verdict::{Fault, Findings, Verdict};
 
 /// Tries under way at one time. Enough for thousands of checks that answer in milliseconds; when many hang, the
@@ -220,39 +220,48 @@ async fn try_once(shared: &Shared, job: &Job) -> Verdict {
         unreachable!("the semaphore is never closed");
     };
     let began = Instant::now();
-    let place =
-        Place { deployment: &job.key.deployment, check: &job.key.check, replica: job.key.replica, port: job.port };
+    let target = ReplicaTarget {
+        deployment: &job.key.deployment,
+        check: &job.key.check,
+        replica: job.key.replica,
+        port: job.port,
+    };
     let mut findings = Findings::default();
-    let said = attempt(shared, &job.check, &place, &mut findings).await;
+    let said = attempt(shared, &job.check, &target, &mut findings).await;
     let latency = began.elapsed();
     match said {
         Ok(message) => Verdict { fault: None, message, latency, findings },
         Err(fault) => {
-            let message = place.name(&job.check.kind, &fault.why);
+            let message = target.name(&job.check.kind, &fault.why);
             Verdict { fault: Some(fault.reason), message, latency, findings }
         }
     }
 }
 
-async fn attempt(shared: &Shared, check: &Check, place: &Place<'_>, findings: &mut Findings) -> Result<String, Fault> {
+async fn attempt(
+    shared: &Shared,
+    check: &Check,
+    target: &ReplicaTarget<'_>,
+    findings: &mut Findings,
+) -> Result<String, Fault> {
     if let CheckKind::Dns { name, record, expect, servers } = &check.kind {
         // it keeps the time itself, server by server, so that a silent one can be named
         let asked = dns::Question { name, record: *record, expect, servers };
-        return dns::attempt(&asked, check.timeout, place, findings).await;
+        return dns::attempt(&asked, check.timeout, target, findings).await;
     }
     let (trusted, dir) = (&shared.trusted, shared.dir.as_deref());
     let connect_timeout = check.connect_timeout;
     let asking = async {
         match &check.kind {
-            CheckKind::Http { .. } => http::attempt(trusted, dir, check, place, findings).await,
-            CheckKind::Tcp { address, reach } => tcp::attempt(address, reach, connect_timeout, place).await,
+            CheckKind::Http { .. } => http::attempt(trusted, dir, check, target, findings).await,
+            CheckKind::Tcp { address, reach } => tcp::attempt(address, reach, connect_timeout, target).await,
             CheckKind::Tls { address, server_name, trust, reach } => {
                 let server_name = server_name.as_deref();
                 let asked = tls::Handshake { address, server_name, trust, reach, connect_timeout };
-                tls::attempt(trusted, dir, &asked, place, findings).await
+                tls::attempt(trusted, dir, &asked, target, findings).await
             }
             CheckKind::Dns { .. } => unreachable!("it was asked above"),
-            CheckKind::Command { command } => command::attempt(command, dir, place, findings).await,
+            CheckKind::Command { command } => command::attempt(command, dir, target, findings).await,
         }
     };
     tokio::time::timeout(check.timeout, asking).await.unwrap_or_else(|_| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connect;
-use super::place::Place;
+use super::replica_target::ReplicaTarget;
 use super::verdict::Fault;
 use selfheal_model::Reach;
 
@@ -11,9 +11,9 @@ pub(super) async fn attempt(
     address: &str,
     reach: &Reach,
     connect_timeout: Option<Duration>,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
 ) -> Result<String, Fault> {
-    let peer = connect::peer(&place.fill(address)?)?;
-    connect::connected(&peer, reach, connect_timeout, place).await?;
+    let peer = connect::peer(&target.fill(address)?)?;
+    connect::connected(&peer, reach, connect_timeout, target).await?;
     Ok("connected".to_owned())
 }

@@ -9,8 +9,8 @@ use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
 use super::connect;
-use super::place::Place;
-use super::trust::{Trusted, told};
+use super::replica_target::ReplicaTarget;
+use super::tls_trust::{Trusted, told};
 use super::verdict::{Fault, Findings, beneath};
 use selfheal_model::{FailureReason, Reach, Trust};
 
@@ -27,21 +27,21 @@ pub(super) async fn attempt(
     trusted: &Trusted,
     dir: Option<&Path>,
     asked: &Handshake<'_>,
-    place: &Place<'_>,
+    target: &ReplicaTarget<'_>,
     findings: &mut Findings,
 ) -> Result<String, Fault> {
-    let peer = connect::peer(&place.fill(asked.address)?)?;
-    let name = asked.server_name.map_or_else(|| Ok(peer.host.clone()), |name| place.fill(name))?;
+    let peer = connect::peer(&target.fill(asked.address)?)?;
+    let name = asked.server_name.map_or_else(|| Ok(peer.host.clone()), |name| target.fill(name))?;
     let name = ServerName::try_from(name.as_str())
         .map_err(|_| Fault::new(FailureReason::Tls, format!("`{name}` is no name a certificate can be for")))?
         .to_owned();
     let (config, presented) = trusted.config(asked.trust, dir).await;
-    let stream = connect::connected(&peer, asked.reach, asked.connect_timeout, place).await?;
+    let stream = connect::connected(&peer, asked.reach, asked.connect_timeout, target).await?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let ended = connect::within(asked.connect_timeout, "handshake", handshake).await;
-    findings.good_until = presented.good_until();
+    findings.expires_at = presented.expires_at();
     ended?.map_err(|error| fault(&error, |tls| presented.explain(tls)))?;
-    Ok(match (asked.trust, findings.good_until) {
+    Ok(match (asked.trust, findings.expires_at) {
         (Trust::Anybody, _) => "answers; its certificate was not verified".to_owned(),
         (_, Some(until)) => format!("trusted; the certificate is good until {}", told(until)),
         (_, None) => "trusted".to_owned(),

@@ -22,7 +22,7 @@ pub(super) struct Findings {
     /// How sure the asked one is, where it says so.
     pub confidence: Option<Confidence>,
     /// The last instant that the presented certificate is good at.
-    pub good_until: Option<Timestamp>,
+    pub expires_at: Option<Timestamp>,
     /// Of a dns check, each server that was named.
     pub servers: Vec<OfServer>,
 }

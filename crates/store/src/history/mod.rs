@@ -9,7 +9,7 @@
 //! and is left out; a view that says nothing new makes no row and no transition.
 
 mod file;
-mod gap;
+mod missing_range;
 mod query;
 mod queue;
 mod read;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gap::{Gap, Why};
+use missing_range::{MissingRange, Why};
 pub use query::{DEFAULT_LIMIT, Kind, MAX_LIMIT, Page, Query, ReadError};
 use queue::{Item, Queue};
 use read::Reader;

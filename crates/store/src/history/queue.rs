@@ -7,7 +7,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Gap, Shared, Why};
+use super::{MissingRange, Shared, Why};
 use selfheal_contract::view::Change;
 use selfheal_model::{StepAttemptId, Timestamp, Value};
 
@@ -35,7 +35,7 @@ pub(super) enum Item {
         log: Option<String>,
         output: Option<Value>,
     },
-    Gap(Gap),
+    MissingRange(MissingRange),
     /// A reader met something that should not be there.
     Suspect,
     Flush(SyncSender<()>),
@@ -46,7 +46,7 @@ struct Waiting {
     items: VecDeque<Item>,
     changes: usize,
     /// What was dropped since the last batch that was taken.
-    gap: Option<Gap>,
+    gap: Option<MissingRange>,
     closed: bool,
 }
 
@@ -90,12 +90,12 @@ impl Queue {
             // a batch larger than the bound is taken when nothing else waits: it exists already
             if waiting.changes > 0 && waiting.changes + changes.len() > MAX_WAITING {
                 self.shared.dropped.fetch_add(changes.len() as u64, std::sync::atomic::Ordering::Relaxed);
-                Gap::join(&mut waiting.gap, Gap::dropped(*at, Why::QueueFull, changes.len()));
+                MissingRange::join(&mut waiting.gap, MissingRange::dropped(*at, Why::QueueFull, changes.len()));
                 return;
             }
             waiting.changes += changes.len();
             if let Some(gap) = waiting.gap.take() {
-                waiting.items.push_back(Item::Gap(gap));
+                waiting.items.push_back(Item::MissingRange(gap));
             }
         }
         if matches!(item, Item::Output { .. }) {
@@ -117,7 +117,7 @@ impl Queue {
         let mut waiting = self.lock();
         waiting.closed = true;
         if let Some(gap) = waiting.gap.take() {
-            waiting.items.push_back(Item::Gap(gap));
+            waiting.items.push_back(Item::MissingRange(gap));
         }
         self.moved.notify_one();
     }
@@ -141,7 +141,7 @@ impl Queue {
             waiting.changes -= match item {
                 Item::Batch { changes, .. } => changes.len(),
                 Item::Output { .. } => OUTPUT_WEIGHT,
-                Item::Gap(_) | Item::Suspect | Item::Flush(_) => 0,
+                Item::MissingRange(_) | Item::Suspect | Item::Flush(_) => 0,
             };
         }
         Popped::Items(items)

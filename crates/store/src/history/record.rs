@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Transaction, named_params, params, params_from
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::gap::Gap;
+use super::missing_range::MissingRange;
 use super::reason::Standing;
 use selfheal_contract::view::{AlertView, AuditEntry, Change, DeliveryView, EngineView, RunView, StepView};
 use selfheal_model::{StepAttemptId, Timestamp};
@@ -314,7 +314,7 @@ impl<'a> Recorder<'a> {
         Ok(())
     }
 
-    pub fn gap(&self, gap: &Gap) -> rusqlite::Result<()> {
+    pub fn gap(&self, gap: &MissingRange) -> rusqlite::Result<()> {
         self.file.prepare_cached("INSERT INTO gaps (started_at, ended_at, view) VALUES (?1, ?2, ?3)")?.execute(
             params![gap.from.map_or(0, Timestamp::as_millis), gap.to.as_millis(), gap.document().to_string()],
         )?;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::file::{self, OpenError};
 use super::queue::{Item, Popped, Queue};
 use super::record::Recorder;
-use super::{Found, Gap, Limits, Shared, Start, Why, retain};
+use super::{Found, Limits, MissingRange, Shared, Start, Why, retain};
 use selfheal_model::Timestamp;
 
 /// A file that could not be opened is tried again after this.
@@ -39,7 +39,7 @@ pub(super) struct Writer {
     trimmed_at: Timestamp,
     trims: bool,
     /// What is missing and not yet written down.
-    gap: Option<Gap>,
+    gap: Option<MissingRange>,
     /// The last transaction failed; said once.
     fails: bool,
     moved: u32,
@@ -87,7 +87,10 @@ impl Writer {
         let found = match self.journal_last.take() {
             None | Some(0) if is_new => Found::Nothing,
             Some(_) if is_new => {
-                Gap::join(&mut self.gap, Gap { from: None, to: self.now, why: Why::Missing, dropped: 0 });
+                MissingRange::join(
+                    &mut self.gap,
+                    MissingRange { from: None, to: self.now, why: Why::Missing, dropped: 0 },
+                );
                 Found::Missing
             }
             // a journal that ends before the history is another one
@@ -117,9 +120,9 @@ impl Writer {
         self.open_file().map_err(|error| error.to_string())?;
         let why = Why::MovedAside { to: to.clone(), why: why.to_owned() };
         // it comes before what is missing already, which is the same gap then
-        let mut gap = Some(Gap { from: None, to: self.now, why, dropped: 0 });
+        let mut gap = Some(MissingRange { from: None, to: self.now, why, dropped: 0 });
         if let Some(more) = self.gap.take() {
-            Gap::join(&mut gap, more);
+            MissingRange::join(&mut gap, more);
         }
         self.gap = gap;
         Ok(to)
@@ -171,7 +174,7 @@ impl Writer {
 
     /// All of the items in one transaction. The error is `None` while there is no file.
     fn commit(&mut self, items: &[Item]) -> Result<(), Option<rusqlite::Error>> {
-        let writes = |item: &Item| matches!(item, Item::Batch { .. } | Item::Output { .. } | Item::Gap(_));
+        let writes = |item: &Item| matches!(item, Item::Batch { .. } | Item::Output { .. } | Item::MissingRange(_));
         if self.gap.is_none() && !self.state_lost && !items.iter().any(writes) {
             return Ok(());
         }
@@ -202,7 +205,7 @@ impl Writer {
                     Item::Output { step, log, output } => {
                         Recorder::new(&transaction, now).output(step, log.as_deref(), output.as_ref())?;
                     }
-                    Item::Gap(gap) => Recorder::new(&transaction, now).gap(gap)?,
+                    Item::MissingRange(gap) => Recorder::new(&transaction, now).gap(gap)?,
                     Item::Suspect | Item::Flush(_) => {}
                 }
             }
@@ -229,13 +232,13 @@ impl Writer {
             match item {
                 Item::Batch { at, changes, .. } => {
                     self.shared.dropped.fetch_add(changes.len() as u64, Ordering::Relaxed);
-                    let gap = Gap::dropped(*at, Why::WriteFailed(why.clone()), changes.len());
-                    Gap::join(&mut self.gap, gap);
+                    let gap = MissingRange::dropped(*at, Why::WriteFailed(why.clone()), changes.len());
+                    MissingRange::join(&mut self.gap, gap);
                 }
                 Item::Output { .. } => {
                     self.shared.dropped.fetch_add(1, Ordering::Relaxed);
                 }
-                Item::Gap(gap) => Gap::join(&mut self.gap, gap.clone()),
+                Item::MissingRange(gap) => MissingRange::join(&mut self.gap, gap.clone()),
                 Item::Suspect | Item::Flush(_) => {}
             }
         }
@@ -300,7 +303,7 @@ impl Writer {
 fn lose_state(transaction: &rusqlite::Transaction<'_>, now: Timestamp) -> rusqlite::Result<()> {
     let last = meta(transaction, "written_at")?.map_or(now, Timestamp::from_millis);
     Recorder::new(transaction, last).lose_unmet()?;
-    Recorder::new(transaction, now).gap(&Gap { from: Some(last), to: now, why: Why::StateLost, dropped: 0 })
+    Recorder::new(transaction, now).gap(&MissingRange { from: Some(last), to: now, why: Why::StateLost, dropped: 0 })
 }
 
 fn high_water(file: &Connection) -> rusqlite::Result<u64> {

@@ -3,8 +3,8 @@
 //! The driver builds a [`Batch`] while it hands inputs to the engine, appends it, and only then answers and releases.
 //! [`SqliteJournal`] lasts; [`MemoryJournal`] lasts as long as the process.
 
-mod keeper;
 mod segment;
+mod segment_maintenance;
 mod sqlite;
 
 pub use segment::{Row, SegmentName, SegmentReader, segments};

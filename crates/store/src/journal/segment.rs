@@ -83,7 +83,7 @@ pub(super) fn open(path: &Path, synchronous: &str) -> rusqlite::Result<Connectio
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    // the keeper checkpoints, so that no commit waits for it
+    // the maintenance checkpoints, so that no commit waits for it
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "synchronous", synchronous)?;
     let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;

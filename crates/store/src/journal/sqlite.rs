@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 
-use super::keeper::{Keeper, log_of, sync_file};
 use super::segment::{self, SegmentName};
+use super::segment_maintenance::{SegmentMaintenance, log_of, sync_file};
 use super::{Appended, Batch, Journal, JournalError};
 use crate::StoreError;
 use selfheal_model::Timestamp;
@@ -43,7 +43,7 @@ pub struct SqliteJournal {
     dir: PathBuf,
     durability: Durability,
     limits: Limits,
-    keeper: Keeper,
+    maintenance: SegmentMaintenance,
     segment: Option<Segment>,
     last_sequence: u64,
     /// Told of each segment that is complete.
@@ -77,14 +77,14 @@ impl SqliteJournal {
             Durability::Sync => None,
             Durability::Interval(every) => Some(every),
         };
-        let keeper = Keeper::start(&dir, sync_every).map_err(|error| StoreError::io(&dir, error))?;
-        Ok(SqliteJournal { dir, durability, limits, keeper, segment: None, last_sequence, on_closed })
+        let maintenance = SegmentMaintenance::start(&dir, sync_every).map_err(|error| StoreError::io(&dir, error))?;
+        Ok(SqliteJournal { dir, durability, limits, maintenance, segment: None, last_sequence, on_closed })
     }
 
     fn synchronous(&self) -> &'static str {
         match self.durability {
             Durability::Sync => "FULL",
-            // the log is synced by the keeper, and by `append` where something acts
+            // the log is synced by the maintenance, and by `append` where something acts
             Durability::Interval(_) => "NORMAL",
         }
     }
@@ -97,23 +97,23 @@ impl SqliteJournal {
         if full && let Some(segment) = self.segment.take() {
             let path = segment.name.path.clone();
             drop(segment);
-            self.keeper.closed(&path);
+            self.maintenance.closed(&path);
             (self.on_closed)();
         }
         if self.segment.is_none() {
             let name = SegmentName::of(&self.dir, self.last_sequence + 1);
             if !name.path.exists() {
-                self.keeper.take_next(&name.path);
+                self.maintenance.take_next(&name.path);
             }
             let connection = segment::open(&name.path, self.synchronous())?;
-            *self.keeper.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_of(&name.path));
+            *self.maintenance.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_of(&name.path));
             self.segment = Some(Segment { connection, name, bytes: 0, since_checkpoint: 0, since: at });
         }
         Ok(self.segment.as_mut().expect("it was just opened"))
     }
 
     fn write(&mut self, sequence: u64, at: Timestamp, body: &[u8]) -> Result<(), rusqlite::Error> {
-        let checkpointed = self.keeper.shared.checkpointed.swap(false, Ordering::SeqCst);
+        let checkpointed = self.maintenance.shared.checkpointed.swap(false, Ordering::SeqCst);
         let every = self.limits.checkpoint_bytes;
         let segment = self.segment(at)?;
         if checkpointed {
@@ -126,17 +126,17 @@ impl SqliteJournal {
         if segment.since_checkpoint >= every {
             segment.since_checkpoint = 0;
             let path = segment.name.path.clone();
-            self.keeper.checkpoint(&path);
+            self.maintenance.checkpoint(&path);
         }
         Ok(())
     }
 
-    /// At an interval the keeper syncs; what acts is synced here.
+    /// At an interval the maintenance syncs; what acts is synced here.
     fn make_sure(&mut self, acts: bool) -> std::io::Result<()> {
         if self.durability == Durability::Sync {
             return Ok(());
         }
-        self.keeper.shared.unsynced.store(true, Ordering::SeqCst);
+        self.maintenance.shared.unsynced.store(true, Ordering::SeqCst);
         match &self.segment {
             Some(segment) if acts => sync_file(&log_of(&segment.name.path)),
             _ => Ok(()),
@@ -182,7 +182,7 @@ impl Journal for SqliteJournal {
         self.last_sequence = last.max(self.last_sequence);
         // an empty segment named after a sequence that came elsewhere is of no use
         if last + 1 >= name.first {
-            *self.keeper.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_of(&name.path));
+            *self.maintenance.shared.log.lock().unwrap_or_else(PoisonError::into_inner) = Some(log_of(&name.path));
             self.segment = Some(Segment { connection, name, bytes, since_checkpoint: 0, since: Timestamp::MAX });
         }
         Ok(self.last_sequence)

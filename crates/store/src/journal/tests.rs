@@ -92,7 +92,7 @@ fn a_copy_taken_at_any_moment_has_all_that_was_appended() {
             let copy = dir.path().join(format!("copy-{start}-{number}"));
             std::fs::create_dir_all(copy.join("journal")).expect("made");
             for file in std::fs::read_dir(store.journal_dir()).expect("readable").flatten() {
-                // what the keeper has just renamed or removed is of no segment
+                // what the maintenance has just renamed or removed is of no segment
                 let _ = std::fs::copy(file.path(), copy.join("journal").join(file.file_name()));
             }
             assert_eq!(sequences(&Store::at(&copy), 0).len() as u64, start + number.cast_unsigned());

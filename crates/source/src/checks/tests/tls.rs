@@ -130,7 +130,7 @@ async fn why_a_certificate_is_not_trusted_is_said_in_words() {
         (
             tls_server(&authority, &names, FUTURE).await,
             "a.test",
-            "the certificate is good only from 2100-01-01T00:00:00Z",
+            "the certificate is not valid before 2100-01-01T00:00:00Z",
             Some(TO_2100 + 365.0 * 86_400.0),
         ),
         (
@@ -162,7 +162,7 @@ async fn why_a_certificate_is_not_trusted_is_said_in_words() {
     std::fs::write(dir.path().join("empty.pem"), "hello").expect("written");
     let empty = Trust::Authorities("empty.pem".into());
     let seen = probed_in(dir.path(), check(tls(&server.to_string(), Some("a.test"), empty)), vec![]).await;
-    assert_eq!(seen.message, format!("{server}: ca_file empty.pem: it holds no certificate"));
+    assert_eq!(seen.message, format!("{server}: ca_file empty.pem: the file has no certificate"));
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn a_handshake_that_does_not_come_about_is_called_by_its_name() {
     assert_eq!((reason, message), (FailureReason::Refused, format!("{closed}: connection refused")));
     let (plain, _) = server(vec![OK]).await;
     let (reason, message) = said(tls(&plain.to_string(), None, ca_file()), None).await;
-    assert_eq!((reason, message), (FailureReason::Tls, format!("{plain}: what answers does not speak TLS")));
+    assert_eq!((reason, message), (FailureReason::Tls, format!("{plain}: the server does not speak TLS")));
     let (hangs_up, _) = server(vec![None]).await;
     assert_eq!(said(tls(&hangs_up.to_string(), None, ca_file()), None).await.0, FailureReason::Reset);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::problem::Problem;
-use super::{Api, upkeep};
+use super::{Api, maintenance};
 use selfheal_contract::view::{
     AlertStateWord, AlertView, ApprovalState, AuditEntry, DeliveryView, DeploymentView, RunView,
 };
@@ -138,7 +138,7 @@ pub async fn status(State(api): State<Api>) -> Result<Json<Value>, Problem> {
         "ready": api.backend.is_ready(),
         "policy": policy,
         "paused": views.engine.as_ref().and_then(|engine| engine.paused.clone()),
-        "maintenance": views.engine.as_ref().map(|engine| upkeep::open(&api, &engine.maintenance)).unwrap_or_default(),
+        "maintenance": views.engine.as_ref().map(|engine| maintenance::open(&api, &engine.maintenance)).unwrap_or_default(),
         "mode": views.engine.as_ref().map(|engine| engine.guard_mode.clone()),
         "alerts": { "firing": firing, "pending": pending },
         "runs": { "running": running },

@@ -1,6 +1,6 @@
-//! Folding: a journal's batch through an engine, by the same `handle` that made it.
+//! Replays batches of a journal: the engine handles their inputs again, through the same `handle` that made them.
 //!
-//! Recovery, the snapshotter, replay and the simulator all go through [`fold`]; there is no second way.
+//! Recovery, the snapshotter, `selfheal replay` and the simulator all use [`apply`]; there is no second way.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use selfheal_engine::Engine;
 use selfheal_model::StepAttemptId;
 use selfheal_policy::Policy;
 
-/// Gives a kept policy by its version.
+/// Returns a stored policy by its version.
 pub type PolicyOf<'a> = dyn FnMut(&str) -> Option<Arc<Policy>> + 'a;
 
-/// Why a journal cannot be folded.
+/// Why a journal cannot be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
+pub enum ReplayError {
     #[error(transparent)]
     PolicyMissing(#[from] PolicyMissing),
     #[error("the journal does not begin with a policy")]
     NoBeginning,
 }
 
-/// This engine decides otherwise than the one that wrote the batch, although both are of one version.
+/// This engine derives other decisions than the one that wrote the batch, although both have the same version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Divergence {
     pub sequence: u64,
@@ -33,21 +33,17 @@ pub struct Divergence {
 
 impl std::fmt::Display for Divergence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "batch {}: the journal has {:?}, recovery comes to {:?}",
-            self.sequence, self.journalled, self.derived
-        )
+        write!(f, "batch {}: the journal has {:?}, replay derives {:?}", self.sequence, self.journalled, self.derived)
     }
 }
 
-/// What folding a batch came to.
+/// The result of replaying one batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Folded {
-    /// The very decisions that are journalled.
+pub enum BatchReplay {
+    /// The engine derived the decisions in the journal.
     Same,
-    /// Another engine version decided: the state moved, and what follows from it is not compared. `unknown_steps` were
-    /// started by it and would not have been by this one.
+    /// Another engine version wrote the batch: the state is updated, and decisions are not compared. `unknown_steps` were
+    /// started by that version and would not have been by this one.
     Mute {
         engine_version: u32,
         unknown_steps: Vec<StepAttemptId>,
@@ -55,30 +51,30 @@ pub enum Folded {
     Diverged(Divergence),
 }
 
-/// Makes the engine that a journal begins with. The first batch's policy is consumed by it.
+/// Makes the engine that a journal begins with, and removes the policy from the first batch.
 ///
 /// # Errors
-/// The batch does not begin with a policy that is kept.
-pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(Engine, Vec<Effect>), FoldError> {
+/// The batch contains no policy, or a policy that is not stored.
+pub fn begin(batch: &mut StoredBatch, policy_of: &mut PolicyOf<'_>) -> Result<(Engine, Vec<Effect>), ReplayError> {
     let place = batch.inputs.iter().position(|(_, input)| matches!(input, StoredInput::PolicyReplaced(_)));
     let Some((at, StoredInput::PolicyReplaced(version))) = place.map(|place| batch.inputs.remove(place)) else {
-        return Err(FoldError::NoBeginning);
+        return Err(ReplayError::NoBeginning);
     };
     let policy = policy_of(&version).ok_or(PolicyMissing(version))?;
     Ok(Engine::new(at, policy))
 }
 
-/// Hands every input to the engine at its instant. `effects` holds what was decided before on this batch, and gets the
-/// rest.
+/// Hands every input of the batch to the engine, at its time. `effects` contains the effects that were decided before on
+/// this batch, and receives the others.
 ///
 /// # Errors
-/// A policy it names is not kept.
-pub fn fold(
+/// A policy that the batch names is not stored.
+pub fn apply(
     engine: &mut Engine,
     batch: StoredBatch,
     policy_of: &mut PolicyOf<'_>,
     effects: &mut Vec<Effect>,
-) -> Result<Folded, FoldError> {
+) -> Result<BatchReplay, ReplayError> {
     for (at, input) in batch.inputs {
         engine.handle(at, input.into_input(policy_of)?, effects);
     }
@@ -90,10 +86,10 @@ pub fn fold(
             Decided::Step(id) => Some(StepAttemptId::new(id)),
             Decided::Delivery(..) => None,
         });
-        return Ok(Folded::Mute { engine_version: batch.engine_version, unknown_steps: steps.collect() });
+        return Ok(BatchReplay::Mute { engine_version: batch.engine_version, unknown_steps: steps.collect() });
     }
     if derived != journalled {
-        return Ok(Folded::Diverged(Divergence { sequence, journalled, derived }));
+        return Ok(BatchReplay::Diverged(Divergence { sequence, journalled, derived }));
     }
-    Ok(Folded::Same)
+    Ok(BatchReplay::Same)
 }

@@ -1,4 +1,4 @@
-//! One call under way: what it works on, how far it came, and whether it is still wanted.
+//! One call to the process adapter: what it works on, its progress, and whether it is cancelled.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use super::target::Target;
 use selfheal_contract::StepCall;
 use selfheal_model::{FailureClass, Outcome};
 
-/// How a verb ends when it is not done.
+/// Why a verb did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VerbError {
     Failed(FailureClass, String),
@@ -46,7 +46,7 @@ impl From<VerbError> for Outcome {
     }
 }
 
-/// Shared by the work and by whoever waits for it.
+/// The progress of an operation, shared by the task that runs it and the caller that waits for it.
 #[derive(Default)]
 pub struct Progress {
     log: Mutex<String>,
@@ -55,7 +55,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// From now on the deployment is no longer as it was before the call.
+    /// Records that the operation has changed the deployment.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
     }
@@ -78,17 +78,17 @@ impl Progress {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What a call that ran out of time came to.
+    /// The outcome of an operation that ran out of time.
     pub fn out_of_time(&self, timeout: Duration) -> Outcome {
         if self.has_begun() {
-            Outcome::unknown(format!("not at its end within {timeout:?}, and something was done already"))
+            Outcome::unknown(format!("not finished within {timeout:?}, and the deployment was changed already"))
         } else {
-            Outcome::failed(FailureClass::Transient, format!("nothing was begun within {timeout:?}"))
+            Outcome::failed(FailureClass::Transient, format!("nothing was changed within {timeout:?}"))
         }
     }
 }
 
-/// Cancels when the one who waits goes away.
+/// Cancels the operation when the caller drops it.
 pub struct CancelOnDrop(pub Arc<Progress>);
 
 impl Drop for CancelOnDrop {
@@ -98,7 +98,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// One verb on one deployment.
-pub struct Job {
+pub struct Operation {
     pub shared: Arc<Shared>,
     pub managed: Arc<Managed>,
     pub target: Target,
@@ -107,32 +107,32 @@ pub struct Job {
     pub progress: Arc<Progress>,
 }
 
-impl Job {
+impl Operation {
     /// Adds a line to the step's log.
     pub fn note(&self, line: impl AsRef<str>) {
         self.progress.note(line.as_ref());
     }
 
-    /// Whether the next part of the work may begin.
+    /// Whether the next part of the operation may begin.
     ///
     /// # Errors
-    /// The call was cancelled, or its time is over.
+    /// The operation was cancelled, or its deadline has passed.
     pub fn go_on(&self) -> Result<(), VerbError> {
         let why = if self.progress.cancelled.load(Ordering::SeqCst) {
             "cancelled"
         } else if Instant::now() >= self.deadline {
-            "its time is over"
+            "the deadline has passed"
         } else {
             return Ok(());
         };
         if self.progress.has_begun() {
-            Err(VerbError::Unknown(format!("{why}, and something was done already")))
+            Err(VerbError::Unknown(format!("{why}, and the deployment was changed already")))
         } else {
-            Err(VerbError::transient(format!("{why}, and nothing was done")))
+            Err(VerbError::transient(format!("{why}, and nothing was changed")))
         }
     }
 
-    /// What is left of the call's time.
+    /// The time left until the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

@@ -33,8 +33,8 @@ fn source(url: &str, only: &[&str]) -> Source {
     }
 }
 
-fn rounds(only: &[&str]) -> Rounds {
-    Rounds::new(Arc::new(source("http://127.0.0.1/", only)), ["deployment", "job"].map(SmolStr::new).to_vec().into())
+fn polls(only: &[&str]) -> PollState {
+    PollState::new(Arc::new(source("http://127.0.0.1/", only)), ["deployment", "job"].map(SmolStr::new).to_vec().into())
 }
 
 fn page(text: &str) -> Result<Foreign, String> {
@@ -54,21 +54,21 @@ fn said(events: &[Event]) -> Vec<String> {
 
 #[test]
 fn a_series_that_is_no_longer_on_the_page_has_ended_and_a_page_that_does_not_come_ends_nothing() {
-    let mut rounds = rounds(&[]);
+    let mut polls = polls(&[]);
     let second = Duration::from_secs(1);
-    let events = rounds.take(at(10), second, page("a 1\nb{x=\"1\"} 2\n"));
+    let events = polls.events_of(at(10), second, page("a 1\nb{x=\"1\"} 2\n"));
     let up = "shop up{source=\"page\", zone=\"a\"} 1";
     assert_eq!(said(&events), [up, "shop a{zone=\"a\"} 1", "shop b{x=\"1\", zone=\"a\"} 2"], "`up` finds room first");
     assert!(events.iter().all(|event| event.time == at(10)));
-    let events = rounds.take(at(20), second, Err("refused".into()));
+    let events = polls.events_of(at(20), second, Err("refused".into()));
     assert_eq!(said(&events), [up.replace(" 1", " 0")]);
-    let events = rounds.take(at(30), second, page("a 3\n"));
+    let events = polls.events_of(at(30), second, page("a 3\n"));
     assert_eq!(said(&events), [up, "shop b{x=\"1\", zone=\"a\"} ended", "shop a{zone=\"a\"} 3"]);
 }
 
 #[test]
 fn what_a_page_says_of_up_is_not_selfheal_s_own_word() {
-    let events = rounds(&[]).take(at(10), Duration::ZERO, page("up{source=\"page\"} 0\nother 1\n"));
+    let events = polls(&[]).events_of(at(10), Duration::ZERO, page("up{source=\"page\"} 0\nother 1\n"));
     let ups: Vec<_> = events
         .iter()
         .filter(|event| matches!(&event.kind, EventKind::Metric { name, .. } if name.as_str() == "up"))
@@ -79,7 +79,7 @@ fn what_a_page_says_of_up_is_not_selfheal_s_own_word() {
 
 #[test]
 fn only_what_is_wanted_is_kept() {
-    let events = rounds(&["http_*"]).take(at(10), Duration::ZERO, page("http_requests 1\ngo_threads 2\n"));
+    let events = polls(&["http_*"]).events_of(at(10), Duration::ZERO, page("http_requests 1\ngo_threads 2\n"));
     assert_eq!(said(&events), ["shop up{source=\"page\", zone=\"a\"} 1", "shop http_requests{zone=\"a\"} 1"]);
 }
 
@@ -124,7 +124,7 @@ async fn serve() -> String {
 async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_them() {
     let base = serve().await;
     let dir = std::env::temp_dir();
-    let ask = async |path: &str| Scraper::default().ask(&source(&format!("{base}{path}"), &[]), &Literal, &dir).await;
+    let ask = async |path: &str| Scraper::default().fetch(&source(&format!("{base}{path}"), &[]), &Literal, &dir).await;
     for path in ["/metrics", "/moved", "/half-bad"] {
         assert_eq!(ask(path).await.map(|page| page.samples.len()), Ok(1), "{path}");
     }
@@ -133,8 +133,8 @@ async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_th
         ("/broken", "it answered 500 Internal Server Error"),
         ("/binary", "its page is no UTF-8"),
         ("/large", "its page is longer than 16 MiB"),
-        ("/away", "it moved to another host"),
-        ("/round", "it moves on and on"),
+        ("/away", "the page redirects to another host"),
+        ("/round", "the page redirects too often"),
         ("/cut", "its page was not read whole: the text is truncated: it does not end with `# EOF`"),
         (
             "/over",
@@ -144,10 +144,10 @@ async fn a_page_is_fetched_with_its_headers_and_what_is_wrong_is_said_without_th
     ] {
         assert_eq!(ask(path).await, Err(why.to_owned()), "{path}");
     }
-    let gone = Scraper::default().ask(&source("http://127.0.0.1:1/metrics", &[]), &Literal, &dir).await;
+    let gone = Scraper::default().fetch(&source("http://127.0.0.1:1/metrics", &[]), &Literal, &dir).await;
     assert!(gone.is_err_and(|why| why.contains("refused") && !why.contains("hunter2")));
     let no_ca = SourceKind::Scrape { url: base, headers: vec![], ca_file: Some("no.pem".into()), verify: true };
-    let without = Scraper::default().ask(&Source { kind: no_ca, ..source("", &[]) }, &Literal, &dir).await;
+    let without = Scraper::default().fetch(&Source { kind: no_ca, ..source("", &[]) }, &Literal, &dir).await;
     assert!(without.is_err_and(|why| why.starts_with("`ca_file` no.pem")));
 }
 
@@ -177,7 +177,7 @@ async fn half_a_page_is_a_failed_round_that_ends_nothing() {
     assert_eq!(rounds[0], [up(1), "shop a{zone=\"a\"} 1".to_owned(), "shop b{zone=\"a\"} 1".to_owned()]);
     assert_eq!(rounds[1], [up(0)], "no sample of it counts, and `b` has not ended");
     assert_eq!(rounds[2], [up(1), "shop b{zone=\"a\"} ended".to_owned(), "shop a{zone=\"a\"} 3".to_owned()]);
-    let asked: Vec<_> = sources.rounds().into_iter().map(|(_, round)| (round.answered >= 2, round.failed)).collect();
+    let asked: Vec<_> = sources.polls().into_iter().map(|(_, round)| (round.answered >= 2, round.failed)).collect();
     assert_eq!(asked, [(true, 1)]);
 }
 

@@ -9,29 +9,32 @@ use reqwest::{Certificate, Client, redirect};
 use crate::formats::{Dialect, Foreign, MAX_DECOMPRESSED, parse_text};
 use selfheal_model::{ResolveSecret, Source, SourceKind};
 
-/// What is understood, best first, as Prometheus says it.
+/// The formats that can be parsed, the preferred one first, as Prometheus sends them.
 const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
 const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
-/// A page that moved within its own host is followed so often; elsewhere it is not, since the headers are not for others.
+/// Redirects that are followed, within one host only: the headers are meant for that host.
 const MAX_REDIRECTS: usize = 5;
-/// An idle connection outlasts the rhythm of most sources.
+/// Longer than the interval of most sources, so that their connection stays open.
 const KEEP_IDLE: Duration = Duration::from_secs(90);
 
-/// Keeps its connection between rounds; made anew after one that failed, so that a renewed `ca_file` is read.
+/// Keeps its HTTP client and connection between polls. The client is rebuilt after a failed poll, so that a renewed
+/// `ca_file` is read.
 #[derive(Default)]
 pub(super) struct Scraper {
     client: Option<Client>,
 }
 
 impl Scraper {
+    /// Requests the page and parses it.
+    ///
     /// # Errors
-    /// Why there is no page, for people; never with a header's value in it.
-    pub async fn ask(&mut self, source: &Source, secrets: &dyn ResolveSecret, dir: &Path) -> Result<Foreign, String> {
+    /// Why there is no page, as a sentence. It never contains the value of a header.
+    pub async fn fetch(&mut self, source: &Source, secrets: &dyn ResolveSecret, dir: &Path) -> Result<Foreign, String> {
         let client = match self.client.take() {
             Some(client) => client,
             None => client_for(source, dir)?,
         };
-        let page = fetch(&client, source, secrets).await?;
+        let page = get_page(&client, source, secrets).await?;
         self.client = Some(client);
         Ok(page)
     }
@@ -39,9 +42,9 @@ impl Scraper {
 
 fn client_for(source: &Source, dir: &Path) -> Result<Client, String> {
     let SourceKind::Scrape { ca_file, verify, url, .. } = &source.kind else {
-        return Err("it is no page".to_owned());
+        return Err("the source is not a scrape".to_owned());
     };
-    // only the first call in a process takes effect, whoever makes it
+    // only the first call in a process takes effect
     let _ = rustls::crypto::ring::default_provider().install_default();
     let encrypted = url.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
     let same_host = redirect::Policy::custom(|attempt| {
@@ -49,9 +52,9 @@ fn client_for(source: &Source, dir: &Path) -> Result<Client, String> {
             attempt.previous().first().map(|url| (url.host_str().map(str::to_owned), url.port_or_known_default()));
         let next = (attempt.url().host_str().map(str::to_owned), attempt.url().port_or_known_default());
         if first != Some(next) {
-            attempt.error("it moved to another host")
+            attempt.error("the page redirects to another host")
         } else if attempt.previous().len() > MAX_REDIRECTS {
-            attempt.error("it moves on and on")
+            attempt.error("the page redirects too often")
         } else {
             attempt.follow()
         }
@@ -61,22 +64,24 @@ fn client_for(source: &Source, dir: &Path) -> Result<Client, String> {
         .redirect(same_host)
         .no_proxy()
         .pool_idle_timeout(KEEP_IDLE)
-        // what is not encrypted needs no certificates, not even where the system has none to load
+        // plain HTTP needs no certificates, so a system without any does not matter
         .tls_danger_accept_invalid_certs(!*verify || !encrypted);
     if let Some(path) = ca_file {
         let wrong = |why: String| format!("`ca_file` {path}: {why}");
         let pem = std::fs::read(dir.join(path)).map_err(|error| wrong(error.to_string()))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
         if certificates.is_empty() {
-            return Err(wrong("it holds no certificate".to_owned()));
+            return Err(wrong("the file has no certificate".to_owned()));
         }
         builder = builder.tls_certs_only(certificates);
     }
     builder.build().map_err(|error| last_cause(&error))
 }
 
-async fn fetch(client: &Client, source: &Source, secrets: &dyn ResolveSecret) -> Result<Foreign, String> {
-    let SourceKind::Scrape { url, headers, .. } = &source.kind else { return Err("it is no page".to_owned()) };
+async fn get_page(client: &Client, source: &Source, secrets: &dyn ResolveSecret) -> Result<Foreign, String> {
+    let SourceKind::Scrape { url, headers, .. } = &source.kind else {
+        return Err("the source is not a scrape".to_owned());
+    };
     let mut request = client.get(url).header(ACCEPT, ACCEPTED);
     request = request.header(TIMEOUT_HEADER, source.timeout.as_secs_f64().to_string());
     for (name, value) in headers {

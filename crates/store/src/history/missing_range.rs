@@ -1,28 +1,28 @@
-//! A stretch of time in which history misses something, and why.
+//! A range of time for which history is incomplete, and why.
 
 use serde_json::{Value, json};
 
 use selfheal_model::Timestamp;
 
-/// Why something is missing.
+/// Why entries are missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// More came in than could be written.
+    /// The queue was full: more changes came in than could be written.
     QueueFull,
     WriteFailed(String),
-    /// The former file was moved aside to this name, because of that.
+    /// The previous file was renamed to `to`, because of `why`.
     MovedAside {
         to: String,
         why: String,
     },
-    /// There was no file although the engine had state.
+    /// The history file was missing although the engine had state.
     Missing,
-    /// The engine started without the state that this file tells of.
+    /// The engine started without the state that the file describes.
     StateLost,
 }
 
 impl Why {
-    /// For programs.
+    /// The reason as a fixed word of the API.
     pub fn word(&self) -> &'static str {
         match self {
             Why::QueueFull => "queue_full",
@@ -44,24 +44,24 @@ impl Why {
     }
 }
 
-/// From the first to the last thing that is missing.
+/// The range from the first to the last missing entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gap {
+pub(super) struct MissingRange {
     /// `None`: everything before its end.
     pub from: Option<Timestamp>,
     pub to: Timestamp,
     pub why: Why,
-    /// Changes that were dropped; 0 when nobody can count them.
+    /// Changes that were dropped; 0 when the number is not known.
     pub dropped: u64,
 }
 
-impl Gap {
-    pub fn dropped(at: Timestamp, why: Why, changes: usize) -> Gap {
-        Gap { from: Some(at), to: at, why, dropped: changes as u64 }
+impl MissingRange {
+    pub fn dropped(at: Timestamp, why: Why, changes: usize) -> MissingRange {
+        MissingRange { from: Some(at), to: at, why, dropped: changes as u64 }
     }
 
-    /// One gap for both; the reason is the first one's.
-    pub fn join(gap: &mut Option<Gap>, more: Gap) {
+    /// Joins two ranges; the reason of the first is kept.
+    pub fn join(gap: &mut Option<MissingRange>, more: MissingRange) {
         match gap {
             None => *gap = Some(more),
             Some(gap) => {

@@ -1,17 +1,14 @@
-//! Metrics as other systems send them: Prometheus' remote write, OTLP over HTTP, and Prometheus' text.
+//! Metrics that other systems push: Prometheus remote write, OTLP over HTTP, and the Prometheus text format.
 //!
-//! Each is answered in its own system's manner, so that its sender knows what to send again and what not.
+//! Each request is answered as its own protocol says, so that the sender knows which samples to send again.
 
-use std::net::SocketAddr;
-
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use prost::Message;
 
-use super::events::read_body;
+use super::events::EventBody;
 use super::problem::Problem;
 use super::{Api, Form, Ingested, NotRead};
 use selfheal_model::Labels;
@@ -19,25 +16,15 @@ use selfheal_model::Labels;
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-fn content_type(headers: &HeaderMap) -> Option<String> {
-    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// `POST /api/v1/write`: Prometheus' remote write, 1.0 and 2.0. A 4xx is not sent again by Prometheus; what was good
-/// is kept.
-pub async fn remote_write(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let body = read_body(&api, client, body).await?;
-    let taken = api.backend.ingest(body, Form::RemoteWrite { content_type: content_type(&headers) }).await?;
+/// `POST /api/v1/write`: Prometheus' remote write, 1.0 and 2.0. Prometheus does not send a request again
+/// after a 4xx; the valid samples of it are kept.
+pub async fn remote_write(State(api): State<Api>, body: EventBody) -> Result<Response, Problem> {
+    let taken = api.backend.ingest(body.bytes, Form::RemoteWrite { content_type: body.content_type }).await?;
     let mut answer = match taken.rejected {
         0 => StatusCode::NO_CONTENT.into_response(),
         _ => partly(&taken).into_response(),
     };
-    // 2.0 asks for all three, also when they are zero: a sender that is told less than it sent counts a loss
+    // version 2.0 requires all three, also when they are zero: a sender counts samples that are not reported as lost
     for (kind, count) in [("samples", taken.understood), ("histograms", 0), ("exemplars", 0)] {
         let name = format!("x-prometheus-remote-write-{kind}-written");
         if let (Ok(name), value) = (axum::http::HeaderName::try_from(name), axum::http::HeaderValue::from(count)) {
@@ -62,18 +49,11 @@ struct PartialSuccess {
     error_message: String,
 }
 
-/// `POST /v1/metrics`: OTLP, in protobuf or JSON. What is wrong with some points is a partial success there: they are
-/// not sent again.
-pub async fn otlp(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let content_type = content_type(&headers);
+/// `POST /v1/metrics`: OTLP, in protobuf or JSON. Invalid points are reported as a partial success: the sender does
+/// not send them again.
+pub async fn otlp(State(api): State<Api>, EventBody { bytes, content_type }: EventBody) -> Result<Response, Problem> {
     let is_json = content_type.as_ref().is_some_and(|kind| kind.to_ascii_lowercase().trim().starts_with(JSON));
-    let body = read_body(&api, client, body).await?;
-    let taken = api.backend.ingest(body, Form::Otlp { content_type }).await?;
+    let taken = api.backend.ingest(bytes, Form::Otlp { content_type }).await?;
     let partial = (taken.rejected > 0).then(|| PartialSuccess {
         rejected_data_points: i64::try_from(taken.rejected).unwrap_or(i64::MAX),
         error_message: first_error(&taken),
@@ -90,21 +70,18 @@ pub async fn otlp(
     Ok(([(CONTENT_TYPE, PROTOBUF)], ExportAnswer { partial_success: partial }.encode_to_vec()).into_response())
 }
 
-/// `POST /api/v1/import/prometheus`: Prometheus' text or OpenMetrics. `?deployment=ID` says whose all of it is,
-/// `?extra_label=NAME=VALUE` puts a label on all of it.
+/// `POST /api/v1/import/prometheus`: Prometheus' text or OpenMetrics. `?deployment=ID` names the deployment of all
+/// samples, `?extra_label=NAME=VALUE` adds a label to all of them.
 pub async fn text(
     State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
     Query(query): Query<Vec<(String, String)>>,
-    headers: HeaderMap,
-    body: Body,
+    body: EventBody,
 ) -> Result<Response, Problem> {
     let labels = labels_of(query).map_err(|why| {
         api.backend.not_read(NotRead::Unreadable);
         Problem::new(StatusCode::BAD_REQUEST, "wrong parameter", why)
     })?;
-    let body = read_body(&api, client, body).await?;
-    let taken = api.backend.ingest(body, Form::Text { content_type: content_type(&headers), labels }).await?;
+    let taken = api.backend.ingest(body.bytes, Form::Text { content_type: body.content_type, labels }).await?;
     match taken.rejected {
         0 => Ok(StatusCode::NO_CONTENT.into_response()),
         _ => Err(partly(&taken)),

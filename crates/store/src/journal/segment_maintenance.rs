@@ -1,5 +1,5 @@
-//! The thread beside the writer: checkpoints, syncs at an interval, and makes the next segment's file ahead of time, so
-//! that no commit waits for any of it.
+//! The maintenance thread of the journal: it checkpoints closed segments, syncs at an interval, and makes the file of the
+//! next segment in advance, so that no commit waits for any of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,23 +11,23 @@ use rusqlite::Connection;
 
 use super::segment::{self, beside};
 
-/// The name of the file made ahead. It becomes a segment when it is named after its first sequence.
+/// The file that is made in advance. It becomes a segment when it is renamed to its first sequence.
 const NEXT: &str = "next";
 
-/// What the writer asks for.
+/// A request of the writer.
 enum Order {
-    /// Write the log of this segment back into its file.
+    /// Write the write-ahead log of this segment back into its file.
     Checkpoint(PathBuf),
-    /// No more comes into this segment.
+    /// No more batches are written to this segment.
     Closed(PathBuf),
     /// Make the next file.
     Prepare,
 }
 
-/// What writer and keeper both see.
+/// State shared by the writer and the maintenance thread.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    /// A checkpoint has ended: a short one by the writer lets the log begin anew.
+    /// A checkpoint has finished: a short one by the writer then restarts the log.
     pub checkpointed: AtomicBool,
     /// Something was written since the last sync; used at an interval only.
     pub unsynced: AtomicBool,
@@ -35,33 +35,33 @@ pub(super) struct Shared {
     pub log: Mutex<Option<PathBuf>>,
 }
 
-/// The writer's end.
+/// The writer's handle of the thread.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct SegmentMaintenance {
     orders: Option<Sender<Order>>,
     thread: Option<std::thread::JoinHandle<()>>,
     pub shared: Arc<Shared>,
     next: PathBuf,
 }
 
-impl Keeper {
+impl SegmentMaintenance {
     /// # Errors
-    /// There is no thread to be had.
+    /// The thread cannot be started.
     pub fn start(dir: &Path, sync_every: Option<Duration>) -> std::io::Result<Self> {
         let (orders, received) = channel();
         let shared = Arc::new(Shared::default());
         let next = dir.join(NEXT);
         let work = Work { shared: shared.clone(), next: next.clone(), sync_every };
         let thread =
-            std::thread::Builder::new().name("journal-keeper".to_owned()).spawn(move || work.run(&received))?;
-        let keeper = Keeper { orders: Some(orders), thread: Some(thread), shared, next };
-        keeper.order(Order::Prepare);
-        Ok(keeper)
+            std::thread::Builder::new().name("journal-maintenance".to_owned()).spawn(move || work.run(&received))?;
+        let maintenance = SegmentMaintenance { orders: Some(orders), thread: Some(thread), shared, next };
+        maintenance.order(Order::Prepare);
+        Ok(maintenance)
     }
 
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            // a keeper that is gone leaves the work to the next start
+            // a maintenance that is gone leaves the work to the next start
             let _ = orders.send(order);
         }
     }
@@ -75,14 +75,14 @@ impl Keeper {
         self.order(Order::Prepare);
     }
 
-    /// Gives the file made ahead the name `path`, if there is one.
+    /// Renames the file made in advance to `path`, if there is one.
     pub fn take_next(&self, path: &Path) {
         // without one the segment is made on the spot
         let _ = std::fs::rename(&self.next, path);
     }
 }
 
-impl Drop for Keeper {
+impl Drop for SegmentMaintenance {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {

@@ -1,27 +1,26 @@
-//! Operators' words that change what is repaired: a ladder goes on, deployments are left alone for a while, a playbook
-//! is put back into service.
+//! Operators' commands that change what is repaired: retry a ladder, begin and end a maintenance, reset a playbook's
+//! breaker.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::Path;
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 
 use super::Api;
-use super::operate::{Reason, operate, parsed, who};
+use super::operations::{Operator, Parsed, Reason};
 use super::problem::Problem;
 use selfheal_contract::view::MaintenanceView;
 use selfheal_contract::{OperatorAnswer, OperatorCommand};
 use selfheal_model::units::parse_duration;
 use selfheal_model::{Matcher, PlaybookName, Selector};
 
-/// One that is forgotten must not leave a deployment unrepaired for good.
+/// A maintenance that is forgotten must not leave a deployment without repair for good.
 const MAX_MAINTENANCE: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// Of one maintenance.
+/// Matchers of one maintenance.
 const MAX_MATCHERS: usize = 20;
 
 #[derive(Debug, Deserialize)]
@@ -36,24 +35,18 @@ pub struct Maintenance {
 }
 
 pub async fn retry(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Reason { reason }): Parsed<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
-    operate(&api, who(&headers, client), OperatorCommand::Retry { alert: SmolStr::new(&id), reason }).await?;
+    operator.execute(OperatorCommand::Retry { alert: SmolStr::new(&id), reason }).await?;
     Ok(Json(json!({ "retried": id })))
 }
 
 pub async fn maintain(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    operator: Operator,
+    Parsed(Maintenance { matchers, for_, reason }): Parsed<Maintenance>,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
-    let Maintenance { matchers, for_, reason } = parsed(&body)?;
     let wrong = |title, detail: String| Problem::new(StatusCode::BAD_REQUEST, title, detail);
     if reason.trim().is_empty() {
         return Err(wrong("a reason is missing", "say why: {\"reason\": \"…\"}".to_owned()));
@@ -71,36 +64,29 @@ pub async fn maintain(
     if for_.is_zero() || for_ > MAX_MAINTENANCE {
         return Err(wrong("wrong duration", "`for` is more than 0s and at most 30d".to_owned()));
     }
-    match operate(&api, who(&headers, client), OperatorCommand::Maintain { select, for_, reason }).await? {
+    match operator.execute(OperatorCommand::Maintain { select, for_, reason }).await? {
         OperatorAnswer::Id(id) => Ok((StatusCode::CREATED, Json(json!({ "id": id })))),
         OperatorAnswer::Run(_) | OperatorAnswer::Ok => Ok((StatusCode::CREATED, Json(json!({})))),
     }
 }
 
-pub async fn end_maintenance(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, Problem> {
-    operate(&api, who(&headers, client), OperatorCommand::EndMaintenance { id: SmolStr::new(&id) }).await?;
+pub async fn end_maintenance(operator: Operator, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    operator.execute(OperatorCommand::EndMaintenance { id: SmolStr::new(&id) }).await?;
     Ok(Json(json!({ "ended": id })))
 }
 
 pub async fn reset(
-    State(api): State<Api>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    operator: Operator,
     Path(name): Path<String>,
-    headers: HeaderMap,
-    body: bytes::Bytes,
+    Parsed(Reason { reason }): Parsed<Reason>,
 ) -> Result<Json<Value>, Problem> {
-    let Reason { reason } = parsed(&body)?;
     let command = OperatorCommand::ResetPlaybook { playbook: PlaybookName::new(&name), reason };
-    operate(&api, who(&headers, client), command).await?;
+    operator.execute(command).await?;
     Ok(Json(json!({ "reset": name })))
 }
 
-/// The maintenances that are not over; the engine shows its own when one begins or is ended, not when time ends it.
+/// The maintenances that have not ended. The engine publishes a change when a maintenance begins or is ended by an
+/// operator, not when its time is over.
 pub(super) fn open(api: &Api, shown: &[MaintenanceView]) -> Vec<MaintenanceView> {
     let now = api.links.as_ref().map(|links| links.now());
     shown.iter().filter(|one| now.is_none_or(|now| now < one.until)).cloned().collect()

@@ -1,7 +1,7 @@
-//! What one round of asking a source comes to, as events.
+//! Turns one poll of a source into events.
 //!
-//! Invariant: a series that was there in the round before and is not in this one is said to have ended; a round without
-//! an answer ends nothing, and half a page is none.
+//! Invariant: a series that the previous answered poll had and this one has not is reported as ended. A poll without an
+//! answer ends no series, and a truncated page is no answer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,34 +9,35 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use crate::attribution::{Attribution, attribute};
 use crate::formats::Foreign;
-use crate::placing::{Placing, place};
 use selfheal_model::{DeploymentId, Event, EventKind, Labels, MetricName, OWN_DEPLOYMENT, Origin, Source, Timestamp};
 
 type SeriesKey = (DeploymentId, MetricName, Labels);
 
-/// What is remembered of a source between its rounds.
-pub(super) struct Rounds {
+/// What a source needs to remember between polls.
+pub(super) struct PollState {
     source: Arc<Source>,
     deployment_from: Arc<[SmolStr]>,
-    /// Of the last round that was answered.
+    /// The series of the last poll that was answered.
     series: BTreeSet<SeriesKey>,
-    /// Whoever it ever said something of.
+    /// Every deployment that the source has had samples of.
     deployments: BTreeSet<DeploymentId>,
-    /// What was last logged of it, so that it is said once.
+    /// The problem that was logged last, so that each problem is logged once.
     trouble: Option<String>,
 }
 
-impl Rounds {
-    pub fn new(source: Arc<Source>, deployment_from: Arc<[SmolStr]>) -> Rounds {
+impl PollState {
+    pub fn new(source: Arc<Source>, deployment_from: Arc<[SmolStr]>) -> PollState {
         let own = source.labels.get("deployment").unwrap_or(OWN_DEPLOYMENT);
         let deployments = [DeploymentId::new(own)].into();
-        Rounds { source, deployment_from, series: BTreeSet::new(), deployments, trouble: None }
+        PollState { source, deployment_from, series: BTreeSet::new(), deployments, trouble: None }
     }
 
-    /// One round: all it gave, or why it gave nothing or not all.
-    pub fn take(&mut self, arrival: Timestamp, took: Duration, said: Result<Foreign, String>) -> Vec<Event> {
-        let (mut events, count, trouble) = match said {
+    /// The events of one poll: its samples, the series that ended, and the source's own metrics `up`,
+    /// `scrape_duration_seconds` and `scrape_samples`. `result` is an error when the source gave no usable answer.
+    pub fn events_of(&mut self, arrival: Timestamp, took: Duration, result: Result<Foreign, String>) -> Vec<Event> {
+        let (mut events, count, trouble) = match result {
             Ok(foreign) => self.answered(arrival, foreign),
             Err(why) => (Vec::new(), None, Some(why)),
         };
@@ -59,24 +60,24 @@ impl Rounds {
             .deployments
             .iter()
             .flat_map(|deployment| own.iter().flatten().map(move |(name, value)| (deployment, name, *value)));
-        // first: a page with more series than a deployment may have would leave no room for them
+        // these come first: a page with more series than a deployment may have would leave no room for them
         events.splice(0..0, own.map(|(deployment, name, value)| event(deployment, name, value)));
         events
     }
 
-    /// The samples and which series ended, how many samples there were, and what was wrong with some.
+    /// The events of a page, the number of its samples, and the problem that some of them had.
     fn answered(&mut self, arrival: Timestamp, foreign: Foreign) -> (Vec<Event>, Option<usize>, Option<String>) {
         let source = self.source.clone();
-        let placing = Placing {
+        let attribution = Attribution {
             labels: &source.labels,
             deployment_from: &self.deployment_from,
             keeps: &|name| source.keeps(name),
             arrival,
-            // what stands on a page is another's word: an `up` there says nothing of this source
+            // the source wrote the page: an `up` on it does not tell whether this poll was answered
             origin: Origin::External,
         };
-        let placed = place(foreign, &placing);
-        let series: BTreeSet<SeriesKey> = placed.events.iter().filter_map(key_of).collect();
+        let attributed = attribute(foreign, &attribution);
+        let series: BTreeSet<SeriesKey> = attributed.events.iter().filter_map(key_of).collect();
         self.deployments.extend(series.iter().map(|(deployment, _, _)| deployment.clone()));
         let ended = self.series.difference(&series).map(|(deployment, name, labels)| Event {
             deployment: deployment.clone(),
@@ -86,10 +87,10 @@ impl Rounds {
         });
         let mut events: Vec<Event> = ended.collect();
         self.series = series;
-        let count = placed.events.len();
-        events.extend(placed.events);
-        let wrong = placed.errors.len() + placed.more_errors;
-        let trouble = placed.errors.into_iter().next().map(|first| match wrong {
+        let count = attributed.events.len();
+        events.extend(attributed.events);
+        let wrong = attributed.errors.len() + attributed.more_errors;
+        let trouble = attributed.errors.into_iter().next().map(|first| match wrong {
             1 => first,
             more => format!("{first}, and {} more", more - 1),
         });
@@ -101,8 +102,8 @@ impl Rounds {
             return;
         }
         match &trouble {
-            Some(why) => tracing::warn!(source = %self.source.name, why, "a source gives not all that it is asked for"),
-            None => tracing::info!(source = %self.source.name, "a source gives all that it is asked for"),
+            Some(why) => tracing::warn!(source = %self.source.name, why, "some or all samples of a source are missing"),
+            None => tracing::info!(source = %self.source.name, "all samples of a source are complete again"),
         }
         self.trouble = trouble;
     }

@@ -1,21 +1,22 @@
-//! Files that must be whole or not there at all, for nobody else's eyes.
+//! Replaces files atomically, with a mode that only their owner can read: rotated tokens, signing keys, the state of
+//! supervised processes.
+//!
+//! The crate knows nothing of selfheal: paths and bytes only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use selfheal_model::DeploymentId;
-
-/// Makes names of temporary files differ between writers of the same file.
+/// Makes the names of temporary files differ between concurrent writers of one file.
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// Replaces `path` by `bytes`, mode 0600: a reader sees the old content or the new one, also after a power cut. When
-/// it returns, the content is on disk.
+/// Replaces the content of `path` by `bytes`, with mode 0600, and makes missing folders. A reader sees the old content or
+/// the new one, also after a power failure. When the function returns, the new content is on disk.
 ///
 /// # Errors
-/// The old content is untouched then.
+/// The file cannot be written; the old content is untouched.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_private_dir(folder)?;
@@ -36,23 +37,12 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Makes `folder` and what is missing above it, for this user only.
+/// Makes `folder` and its missing parents, with mode 0700.
+///
+/// # Errors
+/// A folder cannot be made.
 pub fn make_private_dir(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-/// A file name for a deployment, whatever its id: letters, digits, `-`, `_` and inner dots stay, every other byte is
-/// written as `%XX`, so two ids never share a name.
-pub fn name_of(deployment: &DeploymentId) -> PathBuf {
-    let mut name = String::new();
-    for (at, byte) in deployment.as_str().bytes().enumerate() {
-        if byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_' || (byte == b'.' && at > 0) {
-            name.push(char::from(byte));
-        } else {
-            name.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    PathBuf::from(name)
 }
 
 #[cfg(test)]
@@ -79,12 +69,5 @@ mod tests {
         fs::create_dir_all(path.join("by/a/folder")).unwrap();
         assert!(write_private(&path, b"x").is_err());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn no_deployment_id_leaves_its_folder() {
-        for (id, name) in [("checkout", "checkout"), ("../x", "%2E.%2Fx"), ("a/b", "a%2Fb"), ("ü", "%C3%BC")] {
-            assert_eq!(name_of(&DeploymentId::from(id)), PathBuf::from(name));
-        }
     }
 }

@@ -3,14 +3,14 @@
 use super::verdict::Fault;
 use selfheal_model::{CheckKind, CheckName, DeploymentId, FailureReason};
 
-pub(super) struct Place<'a> {
+pub(super) struct ReplicaTarget<'a> {
     pub deployment: &'a DeploymentId,
     pub check: &'a CheckName,
     pub replica: Option<u32>,
     pub port: Option<u16>,
 }
 
-impl Place<'_> {
+impl ReplicaTarget<'_> {
     /// The text for this replica.
     ///
     /// # Errors

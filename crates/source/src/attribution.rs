@@ -1,6 +1,6 @@
-//! Other systems' samples into events: whose each is, under which labels, and when.
+//! Attributes the samples of other systems: the deployment, labels and time of each, as events.
 //!
-//! Invariant: a sample that nobody can be found for is an error with its name, never somebody else's.
+//! Invariant: a sample without a deployment is an error that names the sample; it is never attributed to another one.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use super::formats::{Foreign, ForeignSample, ForeignValue};
 use super::ingest::{LATE_AFTER, Limits, MAX_AHEAD, cut, label_name, wrong_name};
 use selfheal_model::{DeploymentId, Event, EventKind, Labels, MetricName, Origin, Timestamp};
 
-/// The label that says whose a sample is; it becomes the event's own key, so that no series has it as a label.
+/// The label that names the deployment of a sample. It becomes a field of the event and is no label of the series.
 const DEPLOYMENT: &str = "deployment";
-/// A sample's own label that another one takes the place of is kept under its name with this before it, as in
-/// Prometheus: two samples that differ by it alone stay two series.
+/// Prefix of a sample's label that a label of the source replaces, as in Prometheus: two samples that differ in that
+/// label only stay two series.
 const EXPORTED: &str = "exported_";
 
-/// Labels of one sample that another system gives: what a resource or a discovery knows of it goes on every one.
+/// The most labels of one sample: other systems add the labels of a resource or of service discovery to each sample.
 const MAX_LABELS: usize = 64;
 
-/// The bounds of foreign samples.
+/// The limits of samples of other systems.
 fn limits() -> Limits {
     Limits { labels: MAX_LABELS, ..Limits::default() }
 }
 
-/// How samples are placed.
-pub struct Placing<'a> {
-    /// Put on every sample, where they win over its own; `deployment` says whose they are.
+/// How samples are attributed.
+pub struct Attribution<'a> {
+    /// Added to every sample, in place of its own labels of the same name; `deployment` is the deployment of all samples.
     pub labels: &'a Labels,
-    /// Labels that may say whose a sample is; the first that is there does.
+    /// The labels that may name the deployment of a sample, in order; the first that the sample has counts.
     pub deployment_from: &'a [SmolStr],
     /// Whether a metric of this name is wanted.
     pub keeps: &'a dyn Fn(&str) -> bool,
@@ -36,9 +36,9 @@ pub struct Placing<'a> {
     pub origin: Origin,
 }
 
-/// What became of samples.
+/// The result of attributing samples.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Placed {
+pub struct Attributed {
     /// In the order of the samples.
     pub events: Vec<Event>,
     /// At most [`Limits::errors`], the samples' own first.
@@ -46,60 +46,60 @@ pub struct Placed {
     pub more_errors: usize,
     /// Older than [`LATE_AFTER`].
     pub late: usize,
-    /// Samples that the source is not to be asked for.
+    /// Samples whose metric the source does not keep.
     pub unwanted: usize,
 }
 
 /// Places all samples of a body.
-pub fn place(foreign: Foreign, placing: &Placing<'_>) -> Placed {
+pub fn attribute(foreign: Foreign, attribution: &Attribution<'_>) -> Attributed {
     let limits = &limits();
     let Foreign { samples, errors, more_errors, .. } = foreign;
-    let mut placed = Placed { errors, more_errors, ..Placed::default() };
-    placed.events.reserve(samples.len());
-    // one mistake of a whole series is said once
+    let mut attributed = Attributed { errors, more_errors, ..Attributed::default() };
+    attributed.events.reserve(samples.len());
+    // the same error of many samples is reported once
     let mut said: BTreeMap<String, usize> = BTreeMap::new();
     for sample in samples {
-        if !(placing.keeps)(&sample.name) {
-            placed.unwanted += 1;
+        if !(attribution.keeps)(&sample.name) {
+            attributed.unwanted += 1;
             continue;
         }
-        match placing.event(sample, limits) {
+        match attribution.event(sample, limits) {
             Ok(event) => {
-                placed.late += usize::from(event.time < placing.arrival - LATE_AFTER);
-                placed.events.push(event);
+                attributed.late += usize::from(event.time < attribution.arrival - LATE_AFTER);
+                attributed.events.push(event);
             }
             Err(why) if said.len() < limits.errors => *said.entry(why).or_default() += 1,
-            Err(_) => placed.more_errors += 1,
+            Err(_) => attributed.more_errors += 1,
         }
     }
     for (why, times) in said {
-        placed.more_errors += times - 1;
-        if placed.errors.len() < limits.errors {
-            placed.errors.push(why);
+        attributed.more_errors += times - 1;
+        if attributed.errors.len() < limits.errors {
+            attributed.errors.push(why);
         } else {
-            placed.more_errors += 1;
+            attributed.more_errors += 1;
         }
     }
-    placed
+    attributed
 }
 
-/// What said whose a sample is.
+/// What named the deployment of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PlacedBy {
-    /// Its label `deployment`, which is the event's key by that.
+enum AttributedBy {
+    /// The sample's label `deployment`, which is therefore no label of the series.
     OwnLabel,
     /// The source, or another label of the sample.
     Another,
 }
 
-impl Placing<'_> {
+impl Attribution<'_> {
     fn event(&self, sample: ForeignSample, limits: &Limits) -> Result<Event, String> {
         let ForeignSample { name, labels, value, time } = sample;
         if let Some(why) = wrong_name(&name, limits.name) {
             return Err(format!("the name {:?} {why}", cut(&name, 40)));
         }
-        let (deployment, placed_by) = self.whose(&name, &labels, limits)?;
-        let labels = self.labels_of(&name, labels, placed_by, limits)?;
+        let (deployment, attributed_by) = self.whose(&name, &labels, limits)?;
+        let labels = self.labels_of(&name, labels, attributed_by, limits)?;
         let time = match time {
             None => self.arrival,
             Some(time) if time > self.arrival + MAX_AHEAD => {
@@ -121,18 +121,18 @@ impl Placing<'_> {
         name: &str,
         labels: &[(SmolStr, SmolStr)],
         limits: &Limits,
-    ) -> Result<(DeploymentId, PlacedBy), String> {
+    ) -> Result<(DeploymentId, AttributedBy), String> {
         let of_sample = |wanted: &SmolStr| {
             let (label, id) = labels.iter().find(|(own, _)| own == wanted)?;
-            Some((id.as_str(), if label == DEPLOYMENT { PlacedBy::OwnLabel } else { PlacedBy::Another }))
+            Some((id.as_str(), if label == DEPLOYMENT { AttributedBy::OwnLabel } else { AttributedBy::Another }))
         };
-        let of_source = self.labels.get(DEPLOYMENT).map(|id| (id, PlacedBy::Another));
+        let of_source = self.labels.get(DEPLOYMENT).map(|id| (id, AttributedBy::Another));
         let Some((id, by)) = of_source.or_else(|| self.deployment_from.iter().find_map(of_sample)) else {
             let labels: Vec<&str> = self.deployment_from.iter().map(SmolStr::as_str).collect();
-            return Err(format!("`{name}` does not say whose it is: none of its labels is {}", labels.join(" or ")));
+            return Err(format!("`{name}` has no deployment: none of its labels is {}", labels.join(" or ")));
         };
         match wrong_name(id, limits.name) {
-            Some(why) => Err(format!("`{name}` is of the deployment {:?}, which {why}", cut(id, 40))),
+            Some(why) => Err(format!("`{name}` has the deployment {:?}, which {why}", cut(id, 40))),
             None => Ok((DeploymentId::new(id), by)),
         }
     }
@@ -141,13 +141,13 @@ impl Placing<'_> {
         &self,
         name: &str,
         own: Vec<(SmolStr, SmolStr)>,
-        placed_by: PlacedBy,
+        attributed_by: AttributedBy,
         limits: &Limits,
     ) -> Result<Labels, String> {
         let mut labels: Vec<(SmolStr, SmolStr)> = Vec::with_capacity(own.len() + self.labels.len());
         let mut displaced: Vec<(SmolStr, SmolStr)> = Vec::new();
         for (label, value) in own {
-            if label == DEPLOYMENT && placed_by == PlacedBy::OwnLabel {
+            if label == DEPLOYMENT && attributed_by == AttributedBy::OwnLabel {
                 continue;
             }
             if !label_name(&label) || label.len() > limits.name {
@@ -176,7 +176,7 @@ impl Placing<'_> {
         Ok(labels.into_iter().collect())
     }
 
-    /// A name for a label that is displaced, which no other label has.
+    /// A new name for a label that is replaced, which no other label of the sample has.
     fn exported(&self, label: &str, taken: &[(SmolStr, SmolStr)]) -> SmolStr {
         let mut name = format!("{EXPORTED}{label}");
         while self.labels.get(&name).is_some() || taken.iter().any(|(own, _)| *own == name) {
@@ -199,23 +199,23 @@ mod tests {
         ForeignSample { name: "up".into(), labels, value, time }
     }
 
-    fn placed(samples: Vec<ForeignSample>, labels: &[(&str, &str)]) -> Placed {
+    fn attributed(samples: Vec<ForeignSample>, labels: &[(&str, &str)]) -> Attributed {
         let labels: Labels = labels.iter().copied().collect();
         let from = ["deployment", "job"].map(SmolStr::new);
-        let placing = Placing {
+        let attribution = Attribution {
             labels: &labels,
             deployment_from: &from,
             keeps: &|name| name == "up",
             arrival: at(1_000_000),
             origin: Origin::External,
         };
-        place(Foreign { samples, ..Foreign::default() }, &placing)
+        attribute(Foreign { samples, ..Foreign::default() }, &attribution)
     }
 
     #[test]
     fn the_first_label_there_is_says_whose_a_sample_is() {
         let number = ForeignValue::Number(1.0);
-        let result = placed(
+        let result = attributed(
             vec![
                 sample(&[("deployment", "shop"), ("job", "node")], number, None),
                 sample(&[("job", "node"), ("instance", "a:9")], ForeignValue::Stale, Some(at(5))),
@@ -233,12 +233,12 @@ mod tests {
                 "node Ended { name: \"up\", labels: {\"instance\": \"a:9\", \"job\": \"node\"} }"
             ]
         );
-        assert_eq!(result.errors, ["`up` does not say whose it is: none of its labels is deployment or job"]);
+        assert_eq!(result.errors, ["`up` has no deployment: none of its labels is deployment or job"]);
         assert_eq!((result.more_errors, result.late), (1, 1));
     }
 
     /// `deployment{labels}` of each.
-    fn said(result: &Placed) -> Vec<String> {
+    fn said(result: &Attributed) -> Vec<String> {
         let labels = |event: &Event| match &event.kind {
             EventKind::Metric { labels, .. } => labels.to_string(),
             other => panic!("{other:?}"),
@@ -250,7 +250,7 @@ mod tests {
     fn what_a_source_says_wins_and_the_sample_keeps_its_own_beside_it() {
         let number = ForeignValue::Number(1.0);
         let samples = ["a", "b"].map(|own| sample(&[("deployment", own), ("zone", "a")], number, None));
-        let result = placed(samples.to_vec(), &[("deployment", "shop"), ("zone", "b")]);
+        let result = attributed(samples.to_vec(), &[("deployment", "shop"), ("zone", "b")]);
         assert_eq!(
             said(&result),
             [
@@ -264,7 +264,7 @@ mod tests {
     fn a_label_deployment_that_another_label_comes_before_is_kept_beside_it() {
         let own = [("deployment", "a"), ("job", "kube-state-metrics")];
         let from = ["job", "deployment"].map(SmolStr::new);
-        let placing = Placing {
+        let attribution = Attribution {
             labels: &Labels::default(),
             deployment_from: &from,
             keeps: &|_| true,
@@ -273,7 +273,7 @@ mod tests {
         };
         let samples =
             vec![sample(&own, ForeignValue::Number(1.0), None), sample(&own[..1], ForeignValue::Number(1.0), None)];
-        let result = place(Foreign { samples, ..Foreign::default() }, &placing);
+        let result = attribute(Foreign { samples, ..Foreign::default() }, &attribution);
         assert_eq!(said(&result), ["kube-state-metrics{exported_deployment=\"a\", job=\"kube-state-metrics\"}", "a"]);
     }
 
@@ -281,7 +281,7 @@ mod tests {
     fn a_label_that_is_kept_beside_another_takes_no_third_one_s_place() {
         let own = [("exported_zone", "first"), ("zone", "second"), ("exported_exported_deployment", "x")];
         let samples = vec![sample(&own, ForeignValue::Number(1.0), None)];
-        let result = placed(samples, &[("deployment", "shop"), ("zone", "b")]);
+        let result = attributed(samples, &[("deployment", "shop"), ("zone", "b")]);
         assert_eq!(
             said(&result),
             [concat!(
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_clock_that_runs_a_little_fast_is_put_right_and_one_far_ahead_refused() {
         let own = [("job", "shop")];
-        let result = placed(
+        let result = attributed(
             vec![
                 sample(&own, ForeignValue::Number(1.0), Some(at(1_000_200))),
                 sample(&own, ForeignValue::Number(1.0), Some(at(1_000_400))),
@@ -313,7 +313,7 @@ mod tests {
         wrong.labels.push(("my-label".into(), "x".into()));
         let mut label = wrong.clone();
         label.labels[0].1 = "shop".into();
-        let result = placed(vec![wrong, unwanted, label], &[]);
+        let result = attributed(vec![wrong, unwanted, label], &[]);
         assert_eq!((result.events.len(), result.unwanted, result.errors.len()), (0, 1, 2), "{result:?}");
     }
 }
