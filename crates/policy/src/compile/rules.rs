@@ -14,12 +14,11 @@ use super::units;
 use super::yaml::{Kind, Node, Span};
 use crate::TimeIntervals;
 use crate::rule::{Level, NoData, Rule, RuleMode};
+use selfheal_contract::BuiltInAlert;
 use selfheal_model::{ALERTNAME, Labels, Map, RuleName, Severity, fingerprint};
 use selfheal_script::{Condition, Func, Names, Template};
 
 const NOT_BUILT: [&str; 1] = ["was"];
-/// Names the engine raises by itself.
-const BUILT_IN: [&str; 4] = ["PolicyInvalid", "NoData", "RuleError", "ScheduledRunFailed"];
 const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
 
@@ -81,7 +80,7 @@ impl RuleFiles {
         let Some(keys) = Keys::of(reader, "rule", &node) else { return };
         let Some(name) = keys.name("alert") else { return };
         let span = keys.section("alert").map_or(node.span, |name| name.span);
-        if BUILT_IN.contains(&name.as_str()) {
+        if BuiltInAlert::from_name(&name).is_some() {
             reader.error(
                 span,
                 "reserved-name",
