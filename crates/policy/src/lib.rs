@@ -3,7 +3,7 @@
 //! Invariant: a `Policy` that exists is whole: every name in it resolves, every script compiles, every limit is
 //! finite. What cannot be shown whole is a list of [`Diagnostic`]s and changes nothing.
 
-mod compile;
+pub(crate) mod compile;
 pub mod guards;
 pub mod inhibit;
 pub mod ladder;
@@ -12,6 +12,7 @@ pub mod record;
 pub mod route;
 pub mod rule;
 pub mod schedule;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,9 @@ pub use compile::intake::Intake;
 pub use compile::remediations::{Remediation, Remediations, Severities};
 pub use compile::secrets::{Secrets, by_name as secrets_by_name};
 pub use compile::storage::{Durability, Keep, StorageRules};
+pub use schema::FileKind;
+pub use schema::json::json_schema;
+pub use schema::reference::reference as key_reference;
 
 use crate::guards::Guards;
 use crate::inhibit::InhibitRule;

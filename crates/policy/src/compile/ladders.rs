@@ -15,11 +15,10 @@ use super::steps::Surroundings;
 use super::yaml::{Kind, Node, Span};
 use crate::ladder::{self, Ladder, On, Rung};
 use crate::rule::{Level, Rule};
+use crate::schema;
 use selfheal_model::{Map, PlaybookName, RuleName};
 use selfheal_script::{Func, Names, Param};
 
-/// A batch larger than all runs there may be at a time is none.
-const MAX_BATCH: u32 = super::guards::MAX_RUNNING;
 /// The shortest time between one run of a rung and the next.
 const MIN_REPEAT: Duration = Duration::from_secs(1);
 
@@ -185,8 +184,8 @@ impl Known<'_> {
             let rung = Rung { give_up: shared.give_up, ..Rung::plain(PlaybookName::from(name), with) };
             return Some(ReadRung { rung, span: node.span });
         }
-        let keys = Keys::of(reader, "rung", node)?;
-        let playbook = keys.required("playbook");
+        let keys = Keys::of(reader, &schema::RUNG, node)?;
+        let playbook = keys.get("playbook");
         let name = playbook.and_then(|node| reader.text(node));
         let known = match (playbook, &name) {
             (Some(node), Some(name)) => self.playbook(reader, node, name),
@@ -200,11 +199,10 @@ impl Known<'_> {
         };
         let if_ = keys.raw("if").map(|node| scripts.condition(node, names));
         let on = keys.get("on").map(|node| self.on(shared, node));
-        let approval = keys.get("approval").and_then(|node| reader.word(node, &[("required", true)])).unwrap_or(false);
+        let approval = keys.word("approval", &[("required", true)]).unwrap_or(false);
         let (batch, pause) = batches(reader, &keys);
         let repeat = keys.get("repeat").and_then(|node| repeat(reader, node));
-        let give_up = keys.positive_duration("give_up", shared.give_up);
-        keys.finish(&[]);
+        let give_up = keys.duration_or("give_up", shared.give_up);
         known?;
         if matches!(if_, Some(None)) || matches!(on, Some(None)) || (keys.has("on") && on.is_none()) {
             return None;
@@ -231,14 +229,13 @@ impl Known<'_> {
             self.around.listed_deployment(reader, node, &id)?;
             return Some(On::Deployment(Param::Literal(id.into())));
         }
-        let keys = Keys::of(reader, "rung's `on`", node)?;
+        let keys = Keys::of(reader, &schema::RUNG_ON, node)?;
         let firing = keys.get("firing").map(|node| self.firing(reader, node));
         let select = keys.get("select").map(|node| {
             let select = reader.selector(node)?;
             warn_of_nobody(reader, node.span, &select, self.around.deployments);
             Some(select)
         });
-        keys.finish(&[]);
         match (firing, select) {
             (Some(rule), None) => rule.map(On::Firing),
             (None, Some(select)) => select.map(On::Select),
@@ -285,8 +282,8 @@ fn has_deployment(rule: &Rule) -> bool {
 }
 
 fn batches(reader: &Reader<'_>, keys: &Keys<'_>) -> (Option<u32>, Duration) {
-    let batch = keys.get("batch").and_then(|node| reader.count(node, 1, MAX_BATCH));
-    let pause = keys.duration("pause", Duration::ZERO);
+    let batch = keys.count_if_written("batch");
+    let pause = keys.duration("pause");
     if let (Some(node), false) = (keys.section("pause"), keys.has("batch")) {
         let message = "`pause` is the wait between one batch and the next, and there is no `batch`";
         reader.error(node.span, "conflict", message);

@@ -10,7 +10,7 @@ mod inhibition;
 mod inputs;
 pub(crate) mod intake;
 mod intervals;
-mod keys;
+pub(crate) mod keys;
 mod ladders;
 mod links;
 mod playbooks;
@@ -35,9 +35,10 @@ use std::sync::Arc;
 
 use smol_str::format_smolstr;
 
-use super::{CONFIGURATION, DATA_DIR, Policy, TimeIntervals, UnknownDeployments};
+use super::{CONFIGURATION, Policy, TimeIntervals, UnknownDeployments};
 use crate::ladder::Ladder;
 use crate::route::Route;
+use crate::schema;
 use config::Settings;
 use deployments::{Adapters, Deployments};
 use keys::Keys;
@@ -59,9 +60,6 @@ use selfheal_model::{
 use selfheal_script::{ProblemSeverity, ScriptHost};
 use steps::Surroundings;
 use yaml::{Kind, Node, Span, parse};
-
-/// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 0] = [];
 
 pub(crate) fn compile(
     files: &[SourceFile],
@@ -173,7 +171,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     if let Some(configuration) = &documents.configuration {
         config::format(reader, configuration.span.file, configuration);
     }
-    let keys = Keys::of(reader, "selfheal.yaml", configuration)?;
+    let keys = Keys::of(reader, &schema::CONFIGURATION, configuration)?;
     let _ = keys.raw("format");
     let named = [keys.section("time_intervals"), keys.section("mute_time_intervals")];
     let time_intervals = intervals::read(reader, named);
@@ -182,12 +180,11 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let scripts =
         Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units, secrets: &secrets };
     let server = config::server(reader, keys.section("server"));
-    let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
+    let data_dir = keys.text_or_default("data_dir");
     let storage = storage::storage(reader, keys.section("storage"));
     let (described, adapter_names) = config::adapters(reader, catalog, keys.section("adapters"));
     let words = [("register", UnknownDeployments::Register), ("reject", UnknownDeployments::Reject)];
-    let unknown_deployments =
-        keys.get("unknown_deployments").and_then(|node| reader.word(node, &words)).unwrap_or_default();
+    let unknown_deployments = keys.word("unknown_deployments", &words).unwrap_or_default();
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys, &time_intervals);
@@ -210,7 +207,6 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let schedules = keys.section("schedules");
     let remediations = keys.section("remediations");
     let severities = remediations::severities(reader, keys.section("severities"));
-    keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
         described.iter().map(|(name, described)| (name.clone(), described.def.clone())).collect();
@@ -315,9 +311,8 @@ fn deployment_lists<'n>(reader: &'n Reader<'n>, documents: &'n Documents, own: O
     for document in &documents.deployments {
         if document.entries().is_none() {
             lists.push(document);
-        } else if let Some(keys) = Keys::of(reader, "deployments file", document) {
+        } else if let Some(keys) = Keys::of(reader, &schema::DEPLOYMENTS_FILE, document) {
             lists.extend(keys.section("deployments"));
-            keys.finish_file(&[]);
         }
     }
     lists

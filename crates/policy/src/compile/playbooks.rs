@@ -14,6 +14,7 @@ use super::scripts::Scripts;
 use super::steps::{self, Call, Part, Steps, Surroundings};
 use super::yaml::{Node, Span};
 use crate::playbook::{InputKind, InputSpec, OnFailure, Playbook, Step, StepKind, Verify};
+use crate::schema;
 use selfheal_model::{Map, PlaybookName, fingerprint};
 use selfheal_script::Names;
 
@@ -87,10 +88,10 @@ impl PlaybookFiles {
     }
 
     pub fn add(&mut self, reader: &Reader<'_>, document: &Node) {
-        let Some(keys) = Keys::of(reader, "playbook", document) else { return };
+        let Some(keys) = Keys::of(reader, &schema::PLAYBOOK, document) else { return };
         let Some(name) = keys.name("playbook") else { return };
         let span = keys.section("playbook").map_or(document.span, |node| node.span);
-        let enabled = keys.boolean("enabled", true);
+        let enabled = keys.boolean("enabled");
         if !enabled {
             self.disabled.push(name.clone());
         } else if !self.defined.add(reader, "playbook", &name, span) {
@@ -206,10 +207,10 @@ fn compile(
     callable: &Callable<'_>,
 ) -> Option<ReadPlaybook> {
     let reader = scripts.reader;
-    let keys = Keys::of(reader, "playbook", &written.node)?;
+    let keys = Keys::of(reader, &schema::PLAYBOOK, &written.node)?;
     let _ = (keys.raw("playbook"), keys.raw("enabled"), keys.raw("inputs"));
     let description = keys.text("description").unwrap_or_default();
-    let mode = keys.get("mode").and_then(|node| reader.word(node, &MODES)).unwrap_or_default();
+    let mode = keys.word("mode", &MODES).unwrap_or_default();
     let input_names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     let secrets = inputs.iter().filter(|input| input.kind == InputKind::Secret);
     let secret_inputs: Vec<String> = secrets.map(|input| input.name.clone()).collect();
@@ -221,7 +222,7 @@ fn compile(
         ..Names::default()
     };
     let mut steps = Steps::new(scripts, &names, around, callable);
-    let main = keys.required("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
+    let main = keys.get("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
     if main.is_empty()
         && let Some(node) = keys.section("steps")
         && !steps.broken
@@ -231,7 +232,7 @@ fn compile(
     let rescue = keys.section("rescue").map(|node| steps.read(node, Part::Rescue)).unwrap_or_default();
     let finally = keys.section("finally").map(|node| steps.read(node, Part::Finally)).unwrap_or_default();
     let words = [("stop", OnFailure::Stop), ("undo", OnFailure::Undo)];
-    let on_failure = keys.get("on_failure").and_then(|node| reader.word(node, &words)).unwrap_or_default();
+    let on_failure = keys.word("on_failure", &words).unwrap_or_default();
     if on_failure == OnFailure::Undo
         && let Some(node) = keys.section("on_failure")
         && !main.iter().any(Step::can_be_undone)
@@ -243,7 +244,6 @@ fn compile(
         Some(node) => steps.verify(node),
         None => Some(Verify { until: None, hold: HOLD, within: WITHIN }),
     };
-    keys.finish_file(&[]);
     let (broken, firing, calls) = (steps.broken, steps.firing, steps.calls);
     let (verbs, needs) = steps::asked(main.iter().chain(&rescue).chain(&finally));
     let verify = verify?;
@@ -271,7 +271,7 @@ impl Steps<'_> {
     /// `verify:`; `None` where its condition is wrong.
     fn verify(&mut self, node: &Node) -> Option<Verify> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "verify", node)?;
+        let keys = Keys::of(reader, &schema::VERIFY, node)?;
         let until = keys.raw("until").map(|node| {
             let condition = self.scripts.condition(node, &self.names_here(Part::Main));
             if let Some(condition) = &condition {
@@ -279,9 +279,8 @@ impl Steps<'_> {
             }
             condition
         });
-        let hold = keys.duration("hold", HOLD);
-        let within = keys.positive_duration("within", WITHIN);
-        keys.finish(&[]);
+        let hold = keys.duration("hold");
+        let within = keys.duration("within");
         if hold >= within {
             let at = keys.section("hold").or_else(|| keys.section("within")).map_or(node.span, |node| node.span);
             let message = "`hold` must be shorter than `within`: it could never hold so long before the time is over";

@@ -14,11 +14,11 @@ use super::units;
 use super::yaml::{Kind, Node, Span};
 use crate::TimeIntervals;
 use crate::rule::{Level, NoData, Rule, RuleMode};
+use crate::schema;
 use selfheal_contract::BuiltInAlert;
 use selfheal_model::{ALERTNAME, Labels, Map, RuleName, Severity, fingerprint};
 use selfheal_script::{Condition, Func, Names, Template};
 
-const NOT_BUILT: [&str; 1] = ["was"];
 const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
 
@@ -54,8 +54,11 @@ pub(crate) struct RuleFiles {
 impl RuleFiles {
     /// One document; gives its `settings:`.
     pub fn add<'n>(&mut self, reader: &'n Reader<'n>, document: &'n Node) -> Option<&'n Node> {
-        let keys = Keys::of(reader, "rules file", document)?;
+        let keys = Keys::of(reader, &schema::RULES_FILE, document)?;
         let defaults = keys.section("defaults");
+        if let Some(defaults) = defaults {
+            Keys::check_defaults(reader, &schema::RULE, defaults);
+        }
         if let Some(entry) = defaults.and_then(|node| node.entries()?.iter().find(|entry| entry.key == "alert")) {
             reader.error(entry.key_span, "conflict", "defaults have no `alert`: every rule has its own name");
         }
@@ -68,7 +71,6 @@ impl RuleFiles {
             self.add_ladders(reader, node);
         }
         let settings = keys.section("settings");
-        keys.finish_file(&["remediations", "schedules", "metrics"]);
         settings
     }
 
@@ -77,7 +79,7 @@ impl RuleFiles {
             Some(defaults) => node.over(defaults),
             None => node.clone(),
         };
-        let Some(keys) = Keys::of(reader, "rule", &node) else { return };
+        let Some(keys) = Keys::of(reader, &schema::RULE, &node) else { return };
         let Some(name) = keys.name("alert") else { return };
         let span = keys.section("alert").map_or(node.span, |name| name.span);
         if BuiltInAlert::from_name(&name).is_some() {
@@ -90,7 +92,7 @@ impl RuleFiles {
         if !self.defined.add(reader, "rule", &name, span) {
             return;
         }
-        let enabled = keys.boolean("enabled", true);
+        let enabled = keys.boolean("enabled");
         if !enabled {
             self.disabled.push(name.clone());
         }
@@ -142,7 +144,7 @@ impl Shared<'_> {
 
 fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_hash: u64) -> Option<ReadRule> {
     let reader = scripts.reader;
-    let keys = Keys::of(reader, "rule", &written.node)?;
+    let keys = Keys::of(reader, &schema::RULE, &written.node)?;
     let _ = (keys.raw("alert"), keys.raw("enabled"));
     let description = keys.text("description").unwrap_or_default();
     let selects = keys.section("select");
@@ -157,8 +159,8 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     }
     let mut shared = Shared {
         names,
-        for_: keys.duration("for", Duration::ZERO),
-        keep_firing_for: keys.duration("keep_firing_for", Duration::ZERO),
+        for_: keys.duration("for"),
+        keep_firing_for: keys.duration("keep_firing_for"),
         clear_when: None,
         value: value.clone().flatten(),
     };
@@ -167,15 +169,14 @@ fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_h
     let rule_ladder = keys.section("remediate");
     let levels = levels(scripts, &keys, &shared, &mut firing);
     let words = [("keep", NoData::Keep), ("resolve", NoData::Resolve), ("alert", NoData::Alert)];
-    let no_data = keys.get("no_data").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    let cooldown = keys.duration("cooldown", Duration::ZERO);
+    let no_data = keys.word("no_data", &words).unwrap_or_default();
+    let cooldown = keys.duration("cooldown");
     let labels = keys.section("labels").and_then(|node| own_labels(reader, node, &per)).unwrap_or_default();
     let summary = keys.raw("summary").map(|node| scripts.template(node, &shared.names));
     let annotations = keys.section("annotations").map(|node| annotations(scripts, node, &shared.names));
     let words = [("live", RuleMode::Live), ("shadow", RuleMode::Shadow)];
-    let mode = keys.get("mode").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    let routine = keys.boolean("routine", false);
-    keys.finish(&NOT_BUILT);
+    let mode = keys.word("mode", &words).unwrap_or_default();
+    let routine = keys.boolean("routine");
     let ladders = level_ladders(&levels, keys.has("levels"), rule_ladder, settings, shared.names.has_value);
     let whole = value.as_ref().is_none_or(Option::is_some)
         && summary.as_ref().is_none_or(Option::is_some)
@@ -242,7 +243,7 @@ fn levels(
     firing: &mut Vec<(String, Span)>,
 ) -> Vec<ReadLevel> {
     let reader = scripts.reader;
-    let severity = keys.get("severity").and_then(|node| reader.word(node, &SEVERITIES));
+    let severity = keys.word("severity", &SEVERITIES);
     let when = keys.raw("when");
     let Some(node) = keys.section("levels") else {
         let Some(node) = when else {
@@ -307,16 +308,12 @@ fn level(
         return ReadLevel { severity, level, remediate: None };
     }
     let none = ReadLevel { severity, level: None, remediate: None };
-    let Some(keys) = Keys::of(scripts.reader, "level", node) else { return none };
-    if !keys.has("when") {
-        keys.missing("when");
-    }
+    let Some(keys) = Keys::of(scripts.reader, &schema::LEVEL, node) else { return none };
     let when = keys.raw("when").and_then(&mut condition);
     let clear_when = keys.raw("clear_when").map(&mut condition);
-    let for_ = keys.duration("for", shared.for_);
-    let keep_firing_for = keys.duration("keep_firing_for", shared.keep_firing_for);
+    let for_ = keys.duration_or("for", shared.for_);
+    let keep_firing_for = keys.duration_or("keep_firing_for", shared.keep_firing_for);
     let remediate = keys.raw("remediate").cloned();
-    keys.finish(&[]);
     let level = match (when, clear_when) {
         (None, _) | (_, Some(None)) => None,
         (Some(when), clear_when) => Some(Level {

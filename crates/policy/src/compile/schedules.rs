@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::guards::MAX_RUNNING;
 use super::keys::Keys;
 use super::links::{Possible, warn_of_nobody};
 use super::playbooks::{PlaybookFiles, ReadPlaybook};
@@ -16,6 +15,7 @@ use super::steps::Surroundings;
 use super::yaml::{Node, Span};
 use super::{inputs, intervals};
 use crate::schedule::{Schedule, When};
+use crate::schema;
 use selfheal_model::units::format_duration;
 use selfheal_model::{Cron, Effectfulness, Map, PlaybookName, Zone};
 use selfheal_script::Names;
@@ -51,11 +51,11 @@ impl Schedules<'_> {
     /// `None` also where it is disabled.
     fn schedule(&self, node: &Node, names: &mut Defined, possible: &mut Possible<'_>) -> Option<Schedule> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "schedule", node)?;
+        let keys = Keys::of(reader, &schema::SCHEDULE, node)?;
         let span = keys.section("name").map_or(node.span, |node| node.span);
         let name = keys.name("name").filter(|name| names.add(reader, "schedule", name, span));
-        let enabled = keys.boolean("enabled", true);
-        let playbook = keys.required("playbook").and_then(|node| {
+        let enabled = keys.boolean("enabled");
+        let playbook = keys.get("playbook").and_then(|node| {
             let name = reader.text(node)?;
             self.playbook_files.known(reader, node, &name, std::iter::empty())?;
             Some((name, node.span))
@@ -68,9 +68,6 @@ impl Schedules<'_> {
                 Vec::new()
             }
         };
-        if !keys.has("select") {
-            keys.missing("select");
-        }
         let select = keys.get("select").and_then(|node| reader.selector(node));
         if let (Some(select), Some(node)) = (&select, keys.section("select")) {
             warn_of_nobody(reader, node.span, select, self.around.deployments);
@@ -80,12 +77,11 @@ impl Schedules<'_> {
         }
         let when = self.when(&keys, node);
         let jitter = jitter(reader, &keys, when.as_ref());
-        let at_once = keys.count("at_once", 1, MAX_RUNNING, 1);
+        let at_once = keys.count("at_once");
         let catch_up = at_most(reader, &keys, "catch_up", MAX_CATCH_UP).unwrap_or_default();
         if let (Some(read), Some(node), false) = (read, keys.section("catch_up"), catch_up.is_zero()) {
             self.warn_of_disruption(read, node);
         }
-        keys.finish(&[]);
         let source = reader.source_ref(span);
         let (playbook, name) = (PlaybookName::from(playbook?.0), SmolStr::from(name?));
         let (select, when) = (select?, when?);
