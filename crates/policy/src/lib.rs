@@ -88,6 +88,38 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// A policy that watches nothing, repairs nothing and notifies nobody, with the defaults of every section: what
+    /// `selfheal.yaml` with `format: 1` alone compiles to, apart from its version and its warning.
+    pub fn empty() -> Policy {
+        let listen = schema::SERVER.key("listen").default_text();
+        let nobody = compile::nobody();
+        Policy {
+            version: SmolStr::new_static("empty"),
+            server: Server { listen: listen.to_owned(), external_url: format!("http://{listen}") },
+            data_dir: PathBuf::from(DATA_DIR),
+            storage: StorageRules::default(),
+            adapters: BTreeMap::new(),
+            unknown_deployments: UnknownDeployments::default(),
+            deployments: BTreeMap::new(),
+            receivers: BTreeMap::from([(nobody.name.clone(), Arc::new(nobody))]),
+            route: Route::root(compile::NOBODY),
+            inhibit_rules: Vec::new(),
+            guards: Guards::default(),
+            time_intervals: Arc::default(),
+            intake: Intake::default(),
+            settings: Arc::default(),
+            rules: BTreeMap::new(),
+            ladders: BTreeMap::new(),
+            remediations: Remediations::default(),
+            severities: Severities::default(),
+            secrets: Secrets::new(),
+            playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            heartbeat: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The rule behind an alert; one from elsewhere and a built-in one have none.
     pub fn rule_of(&self, key: &AlertKey) -> Option<&Arc<Rule>> {
         if key.is_posted() { None } else { self.rules.get(&key.rule) }

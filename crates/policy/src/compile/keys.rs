@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::reader::{Reader, did_you_mean};
 use super::yaml::{Entry, Node, Span};
 use crate::schema::{Form, Key, Others, Presence, Section};
-use selfheal_model::units::parse_duration;
 
 pub(crate) struct Keys<'n> {
     reader: &'n Reader<'n>,
@@ -39,6 +38,18 @@ impl<'n> Keys<'n> {
         for key in section.keys.iter().filter(|key| key.presence == Presence::Required && !keys.has(key.name)) {
             keys.missing(key.name);
         }
+        Some(keys)
+    }
+
+    /// Opens selfheal.yaml. Whether `format` is there and in its place is not reported here.
+    pub fn configuration(reader: &'n Reader<'n>, node: &'n Node) -> Option<Keys<'n>> {
+        let section = &crate::schema::CONFIGURATION;
+        let Some(entries) = node.entries() else {
+            reader.wrong_type(node, &format!("a map (a {})", section.title));
+            return None;
+        };
+        let keys = Keys { reader, section, entries, span: node.span };
+        keys.report_unknown(|_| false);
         Some(keys)
     }
 
@@ -143,9 +154,7 @@ impl<'n> Keys<'n> {
 
     /// A duration within the bounds of the table, or the table's default.
     pub fn duration(&self, key: &'static str) -> Duration {
-        let default = parse_duration(self.section.key(key).default_text()).unwrap_or_else(|why| {
-            panic!("the table of a {} has no default duration for `{key}`: {why}", self.section.title)
-        });
+        let default = self.section.default_duration(key);
         self.duration_or(key, default)
     }
 

@@ -1,7 +1,5 @@
 //! `route:`, the routing tree; what a child leaves out comes from its parent.
 
-use std::time::Duration;
-
 use smol_str::SmolStr;
 
 use super::keys::Keys;
@@ -11,27 +9,10 @@ use super::yaml::Node;
 use crate::TimeIntervals;
 use crate::route::{GroupBy, Hours, Route};
 use crate::schema;
-use selfheal_model::{ReceiverName, Selector};
+use selfheal_model::ReceiverName;
 
 /// Depth of the tree: it is walked by recursion.
 const MAX_DEPTH: usize = 32;
-
-/// What the root has unless it says otherwise.
-pub(crate) fn root(receiver: &str) -> Route {
-    Route {
-        path: "0".into(),
-        receiver: ReceiverName::new(receiver),
-        group_by: GroupBy::Labels(vec!["deployment".into()]),
-        group_wait: Duration::from_secs(10),
-        group_interval: Duration::from_secs(5 * 60),
-        repeat_interval: Duration::from_secs(4 * 3600),
-        wait_for_repair: Duration::ZERO,
-        matchers: Selector::default(),
-        continue_: false,
-        hours: Hours::default(),
-        routes: Vec::new(),
-    }
-}
 
 /// What a route may name.
 #[derive(Clone, Copy)]
@@ -41,7 +22,7 @@ pub(crate) struct Named<'a> {
 }
 
 pub(crate) fn read(reader: &Reader<'_>, node: &Node, named: &Named<'_>) -> Route {
-    let defaults = root(NOBODY);
+    let defaults = Route::root(NOBODY);
     let Some(keys) = Keys::of(reader, &schema::ROUTE, node) else { return defaults };
     for key in ["matchers", "continue", "mute_time_intervals", "active_time_intervals"] {
         if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == key) {

@@ -2,19 +2,17 @@
 
 mod kinds;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fields::{self, Texts};
 use super::keys::Keys;
-use super::playbooks::Callable;
-use super::reader::{Defined, Reader};
-use super::rules::note_firing;
+use super::names::{PlaybookNames, Surroundings};
+use super::reader::Defined;
 use super::scripts::Scripts;
 use super::yaml::{Kind, Node, Span};
 use crate::playbook::{Retry, Step, StepKind};
 use crate::schema;
-use selfheal_model::{AdapterDef, Deployment, DeploymentId, FieldKind, FieldSpec, StepId, Verb, VerbSpec, units};
+use selfheal_model::{DeploymentId, FieldKind, FieldSpec, StepId, Verb, VerbSpec, units};
 use selfheal_script::{Condition, Names, Param, Template};
 
 const ACTION_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -24,35 +22,6 @@ const PARTS_TIMEOUT: Duration = super::guards::MAX_SPAN;
 /// Why an `approve` is not among steps at the same time.
 pub(crate) const APPROVE_ALONE: &str =
     "a run that waits for an answer gives its lease back, which the steps beside it need";
-
-/// Everything a step may name.
-pub(crate) struct Surroundings<'a> {
-    /// Every verb of the policy's adapters with what each adapter says of it.
-    pub verbs: BTreeMap<String, Vec<VerbSpec>>,
-    pub deployments: &'a BTreeMap<DeploymentId, std::sync::Arc<Deployment>>,
-    pub listed: &'a Defined,
-    pub adapters: &'a BTreeMap<selfheal_model::AdapterName, std::sync::Arc<AdapterDef>>,
-    pub receivers: &'a Defined,
-    /// An adapter could not be understood: a verb may be its.
-    pub verbs_are_whole: bool,
-}
-
-impl Surroundings<'_> {
-    /// A deployment that can be acted on; says so if there is none.
-    pub fn listed_deployment(&self, reader: &Reader<'_>, node: &Node, id: &str) -> Option<&Deployment> {
-        if !self.listed.has(id) {
-            if !reader.may_be_unread("deployments/") {
-                reader.unknown(node.span, "unknown-deployment", "deployment", id, self.listed.names());
-            }
-            return None;
-        }
-        let deployment = self.deployments.get(id)?;
-        if deployment.adapter.is_none() {
-            reader.error(node.span, "unknown-verb", format!("`{id}` has no adapter: nobody can act on it"));
-        }
-        Some(deployment)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -70,7 +39,7 @@ pub(crate) struct Steps<'a> {
     /// Ids so far: what a later step may name.
     before: Vec<String>,
     pub firing: Vec<(String, Span)>,
-    callable: &'a Callable<'a>,
+    playbooks: &'a PlaybookNames,
     /// The other playbooks that are run.
     pub calls: Vec<Call>,
     /// The `parallel` whose steps are being read.
@@ -92,10 +61,10 @@ impl<'a> Steps<'a> {
         scripts: &'a Scripts<'a>,
         names: &'a Names<'a>,
         around: &'a Surroundings<'a>,
-        callable: &'a Callable<'a>,
+        playbooks: &'a PlaybookNames,
     ) -> Self {
         let (ids, before, firing, calls) = Default::default();
-        Steps { scripts, names, around, ids, before, firing, callable, calls, branch_of: None, broken: false }
+        Steps { scripts, names, around, ids, before, firing, playbooks, calls, branch_of: None, broken: false }
     }
 
     /// The names a script at this point may use.
@@ -189,7 +158,7 @@ impl<'a> Steps<'a> {
 
     fn condition(&mut self, node: &Node, part: Part) -> Option<Condition> {
         let condition = self.scripts.condition(node, &self.names_here(part))?;
-        note_firing(self.scripts, &condition, node, &mut self.firing);
+        self.scripts.note_firing(&condition, node, &mut self.firing);
         Some(condition)
     }
 

@@ -19,6 +19,10 @@ mod playbooks;
 pub(crate) mod reference;
 mod rules;
 
+use std::time::Duration;
+
+use selfheal_model::units::parse_duration;
+
 pub(crate) use configuration::*;
 pub(crate) use deployments::*;
 pub(crate) use guards::*;
@@ -203,6 +207,15 @@ impl Section {
     /// Where the table does not have it: the reader and its table disagree.
     pub fn key(&self, name: &str) -> &'static Key {
         self.find(name).unwrap_or_else(|| panic!("the table of a {} has no key `{name}`", self.title))
+    }
+
+    /// The default of a duration.
+    ///
+    /// # Panics
+    /// Where the table has none.
+    pub fn default_duration(&self, name: &str) -> Duration {
+        parse_duration(self.key(name).default_text())
+            .unwrap_or_else(|why| panic!("the table of a {} has no default duration for `{name}`: {why}", self.title))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'static str> {

@@ -145,8 +145,9 @@ impl Steps<'_> {
     pub(super) fn playbook(&mut self, keys: &Keys<'_>, node: &Node, part: Part) -> Option<StepKind> {
         let reader = self.scripts.reader;
         let name = reader.text(node)?;
-        let inputs = self.callable.inputs(reader, node, &name)?;
+        self.playbooks.known(reader, node, &name, std::iter::empty())?;
         self.calls.push(Call { name: name.clone(), span: node.span, beside_others: self.branch_of.is_some() });
+        let inputs = self.playbooks.inputs(&name);
         let name = PlaybookName::from(name);
         let with = match inputs {
             Some(inputs) => {
