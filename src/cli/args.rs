@@ -36,6 +36,8 @@ pub enum Command {
     Init(InitArgs),
     /// Find every mistake in a policy folder
     Check(CheckArgs),
+    /// Print the JSON Schema of a kind of policy file, for editors
+    Schema(SchemaArgs),
     /// A mailbox to try with: takes mail on loopback and prints it
     Inbox(InboxArgs),
     /// Send events: from arguments, a file or stdin
@@ -268,6 +270,30 @@ pub struct CheckArgs {
     /// Say of every rule what it reads, when it is asked, how it is evaluated and what that costs here
     #[arg(long)]
     pub explain: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  selfheal schema config > selfheal.schema.json\n  selfheal schema rules > rules.schema.json\n\n\
+                  An editor with the YAML language server reads it by a first line such as\n  \
+                  # yaml-language-server: $schema=rules.schema.json"
+)]
+pub struct SchemaArgs {
+    /// The kind of file
+    pub kind: SchemaKind,
+}
+
+/// A kind of policy file.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaKind {
+    /// selfheal.yaml
+    Config,
+    /// rules/**/*.yaml
+    Rules,
+    /// playbooks/**/*.yaml
+    Playbooks,
+    /// deployments/**/*.yaml
+    Deployments,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod repair;
 mod replay;
 mod report;
 mod run;
+mod schema;
 mod send;
 mod silence;
 mod verbs;
@@ -69,6 +70,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<u8> {
         Command::DemoService(args) => selfheal_demo::service::serve(args.port).await.map(|()| 0),
         Command::Init(args) => init::init(&args),
         Command::Check(args) => check::check(&args),
+        Command::Schema(args) => schema::schema(&args),
         Command::Inbox(args) => run::inbox(args).await,
         Command::Send(args) => send::send(args).await,
         Command::Status(args) => verbs::status(args).await,

@@ -71,6 +71,7 @@ fn a_wrong_command_line_is_64_and_help_shows_examples() {
         "demo",
         "init",
         "check",
+        "schema",
         "send",
         "status",
         "alerts",
@@ -93,6 +94,19 @@ fn a_wrong_command_line_is_64_and_help_shows_examples() {
         assert_eq!(help.status.code(), Some(0), "{verb}");
         assert!(text(&help.stdout).contains("Example"), "{verb} --help shows no example");
     }
+}
+
+#[test]
+fn schema_prints_what_an_editor_needs_for_each_kind_of_file() {
+    for kind in ["config", "rules", "playbooks", "deployments"] {
+        let printed = selfheal(&["schema", kind]);
+        assert_eq!(printed.status.code(), Some(0), "{}", text(&printed.stderr));
+        let schema: serde_json::Value = serde_json::from_slice(&printed.stdout).expect("one JSON document");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema", "{kind}");
+    }
+    let printed = text(&selfheal(&["schema", "deployments"]).stdout);
+    assert!(printed.contains("healthy_when") && printed.contains("replicas"), "the adapters' targets are in it");
+    assert_eq!(selfheal(&["schema", "receivers"]).status.code(), Some(64));
 }
 
 #[test]

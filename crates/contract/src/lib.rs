@@ -3,6 +3,7 @@
 //!
 //! Invariant: plain data. Nothing here decides, and nothing here names a rule, a playbook or a script.
 
+mod builtin;
 pub mod diagnostic;
 pub mod effect;
 pub mod explanation;
@@ -13,6 +14,7 @@ pub mod receiver;
 pub mod saved;
 pub mod view;
 
+pub use builtin::BuiltInAlert;
 pub use diagnostic::{Diagnostic, SourceFile};
 pub use effect::{Attempt, Delivery, Desired, DesiredDeployment, Effect, OperatorAnswer, StepCall};
 pub use guard::Guard;

@@ -3,7 +3,7 @@
 //! Invariant: a `Policy` that exists is whole: every name in it resolves, every script compiles, every limit is
 //! finite. What cannot be shown whole is a list of [`Diagnostic`]s and changes nothing.
 
-mod compile;
+pub(crate) mod compile;
 pub mod guards;
 pub mod inhibit;
 pub mod ladder;
@@ -12,6 +12,7 @@ pub mod record;
 pub mod route;
 pub mod rule;
 pub mod schedule;
+mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,9 @@ pub use compile::intake::Intake;
 pub use compile::remediations::{Remediation, Remediations, Severities};
 pub use compile::secrets::{Secrets, by_name as secrets_by_name};
 pub use compile::storage::{Durability, Keep, StorageRules};
+pub use schema::FileKind;
+pub use schema::json::json_schema;
+pub use schema::reference::reference as key_reference;
 
 use crate::guards::Guards;
 use crate::inhibit::InhibitRule;
@@ -84,6 +88,38 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// A policy that watches nothing, repairs nothing and notifies nobody, with the defaults of every section: what
+    /// `selfheal.yaml` with `format: 1` alone compiles to, apart from its version and its warning.
+    pub fn empty() -> Policy {
+        let listen = schema::SERVER.key("listen").default_text();
+        let nobody = compile::nobody();
+        Policy {
+            version: SmolStr::new_static("empty"),
+            server: Server { listen: listen.to_owned(), external_url: format!("http://{listen}") },
+            data_dir: PathBuf::from(DATA_DIR),
+            storage: StorageRules::default(),
+            adapters: BTreeMap::new(),
+            unknown_deployments: UnknownDeployments::default(),
+            deployments: BTreeMap::new(),
+            receivers: BTreeMap::from([(nobody.name.clone(), Arc::new(nobody))]),
+            route: Route::root(compile::NOBODY),
+            inhibit_rules: Vec::new(),
+            guards: Guards::default(),
+            time_intervals: Arc::default(),
+            intake: Intake::default(),
+            settings: Arc::default(),
+            rules: BTreeMap::new(),
+            ladders: BTreeMap::new(),
+            remediations: Remediations::default(),
+            severities: Severities::default(),
+            secrets: Secrets::new(),
+            playbooks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
+            heartbeat: None,
+            warnings: Vec::new(),
+        }
+    }
+
     /// The rule behind an alert; one from elsewhere and a built-in one have none.
     pub fn rule_of(&self, key: &AlertKey) -> Option<&Arc<Rule>> {
         if key.is_posted() { None } else { self.rules.get(&key.rule) }

@@ -58,6 +58,23 @@ pub enum GroupBy {
 }
 
 impl Route {
+    /// A root that sends every alert to one receiver, with the defaults of the root.
+    pub fn root(receiver: &str) -> Route {
+        Route {
+            path: "0".into(),
+            receiver: ReceiverName::new(receiver),
+            group_by: GroupBy::Labels(vec!["deployment".into()]),
+            group_wait: Duration::from_secs(10),
+            group_interval: Duration::from_secs(5 * 60),
+            repeat_interval: Duration::from_secs(4 * 3600),
+            wait_for_repair: Duration::ZERO,
+            matchers: Selector::default(),
+            continue_: false,
+            hours: Hours::default(),
+            routes: Vec::new(),
+        }
+    }
+
     /// The nodes that tell of an alert with these labels, in order of the tree. None only where the root has
     /// matchers of its own.
     pub fn matching(&self, labels: &Labels) -> Vec<&Route> {

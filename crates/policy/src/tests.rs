@@ -9,6 +9,7 @@ mod records;
 mod remediations;
 mod rungs;
 mod schedules;
+mod schema;
 mod scripts;
 mod secrets;
 mod steps;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use selfheal_contract::BuiltInAlert;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::notification::{FlushReason, News};
 use selfheal_contract::view::Change;
@@ -58,7 +59,7 @@ pub enum Word {
 /// What the runs say of themselves as a built-in alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    pub name: &'static str,
+    pub name: BuiltInAlert,
     pub scope: Labels,
     /// `None`: it is over.
     pub summary: Option<String>,

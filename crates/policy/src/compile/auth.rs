@@ -6,9 +6,8 @@ use super::config::url;
 use super::keys::Keys;
 use super::reader::Reader;
 use super::yaml::{Kind, Node};
+use crate::schema;
 use selfheal_model::{AuthDef, AuthFetch, AuthFormat, AuthThen, Secret};
-
-const WAYS: [&str; 3] = ["oauth2", "command", "http"];
 
 #[derive(Clone, Copy)]
 enum Grant {
@@ -17,8 +16,8 @@ enum Grant {
 }
 
 pub(crate) fn read(reader: &Reader<'_>, node: &Node) -> Option<AuthDef> {
-    let keys = Keys::of(reader, "auth", node)?;
-    let present: Vec<&str> = WAYS.into_iter().filter(|way| keys.has(way)).collect();
+    let keys = Keys::of(reader, &schema::AUTH, node)?;
+    let present = keys.alternatives();
     if present.len() != 1 {
         let code = if present.is_empty() { "missing-key" } else { "conflict" };
         reader.error(node.span, code, "`auth` fetches in exactly one way: oauth2, command or http");
@@ -32,20 +31,19 @@ pub(crate) fn read(reader: &Reader<'_>, node: &Node) -> Option<AuthDef> {
         }
     });
     let http = keys.get("http").and_then(|node| http(reader, node));
-    let deliver = keys.required("deliver").and_then(|node| deliver(reader, node));
+    let deliver = keys.get("deliver").and_then(|node| deliver(reader, node));
     let words = [("nothing", AuthThen::Nothing), ("reload", AuthThen::Reload), ("restart", AuthThen::Restart)];
-    let then = keys.get("then").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    keys.finish(&[]);
+    let then = keys.word("then", &words).unwrap_or_default();
     let (deliver_to, format) = deliver?;
     let fetch = oauth2.or(command.map(|command| AuthFetch::Command { command })).or(http)?;
     Some(AuthDef { fetch, deliver_to, format, then })
 }
 
 fn oauth2(reader: &Reader<'_>, node: &Node) -> Option<AuthFetch> {
-    let keys = Keys::of(reader, "oauth2", node)?;
+    let keys = Keys::of(reader, &schema::OAUTH2, node)?;
     let words = [("client_credentials", Grant::ClientCredentials), ("refresh_token", Grant::RefreshToken)];
-    let grant = keys.required("grant").and_then(|node| reader.word(node, &words));
-    let token_url = keys.required("token_url").and_then(|node| {
+    let grant = keys.word("grant", &words);
+    let token_url = keys.get("token_url").and_then(|node| {
         let text = reader.text(node)?;
         url(reader, node, &text).then_some(text)
     });
@@ -54,7 +52,6 @@ fn oauth2(reader: &Reader<'_>, node: &Node) -> Option<AuthFetch> {
     let client_secret = secret("client_secret");
     let refresh_token = secret("refresh_token");
     let scopes = keys.section("scopes").and_then(|node| reader.texts(node)).unwrap_or_default();
-    keys.finish(&[]);
     match grant? {
         Grant::ClientCredentials => {
             if !keys.has("client_secret") {
@@ -84,14 +81,13 @@ fn oauth2(reader: &Reader<'_>, node: &Node) -> Option<AuthFetch> {
 }
 
 fn http(reader: &Reader<'_>, node: &Node) -> Option<AuthFetch> {
-    let keys = Keys::of(reader, "http", node)?;
-    let address = keys.required("url").and_then(|node| {
+    let keys = Keys::of(reader, &schema::AUTH_HTTP, node)?;
+    let address = keys.get("url").and_then(|node| {
         let text = reader.text(node)?;
         url(reader, node, &text).then_some(text)
     });
-    let method = keys.text("method").unwrap_or_else(|| "GET".to_owned()).to_uppercase();
+    let method = keys.text_or_default("method").to_uppercase();
     let headers = keys.section("headers").and_then(|node| secret_map(reader, node)).unwrap_or_default();
-    keys.finish(&[]);
     Some(AuthFetch::Http { url: address?, method, headers })
 }
 
@@ -105,10 +101,9 @@ pub(crate) fn secret_map(reader: &Reader<'_>, node: &Node) -> Option<Vec<(String
 }
 
 fn deliver(reader: &Reader<'_>, node: &Node) -> Option<(PathBuf, AuthFormat)> {
-    let keys = Keys::of(reader, "deliver", node)?;
+    let keys = Keys::of(reader, &schema::DELIVER, node)?;
     let file = keys.name("file");
     let words = [("token", AuthFormat::Token), ("json", AuthFormat::Json)];
-    let format = keys.get("format").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    keys.finish(&["secret", "kubernetes_secret", "docker_secret"]);
+    let format = keys.word("format", &words).unwrap_or_default();
     Some((PathBuf::from(file?), format))
 }

@@ -7,16 +7,9 @@ use std::time::Duration;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::Node;
+use crate::schema;
 use selfheal_model::{Check, CheckKind, CheckName, Confidence};
 
-const EVERY: Duration = Duration::from_secs(15);
-const TIMEOUT: Duration = Duration::from_secs(5);
-const RETRY_DELAY: Duration = Duration::from_millis(500);
-const FAILURE_THRESHOLD: u32 = 3;
-const SUCCESS_THRESHOLD: u32 = 2;
-/// Tries inside one run, and verdicts in a row: beyond these a check never comes to an end.
-const MAX_RETRIES: u32 = 20;
-pub(crate) const MAX_THRESHOLD: u32 = 1000;
 /// The shortest rhythm of a check.
 pub(crate) const MIN_EVERY: Duration = Duration::from_millis(100);
 
@@ -26,8 +19,8 @@ pub(crate) fn read(reader: &Reader<'_>, node: &Node) -> Vec<Check> {
 }
 
 fn check(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Check> {
-    let keys = Keys::of(reader, "check", node)?;
-    let present: Vec<&'static str> = kinds::KINDS.into_iter().filter(|kind| keys.has(kind)).collect();
+    let keys = Keys::of(reader, &schema::CHECK, node)?;
+    let present = keys.alternatives();
     let name = match keys.get("name") {
         Some(node) => reader.text(node),
         None => present.first().map(|kind| (*kind).to_owned()),
@@ -37,19 +30,19 @@ fn check(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Check>
         names.add(reader, "check", name, span)
     });
     let kind = kinds::read(reader, &keys, &present);
-    let every = keys.positive_duration("every", EVERY);
+    let every = keys.duration("every");
     if every < MIN_EVERY
         && let Some(node) = keys.section("every")
     {
         reader.error(node.span, "out-of-range", "a check runs every 100ms at most");
     }
-    let timeout = keys.positive_duration("timeout", TIMEOUT);
+    let timeout = keys.duration("timeout");
     let connect_timeout = connect_timeout(reader, &keys, timeout);
-    let retries = keys.count("retries", 0, MAX_RETRIES, 0);
-    let retry_delay = keys.duration("retry_delay", RETRY_DELAY);
-    let failure_threshold = keys.count("failure_threshold", 1, MAX_THRESHOLD, FAILURE_THRESHOLD);
-    let success_threshold = keys.count("success_threshold", 1, MAX_THRESHOLD, SUCCESS_THRESHOLD);
-    let start_period = keys.duration("start_period", Duration::ZERO);
+    let retries = keys.count("retries");
+    let retry_delay = keys.duration("retry_delay");
+    let failure_threshold = keys.count("failure_threshold");
+    let success_threshold = keys.count("success_threshold");
+    let start_period = keys.duration("start_period");
     let longest = timeout * (retries + 1) + retry_delay * retries;
     if longest > every {
         let span = keys.section("timeout").map_or(node.span, |node| node.span);
@@ -61,7 +54,6 @@ fn check(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Check>
         reader.warn(span, "slow-check", message, None);
     }
     let min_confidence = min_confidence(reader, &keys, kind.as_ref());
-    keys.finish(&[]);
     Some(Check {
         name: CheckName::from(name?),
         kind: kind?,

@@ -8,16 +8,17 @@ use super::fields;
 use super::keys::Keys;
 use super::reader::{Defined, Reader, did_you_mean};
 use super::yaml::{Entry, Kind, Node, Span};
+use crate::schema;
 use crate::{Heartbeat, Server};
 use selfheal_model::{AdapterCatalog, AdapterDef, AdapterName, Allow, Map, ReceiverName, Value, Verb};
 
 const DEFAULT_LISTEN: &str = "127.0.0.1:9494";
 
 pub(crate) fn server(reader: &Reader<'_>, node: Option<&Node>) -> Server {
-    let Some(keys) = node.and_then(|node| Keys::of(reader, "server", node)) else {
+    let Some(keys) = node.and_then(|node| Keys::of(reader, &schema::SERVER, node)) else {
         return Server { listen: DEFAULT_LISTEN.to_owned(), external_url: format!("http://{DEFAULT_LISTEN}") };
     };
-    let listen = keys.text("listen").unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+    let listen = keys.text_or_default("listen");
     if let Some(node) = keys.section("listen")
         && !listen.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
     {
@@ -27,7 +28,6 @@ pub(crate) fn server(reader: &Reader<'_>, node: Option<&Node>) -> Server {
     if let Some(node) = keys.section("external_url") {
         url(reader, node, &external_url);
     }
-    keys.finish(&["auth", "tls"]);
     Server { listen, external_url: external_url.trim_end_matches('/').to_owned() }
 }
 
@@ -72,8 +72,8 @@ pub(crate) struct Described {
 }
 
 fn adapter(reader: &Reader<'_>, catalog: &dyn AdapterCatalog, entry: &Entry) -> Option<Described> {
-    let keys = Keys::of(reader, "adapter", &entry.value)?;
-    let kind_node = keys.required("type")?;
+    let keys = Keys::of(reader, &schema::ADAPTER, &entry.value)?;
+    let kind_node = keys.get("type")?;
     let kind = reader.text(kind_node)?;
     let kinds = catalog.kinds();
     if !kinds.contains(&kind.as_str()) {
@@ -119,10 +119,9 @@ fn adapter(reader: &Reader<'_>, catalog: &dyn AdapterCatalog, entry: &Entry) -> 
 }
 
 fn allow(reader: &Reader<'_>, node: &Node) -> Allow {
-    let Some(keys) = Keys::of(reader, "allow", node) else { return Allow::default() };
+    let Some(keys) = Keys::of(reader, &schema::ALLOW, node) else { return Allow::default() };
     let verbs = keys.get("verbs").and_then(|node| reader.texts(node));
     let select = keys.get("select").and_then(|node| reader.selector(node)).unwrap_or_default();
-    keys.finish(&[]);
     Allow { verbs: verbs.map(|verbs| verbs.into_iter().map(Verb::from).collect()), select }
 }
 
@@ -130,8 +129,8 @@ fn allow(reader: &Reader<'_>, node: &Node) -> Allow {
 pub(crate) fn heartbeat(reader: &Reader<'_>, node: &Node, receivers: &Defined) -> Option<Heartbeat> {
     /// A receiver takes only so many messages.
     const AT_LEAST: Duration = Duration::from_secs(10);
-    let keys = Keys::of(reader, "heartbeat", node)?;
-    let receiver = keys.required("receiver").and_then(|node| {
+    let keys = Keys::of(reader, &schema::HEARTBEAT, node)?;
+    let receiver = keys.get("receiver").and_then(|node| {
         let name = reader.text(node)?;
         if !receivers.has(&name) {
             reader.unknown(node.span, "unknown-receiver", "receiver", &name, receivers.names());
@@ -139,11 +138,10 @@ pub(crate) fn heartbeat(reader: &Reader<'_>, node: &Node, receivers: &Defined) -
         }
         Some(ReceiverName::from(name))
     });
-    let every = keys.positive_duration("every", Duration::from_secs(60));
+    let every = keys.duration("every");
     if let Some(node) = keys.section("every").filter(|_| every < AT_LEAST) {
         reader.error(node.span, "out-of-range", "`every` is at least 10s");
     }
-    keys.finish(&[]);
     Some(Heartbeat { receiver: receiver?, every })
 }
 

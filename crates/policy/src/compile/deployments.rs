@@ -8,9 +8,8 @@ use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node, Span};
 use super::{checks, fields};
+use crate::schema;
 use selfheal_model::{AdapterName, Dependency, Deployment, DeploymentId, HealthyWhen, Map, Selector, Value};
-
-const NOT_BUILT: [&str; 3] = ["hooks", "on_remove", "stale_after"];
 
 /// Every deployment that could be understood, and the ids of all that are listed.
 #[derive(Default)]
@@ -45,7 +44,7 @@ impl Deployments {
     }
 
     fn one(&mut self, reader: &Reader<'_>, adapters: &Adapters<'_>, node: &Node) {
-        let Some(keys) = Keys::of(reader, "deployment", node) else { return };
+        let Some(keys) = Keys::of(reader, &schema::DEPLOYMENT, node) else { return };
         let id = keys.name("id").filter(|id| self.is_new(reader, id, &keys));
         let labels = keys.section("labels").and_then(|node| reader.labels(node)).unwrap_or_default();
         if let Some(entry) = keys.section("labels").and_then(|node| {
@@ -60,7 +59,6 @@ impl Deployments {
         let auth = keys.section("auth").and_then(|node| super::auth::read(reader, node));
         let settings = keys.section("settings").map(|node| own_settings(reader, node)).unwrap_or_default();
         let depends_on = keys.section("depends_on").map(|node| depends_on(reader, node)).unwrap_or_default();
-        keys.finish(&NOT_BUILT);
         let Some(id) = id else { return };
         let deployment = Deployment {
             id: DeploymentId::new(&id),
@@ -161,7 +159,7 @@ fn depends_on(reader: &Reader<'_>, node: &Node) -> Vec<Needs> {
             needs.extend(reader.text(item).map(|id| Needs { id, when: None, span: item.span }));
             continue;
         }
-        let Some(keys) = Keys::of(reader, "dependency", item) else { continue };
+        let Some(keys) = Keys::of(reader, &schema::DEPENDENCY, item) else { continue };
         let id = keys.name("id");
         let span = keys.section("id").map_or(item.span, |node| node.span);
         let when = keys.get("when").and_then(|node| {
@@ -171,7 +169,6 @@ fn depends_on(reader: &Reader<'_>, node: &Node) -> Vec<Needs> {
             }
             Some(when)
         });
-        keys.finish(&[]);
         needs.extend(id.map(|id| Needs { id, when, span }));
     }
     needs

@@ -9,101 +9,71 @@ use smol_str::SmolStr;
 use super::intervals;
 use super::keys::Keys;
 use super::reader::Reader;
-use super::yaml::{Kind, Node};
+use super::yaml::{Entry, Kind, Node};
 use crate::TimeIntervals;
 use crate::guards::{BreakerLimits, Flap, Freeze, Guards, Limit, MinHealthy, Mode, Override, Rate, Sensor, Storm};
+use crate::schema;
 use selfheal_model::units::format_duration;
 
-/// More runs than this at a time is no limit.
-pub(crate) const MAX_RUNNING: u32 = 10_000;
-/// So many runs, failures or starts are remembered: a limit above it would never be reached.
-const MAX_COUNT: u32 = 1_000;
 /// Waits and windows: what was longer ago says nothing about now, and what waits longer is off.
 pub(crate) const MAX_SPAN: Duration = Duration::from_secs(30 * 24 * 3600);
-/// A fleet that is said to be smaller than this can always be looked at as a whole.
-const MAX_FLEET: u32 = 10_000;
-/// Verdicts that are remembered of a check.
-const MAX_VERDICTS: u32 = 100;
-
-/// What can be said of one deployment, and so in `overrides` too.
-const OF_A_DEPLOYMENT: [&str; 12] = [
-    "mode",
-    "freeze",
-    "max_event_age",
-    "act_after",
-    "grace",
-    "dependency_hold",
-    "dependency_wait",
-    "recurrence",
-    "per_deployment",
-    "velocity",
-    "blast_radius",
-    "run_deadline",
-];
-/// What only makes sense for all of them together.
-const OF_THE_ENGINE: [&str; 8] =
-    ["start_grace", "sensor", "storm", "flap", "breaker", "per_playbook", "max_running", "overrides"];
-
 /// Every mode there is, as it is written.
 pub(crate) const MODES: [(&str, Mode); 3] =
     [("auto", Mode::Auto), ("approve", Mode::Approve), ("observe", Mode::Observe)];
 
 pub(crate) fn read(reader: &Reader<'_>, intervals: &TimeIntervals, node: Option<&Node>) -> Guards {
     let mut guards = Guards::default();
-    let Some(keys) = node.and_then(|node| Keys::of(reader, "guards section", node)) else { return guards };
+    let Some(keys) = node.and_then(|node| Keys::of(reader, &schema::GUARDS, node)) else { return guards };
     let read = Limits { reader, intervals, keys: &keys };
     for limit in read.of_a_deployment() {
         guards.set(limit);
     }
     guards.start_grace = read.wait("start_grace").unwrap_or(guards.start_grace);
-    guards.max_running = keys.count("max_running", 1, MAX_RUNNING, guards.max_running);
-    if let Some(keys) = read.map("per_playbook", "per_playbook guard") {
+    guards.max_running = keys.count("max_running");
+    if let Some(keys) = read.map("per_playbook", &schema::PER_PLAYBOOK) {
         guards.per_playbook = required_rate(reader, &keys).unwrap_or(guards.per_playbook);
-        keys.finish(&[]);
     }
-    if let Some(keys) = read.map("sensor", "sensor guard") {
+    if let Some(keys) = read.map("sensor", &schema::SENSOR) {
         sensor(reader, &keys, &mut guards.sensor);
     }
-    if let Some(keys) = read.map("storm", "storm guard") {
+    if let Some(keys) = read.map("storm", &schema::STORM) {
         storm(reader, &keys, &mut guards.storm);
     }
-    if let Some(keys) = read.map("flap", "flap guard") {
+    if let Some(keys) = read.map("flap", &schema::FLAP) {
         flap(reader, &keys, &mut guards.flap);
     }
-    if let Some(keys) = read.map("breaker", "breaker guard") {
+    if let Some(keys) = read.map("breaker", &schema::BREAKER) {
         breaker(reader, &keys, &mut guards.breaker);
     }
     if let Some(node) = keys.section("overrides") {
         let list = reader.list(node, "a list of overrides");
         guards.overrides = list.iter().filter_map(|node| override_(reader, intervals, guards.mode, node)).collect();
     }
-    keys.finish(&[]);
     guards
 }
 
 /// `{ select: { tier: db }, mode: approve, … }`
-fn override_(reader: &Reader<'_>, intervals: &TimeIntervals, of_all: Mode, node: &Node) -> Option<Override> {
-    let keys = Keys::of(reader, "guards override", node)?;
-    let select = keys.required("select").map(|node| reader.selector(node));
-    for entry in node.entries()?.iter().filter(|entry| OF_THE_ENGINE.contains(&entry.key.as_str())) {
+fn override_(reader: &Reader<'_>, intervals: &TimeIntervals, mode_of_all: Mode, node: &Node) -> Option<Override> {
+    let is_of_all = |entry: &Entry| schema::GUARDS.find(&entry.key).is_some();
+    let keys = Keys::except(reader, &schema::GUARDS_OVERRIDE, node, is_of_all)?;
+    let select = keys.get("select").map(|node| reader.selector(node));
+    let own = || schema::GUARDS_OVERRIDE.names().filter(|name| *name != "select").collect::<Vec<_>>().join(", ");
+    let of_all = |entry: &&Entry| is_of_all(entry) && schema::GUARDS_OVERRIDE.find(&entry.key).is_none();
+    for entry in node.entries()?.iter().filter(of_all) {
         let message =
             format!("`{}` holds for all deployments together, so it cannot be overridden for some", entry.key);
-        let help = format!("set it in `guards` itself; an override has {}", OF_A_DEPLOYMENT.join(", "));
+        let help = format!("set it in `guards` itself; an override has {}", own());
         reader.error_with_help(entry.key_span, "conflict", message, help);
     }
-    for key in OF_THE_ENGINE {
-        let _ = keys.entry_if_there(key);
-    }
     let limits = Limits { reader, intervals, keys: &keys }.of_a_deployment();
-    keys.finish(&[]);
     if node.entries()?.iter().all(|entry| entry.key == "select") {
-        let help = format!("an override has {}", OF_A_DEPLOYMENT.join(", "));
+        let help = format!("an override has {}", own());
         reader.error_with_help(node.span, "empty-value", "this override changes nothing", help);
     }
     if let (Some(Limit::Mode(mode)), Some(node)) = (limits.first(), keys.section("mode"))
-        && *mode <= of_all
+        && *mode <= mode_of_all
     {
-        let message = format!("of all modes the strictest holds, and `guards` says `{}` already", of_all.as_str());
+        let message = format!("of all modes the strictest holds, and `guards` says `{}` already", mode_of_all.as_str());
         reader.warn(node.span, "no-effect", message, None);
     }
     Some(Override { select: select??, limits })
@@ -120,8 +90,8 @@ impl<'r> Limits<'r> {
     fn of_a_deployment(&self) -> Vec<Limit> {
         let (reader, keys) = (self.reader, self.keys);
         let mut limits = Vec::new();
-        limits.extend(keys.get("mode").and_then(|node| reader.word(node, &MODES)).map(Limit::Mode));
-        if keys.has("freeze") {
+        limits.extend(keys.word("mode", &MODES).map(Limit::Mode));
+        if keys.entry("freeze").is_some() {
             limits.push(Limit::Freeze(self.freeze()));
         }
         limits.extend(self.span("max_event_age").map(Limit::MaxEventAge));
@@ -129,27 +99,23 @@ impl<'r> Limits<'r> {
         limits.extend(self.wait("grace").map(Limit::Grace));
         limits.extend(self.wait("dependency_hold").map(Limit::DependencyHold));
         limits.extend(self.wait("dependency_wait").map(Limit::DependencyWait));
-        if let Some(keys) = self.map("recurrence", "recurrence guard") {
-            let cured = keys.get("cured").and_then(|node| reader.count(node, 1, MAX_COUNT));
+        if let Some(keys) = self.map("recurrence", &schema::RECURRENCE) {
+            let cured = keys.count_if_written("cured");
             limits.extend(cured.map(Limit::RecurrenceCured));
             limits.extend(span(reader, &keys, "within").map(Limit::RecurrenceWithin));
-            keys.finish(&[]);
         }
-        if let Some(keys) = self.map("per_deployment", "per_deployment guard") {
+        if let Some(keys) = self.map("per_deployment", &schema::PER_DEPLOYMENT) {
             limits.extend(required_rate(reader, &keys).map(Limit::PerDeployment));
-            keys.finish(&[]);
         }
-        if let Some(keys) = self.map("velocity", "velocity guard") {
+        if let Some(keys) = self.map("velocity", &schema::VELOCITY) {
             limits.extend(keys.get("disrupt").and_then(|node| rate(reader, node)).map(Limit::VelocityDisrupt));
             limits.extend(group_by(reader, &keys).map(Limit::VelocityGroupBy));
-            keys.finish(&[]);
         }
-        if let Some(keys) = self.map("blast_radius", "blast_radius guard") {
+        if let Some(keys) = self.map("blast_radius", &schema::BLAST_RADIUS) {
             limits.extend(group_by(reader, &keys).map(Limit::BlastRadiusGroupBy));
             limits.extend(keys.get("min_healthy").and_then(|node| min_healthy(reader, node)).map(Limit::MinHealthy));
-            let most = keys.get("max_at_once").and_then(|node| reader.count(node, 1, MAX_RUNNING));
+            let most = keys.count_if_written("max_at_once");
             limits.extend(most.map(Limit::MaxAtOnce));
-            keys.finish(&[]);
         }
         limits.extend(self.span("run_deadline").map(Limit::RunDeadline));
         limits
@@ -185,8 +151,8 @@ impl<'r> Limits<'r> {
         span(self.reader, self.keys, key)
     }
 
-    fn map(&self, key: &'static str, what: &'static str) -> Option<Keys<'r>> {
-        self.keys.section(key).and_then(|node| Keys::of(self.reader, what, node))
+    fn map(&self, key: &'static str, section: &'static schema::Section) -> Option<Keys<'r>> {
+        self.keys.section(key).and_then(|node| Keys::of(self.reader, section, node))
     }
 }
 
@@ -213,9 +179,9 @@ fn span(reader: &Reader<'_>, keys: &Keys<'_>, key: &'static str) -> Option<Durat
 
 fn rate(reader: &Reader<'_>, node: &Node) -> Option<Rate> {
     let (count, window) = reader.rate(node)?;
-    if count > MAX_COUNT || window > MAX_SPAN {
+    if count > schema::MAX_COUNT || window > MAX_SPAN {
         let longest = format_duration(MAX_SPAN);
-        let message = format!("a guard's rate is at most {MAX_COUNT} in at most {longest}: more is no limit");
+        let message = format!("a guard's rate is at most {} in at most {longest}: more is no limit", schema::MAX_COUNT);
         reader.error(node.span, "out-of-range", message);
         return None;
     }
@@ -223,7 +189,7 @@ fn rate(reader: &Reader<'_>, node: &Node) -> Option<Rate> {
 }
 
 fn required_rate(reader: &Reader<'_>, keys: &Keys<'_>) -> Option<Rate> {
-    keys.required("rate").and_then(|node| rate(reader, node))
+    keys.get("rate").and_then(|node| rate(reader, node))
 }
 
 /// Labels that make a group; `[]` is one group of all.
@@ -259,22 +225,19 @@ fn part(reader: &Reader<'_>, keys: &Keys<'_>, key: &'static str, default: f64) -
 
 fn sensor(reader: &Reader<'_>, keys: &Keys<'_>, guard: &mut Sensor) {
     guard.sick = part(reader, keys, "sick", guard.sick);
-    guard.of_at_least = keys.count("of_at_least", 2, MAX_FLEET, guard.of_at_least);
+    guard.of_at_least = keys.count("of_at_least");
     guard.within = span(reader, keys, "within").unwrap_or(guard.within);
-    keys.finish(&[]);
 }
 
 fn storm(reader: &Reader<'_>, keys: &Keys<'_>, guard: &mut Storm) {
     guard.ladders = keys.get("ladders").and_then(|node| rate(reader, node)).unwrap_or(guard.ladders);
     guard.cool_down = span(reader, keys, "cool_down").unwrap_or(guard.cool_down);
-    keys.finish(&[]);
 }
 
 fn flap(reader: &Reader<'_>, keys: &Keys<'_>, guard: &mut Flap) {
     guard.start = part(reader, keys, "start", guard.start);
     guard.stop = part(reader, keys, "stop", guard.stop);
-    guard.of = keys.count("of", 2, MAX_VERDICTS, guard.of);
-    keys.finish(&[]);
+    guard.of = keys.count("of");
     if guard.stop >= guard.start
         && let Some(node) = keys.section("stop").or_else(|| keys.section("start"))
     {
@@ -289,11 +252,10 @@ fn flap(reader: &Reader<'_>, keys: &Keys<'_>, guard: &mut Flap) {
 }
 
 fn breaker(reader: &Reader<'_>, keys: &Keys<'_>, guard: &mut BreakerLimits) {
-    guard.failures = keys.count("failures", 1, MAX_COUNT, guard.failures);
-    guard.deployments = keys.count("deployments", 1, MAX_COUNT, guard.deployments);
+    guard.failures = keys.count("failures");
+    guard.deployments = keys.count("deployments");
     guard.within = span(reader, keys, "within").unwrap_or(guard.within);
     guard.probe_after = span(reader, keys, "probe_after").unwrap_or(guard.probe_after);
-    keys.finish(&[]);
     if guard.deployments > guard.failures
         && let Some(node) = keys.section("failures").or_else(|| keys.section("deployments"))
     {

@@ -4,6 +4,7 @@ use super::keys::Keys;
 use super::reader::Reader;
 use super::yaml::Node;
 use crate::inhibit::InhibitRule;
+use crate::schema;
 
 /// What says which alerts stand on which side; all but the first two are Alertmanager's old forms.
 const SIDES: [&str; 6] =
@@ -15,11 +16,10 @@ pub(crate) fn read(reader: &Reader<'_>, node: Option<&Node>) -> Vec<InhibitRule>
 }
 
 fn rule(reader: &Reader<'_>, node: &Node) -> Option<InhibitRule> {
-    let keys = Keys::of(reader, "inhibit rule", node)?;
+    let keys = Keys::of(reader, &schema::INHIBIT_RULE, node)?;
     let side = |key| keys.section(key).and_then(|node| reader.selector(node)).unwrap_or_default();
     let (source, target) = (side("source_matchers"), side("target_matchers"));
     let equal = keys.section("equal").and_then(|node| reader.texts(node)).unwrap_or_default();
-    keys.finish(&SIDES[2..]);
     // an alert that is on both sides is held back by no other that is, too
     let is_selective = SIDES.iter().any(|key| keys.has(key));
     if !is_selective {

@@ -7,6 +7,7 @@ use super::scripts::{Scripts, is_template};
 use super::secrets;
 use super::yaml::{Entry, Kind, Node, Span};
 use crate::playbook::{InputKind, InputSpec};
+use crate::schema;
 use selfheal_model::{FieldKind, PlaybookName, Value};
 use selfheal_script::{Names, Param};
 
@@ -40,8 +41,8 @@ fn input(reader: &Reader<'_>, entry: &Entry) -> Option<InputSpec> {
         let message = format!("`{name}` cannot be written as `inputs.{name}`: letters, digits and `_` only");
         reader.error(entry.key_span, "wrong-value", message);
     }
-    let keys = Keys::of(reader, "input", &entry.value)?;
-    let kind = keys.required("type").and_then(|node| reader.word(node, &KINDS));
+    let keys = Keys::of(reader, &schema::INPUT, &entry.value)?;
+    let kind = keys.word("type", &KINDS);
     let one_of = keys.section("enum").map(|node| {
         let items = reader.list(node, "a list of the values there may be");
         kind.map(|kind| items.iter().filter_map(|item| literal(reader, kind, item)).collect::<Vec<_>>())
@@ -57,7 +58,6 @@ fn input(reader: &Reader<'_>, entry: &Entry) -> Option<InputSpec> {
         Some(value)
     });
     let _ = keys.raw("description");
-    keys.finish(&[]);
     Some(InputSpec { name: name.clone(), kind: kind?, one_of: one_of.flatten().unwrap_or_default(), default })
 }
 

@@ -10,9 +10,9 @@ use super::config::url;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node};
+use crate::schema;
 use selfheal_model::{Conversion, Labels, MetricName, NamePattern, Source, SourceKind};
 
-const EVERY: Duration = Duration::from_secs(15);
 /// The shortest rhythm of a source.
 const MIN_EVERY: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,7 +56,7 @@ impl Intake {
 
 pub(crate) fn read(reader: &Reader<'_>, keys: &Keys<'_>) -> Intake {
     let mut intake = Intake::default();
-    intake.stale_after = keys.positive_duration("stale_after", intake.stale_after);
+    intake.stale_after = keys.duration("stale_after");
     if let Some(node) = keys.get("deployment_from") {
         intake.deployment_from = labels_in_order(reader, node).unwrap_or_default();
     }
@@ -84,7 +84,7 @@ fn metrics(reader: &Reader<'_>, node: &Node, intake: &mut Intake) {
         return;
     };
     for entry in entries {
-        let Some(keys) = Keys::of(reader, "metric", &entry.value) else { continue };
+        let Some(keys) = Keys::of(reader, &schema::METRIC, &entry.value) else { continue };
         let name = keys.text("as").unwrap_or_else(|| entry.key.clone());
         let times = keys.get("times").and_then(|node| reader.number(node)).unwrap_or(1.0);
         let unit = keys.text("unit");
@@ -92,7 +92,6 @@ fn metrics(reader: &Reader<'_>, node: &Node, intake: &mut Intake) {
             let message = format!("nothing is said of `{}`: write `as`, `times` or `unit`", entry.key);
             reader.error(entry.key_span, "missing-key", message);
         }
-        keys.finish(&[]);
         let name = MetricName::new(name);
         if let Some(unit) = unit {
             intake.units.insert(name.clone(), SmolStr::new(unit));
@@ -104,21 +103,20 @@ fn metrics(reader: &Reader<'_>, node: &Node, intake: &mut Intake) {
 }
 
 fn source(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Source> {
-    let keys = Keys::of(reader, "source", node)?;
+    let keys = Keys::of(reader, &schema::SOURCE, node)?;
     #[derive(Clone, Copy, PartialEq)]
     enum Type {
         Scrape,
         Host,
     }
-    let type_ =
-        keys.required("type").and_then(|node| reader.word(node, &[("scrape", Type::Scrape), ("host", Type::Host)]));
+    let type_ = keys.word("type", &[("scrape", Type::Scrape), ("host", Type::Host)]);
     let address = keys.get("url").and_then(|node| {
         let text = reader.text(node)?;
         url(reader, node, &text).then_some(text)
     });
     let headers = keys.section("headers").and_then(|node| super::auth::secret_map(reader, node)).unwrap_or_default();
     let ca_file = keys.text("ca_file");
-    let verify = keys.boolean("verify", true);
+    let verify = keys.boolean("verify");
     if let (false, Some(node)) = (verify, keys.section("verify")) {
         reader.warn(node.span, "unverified", "the server's certificate is not verified: anybody could answer", None);
     }
@@ -134,13 +132,13 @@ fn source(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Sourc
             );
         }
     }
-    let every = keys.positive_duration("every", EVERY);
+    let every = keys.duration("every");
     if every < MIN_EVERY
         && let Some(node) = keys.section("every")
     {
         reader.error(node.span, "out-of-range", "a source is asked every 1s at most");
     }
-    let timeout = keys.positive_duration("timeout", TIMEOUT.min(every));
+    let timeout = keys.duration_or("timeout", TIMEOUT.min(every));
     let labels = keys.section("labels").and_then(|node| reader.text_map(node)).unwrap_or_default();
     let labels: Labels = labels.into_iter().collect();
     let only = keys.get("only").map(|node| match node.kind {
@@ -158,7 +156,6 @@ fn source(reader: &Reader<'_>, node: &Node, names: &mut Defined) -> Option<Sourc
         let message = "nothing says whose the machine's metrics are";
         reader.error_with_help(node.span, "missing-key", message, "write `labels: { deployment: … }`");
     }
-    keys.finish(&[]);
     let name = name?;
     let span = keys.section("name").or_else(|| keys.section("url")).map_or(node.span, |node| node.span);
     if !names.add(reader, "source", &name, span) {

@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node};
 use crate::TimeIntervals;
+use crate::schema;
 use selfheal_model::{TimeInterval, Zone};
 
 const WEEKDAYS: [&str; 7] = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
@@ -48,16 +49,15 @@ pub(crate) struct Named {
 
 /// `{ name: nights, time_intervals: [ … ] }`
 pub(crate) fn named(reader: &Reader<'_>, node: &Node) -> Option<Named> {
-    let keys = Keys::of(reader, "time interval", node)?;
+    let keys = Keys::of(reader, &schema::TIME_INTERVAL, node)?;
     let name = keys.name("name");
-    let items = keys.required("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
+    let items = keys.get("time_intervals").map(|node| reader.list(node, "a list of times")).unwrap_or_default();
     let times = items.iter().filter_map(|item| interval(reader, item)).collect();
-    keys.finish(&[]);
     Some(Named { name: SmolStr::new(name?), times })
 }
 
 fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
-    let keys = Keys::of(reader, "time interval", node)?;
+    let keys = Keys::of(reader, &schema::TIMES, node)?;
     let times = list(reader, &keys, "times", "a list of times", time);
     let day = |reader: &Reader<'_>, node: &Node| {
         range(reader, node, "a weekday such as monday, or monday:friday", |word| place(&WEEKDAYS, word))
@@ -80,7 +80,6 @@ fn interval(reader: &Reader<'_>, node: &Node) -> Option<TimeInterval> {
     };
     let years = list(reader, &keys, "years", "a list of years", year);
     let location = keys.get("location").and_then(|node| zone(reader, node));
-    keys.finish(&[]);
     Some(TimeInterval { times, weekdays, days_of_month, months, years, location: location.unwrap_or_else(Zone::utc) })
 }
 
@@ -107,10 +106,9 @@ fn list<T>(
 
 /// `{ start_time: "09:00", end_time: "17:00" }`, in minutes.
 fn time(reader: &Reader<'_>, node: &Node) -> Option<(u16, u16)> {
-    let keys = Keys::of(reader, "time", node)?;
-    let read = |key| keys.required(key).and_then(|node| minutes(reader, node));
+    let keys = Keys::of(reader, &schema::TIME, node)?;
+    let read = |key| keys.get(key).and_then(|node| minutes(reader, node));
     let (start, end) = (read("start_time"), read("end_time"));
-    keys.finish(&[]);
     let (start, end) = (start?, end?);
     if start >= end {
         let message = "`end_time` must be later than `start_time`; over midnight write two times";

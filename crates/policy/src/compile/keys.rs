@@ -1,50 +1,82 @@
-//! One map of a policy file, read key by key; what nobody asked for is a mistake.
+//! One map of a policy file, read by the table of its section.
 //!
-//! Invariant: after [`Keys::finish`] every key was either asked for or reported.
+//! Invariant: once a map is opened, every key that its table does not have and every required key that is not written
+//! has been reported. A key that the table does not have cannot be read.
 
-use std::cell::RefCell;
 use std::time::Duration;
 
 use super::reader::{Reader, did_you_mean};
 use super::yaml::{Entry, Node, Span};
+use crate::schema::{Form, Key, Others, Presence, Section};
 
 pub(crate) struct Keys<'n> {
     reader: &'n Reader<'n>,
-    /// For messages: `rule`, `check`, …
-    what: &'static str,
+    section: &'static Section,
     entries: &'n [Entry],
     pub span: Span,
-    asked: RefCell<Vec<&'static str>>,
 }
 
 impl<'n> Keys<'n> {
-    /// `None` where the node is no map, and that is said.
-    pub fn of(reader: &'n Reader<'n>, what: &'static str, node: &'n Node) -> Option<Keys<'n>> {
-        match node.entries() {
-            Some(entries) => Some(Keys { reader, what, entries, span: node.span, asked: RefCell::default() }),
-            None => {
-                reader.wrong_type(node, &format!("a map (a {what})"));
-                None
-            }
+    /// Opens a map and reports the keys that are wrong in it. `None` where the node is no map; that is reported too.
+    pub fn of(reader: &'n Reader<'n>, section: &'static Section, node: &'n Node) -> Option<Keys<'n>> {
+        Keys::except(reader, section, node, |_| false)
+    }
+
+    /// As [`Keys::of`]; the caller reports the keys for which `reported` is true itself.
+    pub fn except(
+        reader: &'n Reader<'n>,
+        section: &'static Section,
+        node: &'n Node,
+        reported: impl Fn(&Entry) -> bool,
+    ) -> Option<Keys<'n>> {
+        let Some(entries) = node.entries() else {
+            reader.wrong_type(node, &format!("a map (a {})", section.title));
+            return None;
+        };
+        let keys = Keys { reader, section, entries, span: node.span };
+        keys.report_unknown(reported);
+        for key in section.keys.iter().filter(|key| key.presence == Presence::Required && !keys.has(key.name)) {
+            keys.missing(key.name);
+        }
+        Some(keys)
+    }
+
+    /// Opens selfheal.yaml. Whether `format` is there and in its place is not reported here.
+    pub fn configuration(reader: &'n Reader<'n>, node: &'n Node) -> Option<Keys<'n>> {
+        let section = &crate::schema::CONFIGURATION;
+        let Some(entries) = node.entries() else {
+            reader.wrong_type(node, &format!("a map (a {})", section.title));
+            return None;
+        };
+        let keys = Keys { reader, section, entries, span: node.span };
+        keys.report_unknown(|_| false);
+        Some(keys)
+    }
+
+    /// Reports the keys that are wrong in a map of defaults, of which none is required.
+    pub fn check_defaults(reader: &'n Reader<'n>, section: &'static Section, node: &'n Node) {
+        if let Some(entries) = node.entries() {
+            Keys { reader, section, entries, span: node.span }.report_unknown(|_| false);
         }
     }
 
     pub fn entry(&self, key: &'static str) -> Option<&'n Entry> {
-        self.asked.borrow_mut().push(key);
+        self.declared(key);
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// As [`Keys::entry`] where the key is written; where it is not, it was not asked for.
-    pub fn entry_if_there(&self, key: &'static str) -> Option<&'n Entry> {
-        if self.has(key) { self.entry(key) } else { None }
+    fn declared(&self, key: &'static str) -> &'static Key {
+        #[cfg(test)]
+        read::note(self.section, key);
+        self.section.key(key)
     }
 
-    /// Also null.
+    /// The value of a key, null included.
     pub fn raw(&self, key: &'static str) -> Option<&'n Node> {
         self.entry(key).map(|entry| &entry.value)
     }
 
-    /// A value that must be something where its key is written.
+    /// A value that must not be null where its key is written.
     pub fn get(&self, key: &'static str) -> Option<&'n Node> {
         let entry = self.entry(key)?;
         if entry.value.is_null() {
@@ -55,20 +87,24 @@ impl<'n> Keys<'n> {
         Some(&entry.value)
     }
 
-    /// A list or map that may be empty (all of it commented out).
+    /// A list or map that may be null (all of it commented out).
     pub fn section(&self, key: &'static str) -> Option<&'n Node> {
         self.raw(key).filter(|node| !node.is_null())
     }
 
-    pub fn has(&self, key: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == key)
+    /// The entry of a key for messages alone: its value is not read.
+    pub fn written(&self, key: &str) -> Option<&'n Entry> {
+        self.entries.iter().find(|entry| entry.key == key)
     }
 
-    pub fn required(&self, key: &'static str) -> Option<&'n Node> {
-        if !self.has(key) {
-            self.missing(key);
-        }
-        self.get(key)
+    /// Whether the key is written.
+    pub fn has(&self, key: &str) -> bool {
+        self.written(key).is_some()
+    }
+
+    /// Those of the section's alternatives (`one_of`) that are written.
+    pub fn alternatives(&self) -> Vec<&'static str> {
+        self.section.one_of.iter().copied().filter(|key| self.has(key)).collect()
     }
 
     pub fn missing(&self, key: &str) {
@@ -77,16 +113,21 @@ impl<'n> Keys<'n> {
             Some(first) if first.key_span.file == self.span.file => first.key_span,
             _ => Span { start, end: start + 1, ..self.span },
         };
-        self.reader.error(at, "missing-key", format!("this {} has no `{key}`", self.what));
+        self.reader.error(at, "missing-key", format!("this {} has no `{key}`", self.section.title));
     }
 
     pub fn text(&self, key: &'static str) -> Option<String> {
         self.get(key).and_then(|node| self.reader.text(node))
     }
 
+    /// A text, or the table's default.
+    pub fn text_or_default(&self, key: &'static str) -> String {
+        self.text(key).unwrap_or_else(|| self.section.key(key).default_text().to_owned())
+    }
+
     /// A text that is not empty.
     pub fn name(&self, key: &'static str) -> Option<String> {
-        let node = self.required(key)?;
+        let node = self.get(key)?;
         let text = self.reader.text(node)?;
         if text.trim().is_empty() {
             self.reader.error(node.span, "empty-value", format!("`{key}` is empty"));
@@ -95,18 +136,34 @@ impl<'n> Keys<'n> {
         Some(text)
     }
 
-    pub fn boolean(&self, key: &'static str, default: bool) -> bool {
+    /// `true` or `false`, or the table's default.
+    pub fn boolean(&self, key: &'static str) -> bool {
+        let default = self.declared(key).default_text() == "true";
         self.get(key).and_then(|node| self.reader.boolean(node)).unwrap_or(default)
     }
 
-    pub fn duration(&self, key: &'static str, default: Duration) -> Duration {
-        self.get(key).and_then(|node| self.reader.duration(node)).unwrap_or(default)
+    /// One of the table's words with what it stands for; `values` has each word once.
+    pub fn word<T: Copy>(&self, key: &'static str, values: &[(&str, T)]) -> Option<T> {
+        debug_assert!(
+            matches!(self.section.key(key).form, Form::Word(words) if words.iter().eq(values.iter().map(|(word, _)| word))),
+            "the table of a {} has other words for `{key}`",
+            self.section.title
+        );
+        self.get(key).and_then(|node| self.reader.word(node, values))
     }
 
-    pub fn positive_duration(&self, key: &'static str, default: Duration) -> Duration {
+    /// A duration within the bounds of the table, or the table's default.
+    pub fn duration(&self, key: &'static str) -> Duration {
+        let default = self.section.default_duration(key);
+        self.duration_or(key, default)
+    }
+
+    /// A duration within the bounds of the table.
+    pub fn duration_or(&self, key: &'static str, default: Duration) -> Duration {
         let Some(node) = self.get(key) else { return default };
+        let must_be_positive = matches!(self.declared(key).form, Form::PositiveDuration);
         match self.reader.duration(node) {
-            Some(span) if span.is_zero() => {
+            Some(span) if span.is_zero() && must_be_positive => {
                 self.reader.error(node.span, "out-of-range", format!("`{key}` must be longer than 0s"));
                 default
             }
@@ -114,31 +171,54 @@ impl<'n> Keys<'n> {
         }
     }
 
-    pub fn count(&self, key: &'static str, least: u32, most: u32, default: u32) -> u32 {
-        self.get(key).and_then(|node| self.reader.count(node, least, most)).unwrap_or(default)
+    /// A whole number within the bounds of the table, or the table's default.
+    pub fn count(&self, key: &'static str) -> u32 {
+        let default = self
+            .section
+            .key(key)
+            .default_text()
+            .parse()
+            .unwrap_or_else(|_| panic!("the table of a {} has no default count for `{key}`", self.section.title));
+        self.count_if_written(key).unwrap_or(default)
     }
 
-    /// Reports every key that was not asked for. `not_built` are those the format knows and this build does not.
-    pub fn finish(&self, not_built: &[&str]) {
-        let asked = self.asked.borrow();
-        for entry in self.entries.iter().filter(|entry| !asked.contains(&entry.key.as_str())) {
-            self.unknown(entry, &asked, not_built);
-        }
+    /// A whole number within the bounds of the table.
+    pub fn count_if_written(&self, key: &'static str) -> Option<u32> {
+        let Form::Count(least, most) = self.declared(key).form else {
+            panic!("the table of a {} has no bounds for `{key}`", self.section.title)
+        };
+        self.get(key).and_then(|node| self.reader.count(node, least, most))
     }
 
-    /// As [`Keys::finish`], where keys that start with `x-` may hold anything.
-    pub fn finish_file(&self, not_built: &[&str]) {
-        let asked = self.asked.borrow();
-        let others = |entry: &&Entry| !entry.key.starts_with("x-") && !asked.contains(&entry.key.as_str());
-        for entry in self.entries.iter().filter(others) {
-            self.unknown(entry, &asked, not_built);
-        }
+    fn report_unknown(&self, reported: impl Fn(&Entry) -> bool) {
+        let others = self.section.others;
+        let unknown = |entry: &&Entry| {
+            let is_extension = others == Others::Extensions && entry.key.starts_with("x-");
+            others != Others::OfTheAdapter
+                && !is_extension
+                && self.section.find(&entry.key).is_none()
+                && !reported(entry)
+        };
+        self.entries.iter().filter(unknown).for_each(|entry| self.unknown(entry));
     }
 
-    fn unknown(&self, entry: &Entry, asked: &[&str], not_built: &[&str]) {
+    /// The keys that could stand here, given the others.
+    fn possible(&self) -> Vec<&'static str> {
+        let mut names: Vec<&str> = self
+            .section
+            .keys
+            .iter()
+            .filter(|key| key.only_with.is_empty() || key.only_with.iter().any(|other| self.has(other)))
+            .map(|key| key.name)
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn unknown(&self, entry: &Entry) {
         let key = &entry.key;
-        let what = self.what;
-        if not_built.contains(&key.as_str()) {
+        let what = self.section.title;
+        if self.section.not_built.contains(&key.as_str()) {
             let message =
                 format!("`{key}` of a {what} is not built yet; without it the policy would mean something else");
             self.reader.error_with_help(
@@ -155,12 +235,32 @@ impl<'n> Keys<'n> {
                 "put the whole value in quotes: a condition in '…', a text in \"…\"",
             );
         } else {
-            let mut near: Vec<&str> = asked.to_vec();
-            near.sort_unstable();
-            near.dedup();
+            let near = self.possible();
             let help =
                 did_you_mean(key, near.iter().copied()).unwrap_or_else(|| format!("a {what} has {}", near.join(", ")));
             self.reader.error_with_help(entry.key_span, "unknown-key", format!("a {what} has no key `{key}`"), help);
         }
+    }
+}
+
+/// Which keys were read on this thread, for the test that every key of every table is.
+#[cfg(test)]
+pub(crate) mod read {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use crate::schema::Section;
+
+    thread_local! {
+        static READ: RefCell<BTreeSet<(&'static str, &'static str)>> = const { RefCell::new(BTreeSet::new()) };
+    }
+
+    pub(super) fn note(section: &'static Section, key: &'static str) {
+        READ.with_borrow_mut(|read| read.insert((section.place, key)));
+    }
+
+    /// Everything that was read so far, by the section's place and the key.
+    pub(crate) fn taken() -> BTreeSet<(&'static str, &'static str)> {
+        READ.with_borrow_mut(std::mem::take)
     }
 }

@@ -6,57 +6,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::keys::Keys;
-use super::links::{self, warn_of_nobody};
-use super::playbooks::{PlaybookFiles, ReadPlaybook};
-use super::reader::Reader;
-use super::rules::{ReadRule, RuleFiles};
+use super::names::{PlaybookNames, RuleNames, Surroundings};
+use super::playbooks::ReadPlaybook;
+use super::reader::{Defined, Reader};
+use super::rules::{Clears, LadderNode, ReadRule, RuleHead};
 use super::scripts::{Scripts, is_template};
-use super::steps::Surroundings;
 use super::yaml::{Kind, Node, Span};
 use crate::ladder::{self, Ladder, On, Rung};
-use crate::rule::{Level, Rule};
+use crate::schema;
 use selfheal_model::{Map, PlaybookName, RuleName};
-use selfheal_script::{Func, Names, Param};
+use selfheal_script::{Names, Param};
 
-/// A batch larger than all runs there may be at a time is none.
-const MAX_BATCH: u32 = super::guards::MAX_RUNNING;
 /// The shortest time between one run of a rung and the next.
 const MIN_REPEAT: Duration = Duration::from_secs(1);
 
-/// How an alert gets clear, as far as it matters for proving a cure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Clears {
-    /// Nothing but the end of a signal's window makes it clear: that proves nothing.
-    OnlyWithTime,
-    OnEvidence,
+/// The ladders that have a name, of all files.
+#[derive(Default)]
+pub(crate) struct NamedLadders<'n> {
+    names: Defined,
+    nodes: BTreeMap<String, &'n Node>,
 }
 
-impl Clears {
-    pub fn of(level: Option<&Level>) -> Clears {
-        let only_signals = level.is_some_and(|level| {
-            level.clear_when.is_none()
-                && level.when.reads_are_static()
-                && !level.when.reads().is_empty()
-                && level.when.reads().iter().all(|read| matches!(read.func, Func::Signal | Func::SignalAge))
-        });
-        if only_signals { Clears::OnlyWithTime } else { Clears::OnEvidence }
+impl<'n> NamedLadders<'n> {
+    pub fn add(&mut self, reader: &Reader<'_>, node: &'n Node) {
+        let Some(entries) = node.entries() else {
+            reader.wrong_type(node, "a map of names to lists of playbooks");
+            return;
+        };
+        for entry in entries {
+            if self.names.add(reader, "ladder", &entry.key, entry.key_span) {
+                self.nodes.insert(entry.key.clone(), &entry.value);
+            }
+        }
     }
-}
-
-/// A ladder as written, for one severity of one rule.
-pub(crate) struct LadderNode {
-    pub node: Node,
-    pub settings: Arc<Map>,
-    pub has_value: bool,
-    pub clears: Clears,
 }
 
 /// Everything a ladder may name.
 pub(crate) struct Known<'a> {
     pub playbooks: &'a BTreeMap<String, ReadPlaybook>,
-    pub playbook_files: &'a PlaybookFiles,
+    pub playbook_names: &'a PlaybookNames,
     pub rules: &'a [ReadRule],
-    pub rule_files: &'a RuleFiles,
+    pub rule_names: &'a RuleNames,
+    pub ladders: &'a NamedLadders<'a>,
     pub around: &'a Surroundings<'a>,
     /// Named ladders that some rule has.
     pub used: RefCell<BTreeSet<String>>,
@@ -77,12 +68,12 @@ struct Shared<'a> {
 
 impl Known<'_> {
     /// The ladder of a rule at one severity.
-    pub fn read(&self, scripts: &Scripts<'_>, rule: &Rule, ladder: &LadderNode) -> Vec<ReadRung> {
+    pub fn read(&self, scripts: &Scripts<'_>, rule: &RuleHead, ladder: &LadderNode) -> Vec<ReadRung> {
         let reader = scripts.reader;
         let rungs =
             self.rungs_of(scripts, ladder, if rule.routine { ladder::ROUTINE_GIVE_UP } else { ladder::GIVE_UP });
         let for_scope = |read: &&ReadRung| read.rung.on.is_none();
-        if !has_deployment(rule)
+        if !rule.has_deployment()
             && let Some(read) = rungs.iter().find(for_scope)
         {
             let message = format!(
@@ -132,10 +123,10 @@ impl Known<'_> {
     }
 
     /// Ladders that nobody has, for their mistakes.
-    pub fn read_unused(&self, scripts: &Scripts<'_>, settings: &Map) {
+    pub fn read_unused(&self, scripts: &Scripts<'_>, settings: &Arc<Map>) {
         let used = self.used.take();
-        for (_, node) in self.rule_files.ladders.iter().filter(|(name, _)| !used.contains(*name)) {
-            let (node, settings) = (node.clone(), Arc::new(settings.clone()));
+        for (_, node) in self.ladders.nodes.iter().filter(|(name, _)| !used.contains(*name)) {
+            let (node, settings) = (Node::clone(node), settings.clone());
             let ladder = LadderNode { node, settings, has_value: true, clears: Clears::OnEvidence };
             self.rungs_of(scripts, &ladder, ladder::GIVE_UP);
         }
@@ -157,8 +148,8 @@ impl Known<'_> {
             }
             Kind::Scalar { .. } => {
                 let Some(name) = reader.text(node) else { return Vec::new() };
-                match self.rule_files.ladders.get(&name) {
-                    Some(_) if self.playbook_files.defined.has(&name) => {
+                match self.ladders.nodes.get(&name) {
+                    Some(_) if self.playbook_names.declared.enabled.has(&name) => {
                         self.used.borrow_mut().insert(name.clone());
                         let message = format!("`{name}` is a ladder and a playbook; give one of them another name");
                         reader.error(node.span, "ambiguous-name", message);
@@ -185,8 +176,8 @@ impl Known<'_> {
             let rung = Rung { give_up: shared.give_up, ..Rung::plain(PlaybookName::from(name), with) };
             return Some(ReadRung { rung, span: node.span });
         }
-        let keys = Keys::of(reader, "rung", node)?;
-        let playbook = keys.required("playbook");
+        let keys = Keys::of(reader, &schema::RUNG, node)?;
+        let playbook = keys.get("playbook");
         let name = playbook.and_then(|node| reader.text(node));
         let known = match (playbook, &name) {
             (Some(node), Some(name)) => self.playbook(reader, node, name),
@@ -200,11 +191,10 @@ impl Known<'_> {
         };
         let if_ = keys.raw("if").map(|node| scripts.condition(node, names));
         let on = keys.get("on").map(|node| self.on(shared, node));
-        let approval = keys.get("approval").and_then(|node| reader.word(node, &[("required", true)])).unwrap_or(false);
+        let approval = keys.word("approval", &[("required", true)]).unwrap_or(false);
         let (batch, pause) = batches(reader, &keys);
         let repeat = keys.get("repeat").and_then(|node| repeat(reader, node));
-        let give_up = keys.positive_duration("give_up", shared.give_up);
-        keys.finish(&[]);
+        let give_up = keys.duration_or("give_up", shared.give_up);
         known?;
         if matches!(if_, Some(None)) || matches!(on, Some(None)) || (keys.has("on") && on.is_none()) {
             return None;
@@ -231,14 +221,13 @@ impl Known<'_> {
             self.around.listed_deployment(reader, node, &id)?;
             return Some(On::Deployment(Param::Literal(id.into())));
         }
-        let keys = Keys::of(reader, "rung's `on`", node)?;
+        let keys = Keys::of(reader, &schema::RUNG_ON, node)?;
         let firing = keys.get("firing").map(|node| self.firing(reader, node));
         let select = keys.get("select").map(|node| {
             let select = reader.selector(node)?;
-            warn_of_nobody(reader, node.span, &select, self.around.deployments);
+            self.around.warn_of_nobody(reader, node.span, &select);
             Some(select)
         });
-        keys.finish(&[]);
         match (firing, select) {
             (Some(rule), None) => rule.map(On::Firing),
             (None, Some(select)) => select.map(On::Select),
@@ -258,9 +247,9 @@ impl Known<'_> {
 
     fn firing(&self, reader: &Reader<'_>, node: &Node) -> Option<RuleName> {
         let name = reader.text(node)?;
-        links::known_rule(reader, self.rule_files, node.span, &name)?;
-        let rule = self.rules.iter().map(|read| &read.rule).find(|rule| rule.name.as_str() == name);
-        if rule.is_some_and(|rule| !has_deployment(rule)) {
+        self.rule_names.known(reader, node.span, &name)?;
+        let rule = self.rules.iter().map(|read| &read.head).find(|rule| rule.name.as_str() == name);
+        if rule.is_some_and(|rule| !rule.has_deployment()) {
             let message = format!("`{name}` does not fire on deployments: its `per` has no `deployment`");
             reader.error(node.span, "ladder-without-deployment", message);
         }
@@ -268,25 +257,20 @@ impl Known<'_> {
     }
 
     fn playbook(&self, reader: &Reader<'_>, node: &Node, name: &str) -> Option<()> {
-        self.playbook_files.known(reader, node, name, self.rule_files.ladders.keys().map(String::as_str))
+        self.playbook_names.known(reader, node, name, self.ladders.names.names())
     }
 
     /// What a rung hands to the playbook's inputs.
     fn with(&self, shared: &Shared<'_>, name: &str, node: Option<&Node>, whole: Span) -> Vec<(String, Param)> {
-        // a playbook with mistakes of its own says nothing about its inputs
-        let Some(read) = self.playbooks.get(name) else { return Vec::new() };
-        let playbook = &read.playbook;
-        super::inputs::with(shared.scripts, &playbook.name, &playbook.inputs, node, whole, &shared.names)
+        // inputs with mistakes of their own say nothing about what they take
+        let Some(inputs) = self.playbook_names.inputs(name) else { return Vec::new() };
+        super::inputs::with(shared.scripts, &PlaybookName::new(name), inputs, node, whole, &shared.names)
     }
 }
 
-fn has_deployment(rule: &Rule) -> bool {
-    rule.per.iter().any(|label| label == "deployment")
-}
-
 fn batches(reader: &Reader<'_>, keys: &Keys<'_>) -> (Option<u32>, Duration) {
-    let batch = keys.get("batch").and_then(|node| reader.count(node, 1, MAX_BATCH));
-    let pause = keys.duration("pause", Duration::ZERO);
+    let batch = keys.count_if_written("batch");
+    let pause = keys.duration("pause");
     if let (Some(node), false) = (keys.section("pause"), keys.has("batch")) {
         let message = "`pause` is the wait between one batch and the next, and there is no `batch`";
         reader.error(node.span, "conflict", message);

@@ -2,33 +2,31 @@
 //! deployment cannot do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::deployments::cycles;
 use super::ladders::ReadRung;
+use super::names::{RuleNames, Surroundings, takes};
 use super::playbooks::ReadPlaybook;
 use super::reader::Reader;
-use super::rules::{ReadRule, RuleFiles};
-use super::steps::Surroundings;
+use super::rules::{ReadRule, RuleHead};
 use super::yaml::Span;
 use crate::ladder::On;
-use crate::rule::Rule;
-use selfheal_model::{AdapterName, Deployment, DeploymentId, Matcher, Selector};
+use selfheal_model::{AdapterName, Matcher, Selector};
 
 /// Every `firing("X")` names a rule, and no rule waits for itself.
 pub(crate) fn check_firing<'p>(
     reader: &Reader<'_>,
-    files: &RuleFiles,
+    names: &RuleNames,
     rules: &[ReadRule],
     playbooks: impl Iterator<Item = &'p ReadPlaybook>,
 ) {
     let in_rules = rules.iter().flat_map(|read| &read.firing);
     for (name, span) in in_rules.chain(playbooks.flat_map(|read| &read.firing)) {
-        known_rule(reader, files, *span, name);
+        let _ = names.known(reader, *span, name);
     }
     let edges: BTreeMap<&str, Vec<(&str, Span)>> = rules
         .iter()
-        .map(|read| (read.rule.name.as_str(), read.firing.iter().map(|(name, span)| (name.as_str(), *span)).collect()))
+        .map(|read| (read.head.name.as_str(), read.firing.iter().map(|(name, span)| (name.as_str(), *span)).collect()))
         .collect();
     for (path, span) in cycles(&edges) {
         let message = format!("these rules wait for each other in a circle: {}", path.join(" → "));
@@ -36,47 +34,12 @@ pub(crate) fn check_firing<'p>(
     }
 }
 
-/// Whether there is a rule of this name; says so if not.
-pub(crate) fn known_rule(reader: &Reader<'_>, files: &RuleFiles, span: Span, name: &str) -> Option<()> {
-    if files.disabled.iter().any(|disabled| disabled == name) {
-        reader.error(span, "unknown-rule", format!("the rule `{name}` is disabled (`enabled: false`)"));
-        return None;
-    }
-    if !files.defined.has(name) {
-        if !reader.may_be_unread("rules/") {
-            reader.unknown(span, "unknown-rule", "rule", name, files.defined.names());
-        }
-        return None;
-    }
-    Some(())
-}
-
-fn takes(select: &Selector, deployment: &Deployment) -> bool {
-    select.matches(&deployment.labels.with_label("deployment", deployment.id.as_str()))
-}
-
-/// A selector that takes no listed deployment: others have no adapter, so that nothing can be done on them.
-pub(crate) fn warn_of_nobody(
-    reader: &Reader<'_>,
-    span: Span,
-    select: &Selector,
-    deployments: &BTreeMap<DeploymentId, Arc<Deployment>>,
-) {
-    if !reader.may_be_unread("deployments/") && !deployments.values().any(|deployment| takes(select, deployment)) {
-        reader.warn(span, "no-effect", "this takes none of the listed deployments", None);
-    }
-}
-
 /// A rule for no listed deployment. Those that only their events name have no label but `deployment`.
-pub(crate) fn check_selects(
-    reader: &Reader<'_>,
-    rules: &[ReadRule],
-    deployments: &BTreeMap<DeploymentId, Arc<Deployment>>,
-) {
+pub(crate) fn check_selects(reader: &Reader<'_>, rules: &[ReadRule], around: &Surroundings<'_>) {
     let by_name = |select: &Selector| select.0.iter().any(|matcher| matcher.label() == "deployment");
-    for read in rules.iter().filter(|read| !deployments.is_empty() && !by_name(&read.rule.select)) {
-        if let Some(span) = read.select {
-            warn_of_nobody(reader, span, &read.rule.select, deployments);
+    for read in rules.iter().filter(|read| !around.deployments.is_empty() && !by_name(&read.head.select)) {
+        if let Some(span) = read.select_span {
+            around.warn_of_nobody(reader, span, &read.head.select);
         }
     }
 }
@@ -96,7 +59,7 @@ impl<'a> Possible<'a> {
     /// A rung must be possible on every listed deployment it is for. `rule` is whose it is; an alert from elsewhere has none.
     pub fn rung(
         &mut self,
-        rule: Option<&Rule>,
+        rule: Option<&RuleHead>,
         read: &ReadRung,
         rules: &[ReadRule],
         playbooks: &BTreeMap<String, ReadPlaybook>,
@@ -110,9 +73,9 @@ impl<'a> Possible<'a> {
                 }
             }
             Some(On::Firing(name)) => {
-                let other = rules.iter().find(|other| other.rule.name == *name);
+                let other = rules.iter().find(|other| other.head.name == *name);
                 if let Some(other) = other {
-                    self.check(read.span, playbook, &other.rule.select, &narrow(name.as_str()));
+                    self.check(read.span, playbook, &other.head.select, &narrow(name.as_str()));
                 }
             }
             Some(On::Select(select)) => {

@@ -1,4 +1,10 @@
-//! The order in which a policy is put together: what is named first, then what names it.
+//! The order in which a policy is put together.
+//!
+//! 1. *Parse*: every file becomes a tree with places (`yaml`); a value that is no YAML is left out, the rest is read.
+//! 2. *Open*: every map is checked against the table of its section (`keys`), and what the files define is known by
+//!    name (`names`).
+//! 3. *Resolve*: values, conditions and references are read against those names. A mistake in one file, or in one key,
+//!    does not keep references elsewhere from being checked.
 
 mod auth;
 mod checks;
@@ -10,9 +16,10 @@ mod inhibition;
 mod inputs;
 pub(crate) mod intake;
 mod intervals;
-mod keys;
+pub(crate) mod keys;
 mod ladders;
 mod links;
+mod names;
 mod playbooks;
 pub(crate) mod reader;
 mod receivers;
@@ -35,19 +42,22 @@ use std::sync::Arc;
 
 use smol_str::format_smolstr;
 
-use super::{CONFIGURATION, DATA_DIR, Policy, TimeIntervals, UnknownDeployments};
+use super::{CONFIGURATION, Policy, TimeIntervals, UnknownDeployments};
 use crate::ladder::Ladder;
 use crate::route::Route;
+use crate::schema;
 use config::Settings;
 use deployments::{Adapters, Deployments};
 use keys::Keys;
-use ladders::Known;
+use ladders::{Known, NamedLadders};
 use links::Possible;
+use names::Surroundings;
 use playbooks::PlaybookFiles;
 use reader::{Defined, Lookup, Reader};
-use receivers::{MailDefaults, NOBODY, Templates};
+use receivers::{MailDefaults, Templates};
+pub(crate) use receivers::{NOBODY, nobody};
 use routes::Named;
-use rules::RuleFiles;
+use rules::{OfRulesFile, RuleFiles};
 use schedules::Schedules;
 use scripts::Scripts;
 use selfheal_contract::SourceFile;
@@ -57,11 +67,7 @@ use selfheal_model::{
     AdapterCatalog, AdapterDef, AdapterName, Map, ReceiverName, RuleName, Severity, VerbSpec, fingerprint,
 };
 use selfheal_script::{ProblemSeverity, ScriptHost};
-use steps::Surroundings;
 use yaml::{Kind, Node, Span, parse};
-
-/// Sections of selfheal.yaml that the format has and this build does not.
-const NOT_BUILT: [&str; 0] = [];
 
 pub(crate) fn compile(
     files: &[SourceFile],
@@ -173,7 +179,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     if let Some(configuration) = &documents.configuration {
         config::format(reader, configuration.span.file, configuration);
     }
-    let keys = Keys::of(reader, "selfheal.yaml", configuration)?;
+    let keys = Keys::configuration(reader, configuration)?;
     let _ = keys.raw("format");
     let named = [keys.section("time_intervals"), keys.section("mute_time_intervals")];
     let time_intervals = intervals::read(reader, named);
@@ -182,12 +188,11 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let scripts =
         Scripts { reader, host: host.as_ref(), intervals: &time_intervals, units: &intake.units, secrets: &secrets };
     let server = config::server(reader, keys.section("server"));
-    let data_dir = keys.text("data_dir").unwrap_or_else(|| DATA_DIR.to_owned());
+    let data_dir = keys.text_or_default("data_dir");
     let storage = storage::storage(reader, keys.section("storage"));
     let (described, adapter_names) = config::adapters(reader, catalog, keys.section("adapters"));
     let words = [("register", UnknownDeployments::Register), ("reject", UnknownDeployments::Reject)];
-    let unknown_deployments =
-        keys.get("unknown_deployments").and_then(|node| reader.word(node, &words)).unwrap_or_default();
+    let unknown_deployments = keys.word("unknown_deployments", &words).unwrap_or_default();
     let lists = deployment_lists(reader, &documents, keys.section("deployments"));
     let deployments = Deployments::read(reader, &Adapters { described: &described, listed: &adapter_names }, &lists);
     let (receivers, route, receiver_names) = people(reader, &keys, &time_intervals);
@@ -196,21 +201,18 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
 
     let heartbeat = keys.get("heartbeat").and_then(|node| config::heartbeat(reader, node, &receiver_names));
 
-    let mut rule_files = RuleFiles::default();
+    let of_rules: Vec<OfRulesFile<'_>> = documents.rules.iter().map(|node| rules::open_file(reader, node)).collect();
+    let rule_files = RuleFiles::open(reader, of_rules.iter().flat_map(|file| &file.rules));
+    let playbook_files = PlaybookFiles::open(reader, &documents.playbooks);
     let mut settings = Settings::default();
-    for document in &documents.rules {
-        if let Some(node) = rule_files.add(reader, document) {
-            settings.add(reader, node);
-        }
-    }
-    let settings = settings.with(reader, keys.section("settings"));
-    if let Some(node) = keys.section("ladders") {
-        rule_files.add_ladders(reader, node);
-    }
+    of_rules.iter().filter_map(|file| file.settings).for_each(|node| settings.add(reader, node));
+    let settings = Arc::new(settings.with(reader, keys.section("settings")));
+    let mut named_ladders = NamedLadders::default();
+    let ladder_sections = of_rules.iter().filter_map(|file| file.ladders).chain(keys.section("ladders"));
+    ladder_sections.for_each(|node| named_ladders.add(reader, node));
     let schedules = keys.section("schedules");
     let remediations = keys.section("remediations");
     let severities = remediations::severities(reader, keys.section("severities"));
-    keys.finish_file(&NOT_BUILT);
 
     let adapters: BTreeMap<AdapterName, Arc<AdapterDef>> =
         described.iter().map(|(name, described)| (name.clone(), described.def.clone())).collect();
@@ -222,23 +224,21 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         receivers: &receiver_names,
         verbs_are_whole: described.len() == adapter_names.len(),
     };
-    let mut playbook_files = PlaybookFiles::default();
-    documents.playbooks.iter().for_each(|document| playbook_files.add(reader, document));
     let playbooks = playbook_files.compile(&scripts, &settings, &around);
 
     let own = deployments.all.values().map(|one| serde_json::Value::Object(one.settings.clone()).to_string());
     let all_settings: Vec<String> =
-        [serde_json::Value::Object(settings.clone()).to_string()].into_iter().chain(own).collect();
+        [serde_json::Value::Object((*settings).clone()).to_string()].into_iter().chain(own).collect();
     let settings_hash = fingerprint(all_settings.iter().map(String::as_str));
     let rules = rule_files.compile(&scripts, &settings, settings_hash);
-    links::check_firing(reader, &rule_files, &rules, playbooks.values());
-    links::check_selects(reader, &rules, &deployments.all);
-    let settings = Arc::new(settings);
+    links::check_firing(reader, &rule_files.names, &rules, playbooks.values());
+    links::check_selects(reader, &rules, &around);
     let known = Known {
         playbooks: &playbooks,
-        playbook_files: &playbook_files,
+        playbook_names: &playbook_files.names,
         rules: &rules,
-        rule_files: &rule_files,
+        rule_names: &rule_files.names,
+        ladders: &named_ladders,
         around: &around,
         used: RefCell::default(),
     };
@@ -249,7 +249,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
     let schedules = Schedules {
         scripts: &scripts,
         playbooks: &playbooks,
-        playbook_files: &playbook_files,
+        playbook_names: &playbook_files.names,
         around: &around,
         settings: &settings,
     }
@@ -275,7 +275,7 @@ fn whole(reader: &Reader<'_>, catalog: &dyn AdapterCatalog) -> Option<Policy> {
         remediations,
         severities,
         secrets: secrets.clone(),
-        rules: rules.into_iter().map(|read| (read.rule.name.clone(), read.rule)).collect(),
+        rules: rules.into_iter().filter_map(|read| Some((read.head.name, read.rule?))).collect(),
         ladders,
         playbooks: playbooks.into_values().map(|read| (read.playbook.name.clone(), read.playbook)).collect(),
         warnings: Vec::new(),
@@ -315,9 +315,8 @@ fn deployment_lists<'n>(reader: &'n Reader<'n>, documents: &'n Documents, own: O
     for document in &documents.deployments {
         if document.entries().is_none() {
             lists.push(document);
-        } else if let Some(keys) = Keys::of(reader, "deployments file", document) {
+        } else if let Some(keys) = Keys::of(reader, &schema::DEPLOYMENTS_FILE, document) {
             lists.extend(keys.section("deployments"));
-            keys.finish_file(&[]);
         }
     }
     lists
@@ -370,17 +369,17 @@ fn people(
         None => {
             let mut names = listed.names();
             match (names.next(), names.next()) {
-                (Some(only), None) => routes::root(only),
+                (Some(only), None) => Route::root(only),
                 (Some(_), Some(_)) => {
                     let message = "there are several receivers and no `route` that says who is told of what";
                     reader.error_with_help(start, "missing-key", message, "write `route: { receiver: … }`");
-                    routes::root(NOBODY)
+                    Route::root(NOBODY)
                 }
-                (None, _) if items > 0 || reader.configuration_is_unread() => routes::root(NOBODY),
+                (None, _) if items > 0 || reader.configuration_is_unread() => Route::root(NOBODY),
                 (None, _) => {
                     let message = "nobody is told of anything: there are no receivers and no route";
                     reader.warn(start, "nobody-is-told", message, Some("write `receivers:` and `route:`".to_owned()));
-                    routes::root(NOBODY)
+                    Route::root(NOBODY)
                 }
             }
         }
@@ -400,10 +399,10 @@ fn read_ladders(
     let mut ladders = BTreeMap::new();
     for read in known.rules {
         for (severity, node) in &read.ladders {
-            let rungs = known.read(scripts, &read.rule, node);
-            rungs.iter().for_each(|rung| possible.rung(Some(&read.rule), rung, known.rules, known.playbooks));
+            let rungs = known.read(scripts, &read.head, node);
+            rungs.iter().for_each(|rung| possible.rung(Some(&read.head), rung, known.rules, known.playbooks));
             if let Some(ladder) = ladders::ladder(rungs) {
-                ladders.insert((read.rule.name.clone(), *severity), ladder);
+                ladders.insert((read.head.name.clone(), *severity), ladder);
             }
         }
     }

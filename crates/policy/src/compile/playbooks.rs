@@ -2,28 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::deployments::cycles;
 use super::guards::MODES;
 use super::inputs;
 use super::keys::Keys;
-use super::reader::{Defined, Reader};
-use super::rules::note_firing;
+use super::names::{PlaybookNames, Surroundings};
+use super::reader::Reader;
 use super::scripts::Scripts;
-use super::steps::{self, Call, Part, Steps, Surroundings};
+use super::steps::{self, Call, Part, Steps};
 use super::yaml::{Node, Span};
 use crate::playbook::{InputKind, InputSpec, OnFailure, Playbook, Step, StepKind, Verify};
+use crate::schema;
 use selfheal_model::{Map, PlaybookName, fingerprint};
 use selfheal_script::Names;
 
-const HOLD: Duration = Duration::from_secs(30);
-const WITHIN: Duration = Duration::from_secs(5 * 60);
-
-/// A playbook as it stands in its file.
-struct PlaybookNode {
+/// A playbook of a file, opened.
+struct PlaybookNode<'n> {
     name: String,
-    node: Node,
+    document: &'n Node,
+    keys: Keys<'n>,
+    inputs: Vec<InputSpec>,
     span: Span,
     enabled: bool,
 }
@@ -45,58 +44,34 @@ pub(crate) struct ReadPlaybook {
 }
 
 #[derive(Default)]
-pub(crate) struct PlaybookFiles {
-    nodes: Vec<PlaybookNode>,
-    pub defined: Defined,
-    pub disabled: Vec<String>,
+pub(crate) struct PlaybookFiles<'n> {
+    nodes: Vec<PlaybookNode<'n>>,
+    pub names: PlaybookNames,
 }
 
-/// What a step may run: the inputs of every playbook, `None` where they have mistakes of their own.
-pub(crate) struct Callable<'a> {
-    inputs: BTreeMap<&'a str, Option<Vec<InputSpec>>>,
-    files: &'a PlaybookFiles,
-}
-
-impl Callable<'_> {
-    /// The inputs of a playbook; says where there is none of that name.
-    pub fn inputs(&self, reader: &Reader<'_>, node: &Node, name: &str) -> Option<&Option<Vec<InputSpec>>> {
-        self.files.known(reader, node, name, std::iter::empty())?;
-        self.inputs.get(name)
-    }
-}
-
-impl PlaybookFiles {
-    /// Whether there is a playbook of this name; says so if not. `others` could have been meant too.
-    pub fn known<'n>(
-        &'n self,
-        reader: &Reader<'_>,
-        node: &Node,
-        name: &str,
-        others: impl Iterator<Item = &'n str>,
-    ) -> Option<()> {
-        if self.defined.has(name) {
-            return Some(());
-        }
-        if self.disabled.iter().any(|disabled| disabled == name) {
-            let message = format!("the playbook `{name}` is disabled (`enabled: false`)");
-            reader.error(node.span, "unknown-playbook", message);
-        } else if !reader.may_be_unread("playbooks/") {
-            reader.unknown(node.span, "unknown-playbook", "playbook", name, self.defined.names().chain(others));
-        }
-        None
+impl<'n> PlaybookFiles<'n> {
+    /// Opens the playbooks of all files: their names and inputs are known, and nothing else was read yet.
+    pub fn open(reader: &'n Reader<'n>, documents: &'n [Node]) -> PlaybookFiles<'n> {
+        let mut files = PlaybookFiles::default();
+        documents.iter().for_each(|document| files.add(reader, document));
+        files
     }
 
-    pub fn add(&mut self, reader: &Reader<'_>, document: &Node) {
-        let Some(keys) = Keys::of(reader, "playbook", document) else { return };
+    fn add(&mut self, reader: &'n Reader<'n>, document: &'n Node) {
+        let Some(keys) = Keys::of(reader, &schema::PLAYBOOK, document) else { return };
         let Some(name) = keys.name("playbook") else { return };
         let span = keys.section("playbook").map_or(document.span, |node| node.span);
-        let enabled = keys.boolean("enabled", true);
+        let enabled = keys.boolean("enabled");
         if !enabled {
-            self.disabled.push(name.clone());
-        } else if !self.defined.add(reader, "playbook", &name, span) {
+            self.names.declared.disabled.push(name.clone());
+        } else if !self.names.declared.enabled.add(reader, "playbook", &name, span) {
             return;
         }
-        self.nodes.push(PlaybookNode { name, node: document.clone(), span, enabled });
+        let inputs = own_inputs(reader, &keys);
+        if enabled {
+            self.names.inputs.insert(name.clone(), inputs.whole.then(|| inputs.inputs.clone()));
+        }
+        self.nodes.push(PlaybookNode { name, document, keys, inputs: inputs.inputs, span, enabled });
     }
 
     /// Compiles every playbook; a disabled one only for its mistakes.
@@ -107,17 +82,9 @@ impl PlaybookFiles {
         around: &Surroundings<'_>,
     ) -> BTreeMap<String, ReadPlaybook> {
         let reader = scripts.reader;
-        let inputs: Vec<_> = self.nodes.iter().map(|written| own_inputs(reader, &written.node)).collect();
-        let enabled = self.nodes.iter().zip(&inputs).filter(|(written, _)| written.enabled);
-        let callable = Callable {
-            inputs: enabled
-                .map(|(written, own)| (written.name.as_str(), own.whole.then(|| own.inputs.clone())))
-                .collect(),
-            files: self,
-        };
         let mut read = BTreeMap::new();
-        for (written, own) in self.nodes.iter().zip(&inputs) {
-            let playbook = compile(scripts, written, &own.inputs, settings, around, &callable);
+        for written in &self.nodes {
+            let playbook = compile(scripts, written, settings, around, &self.names);
             if let Some(playbook) = playbook.filter(|_| written.enabled) {
                 read.insert(written.name.clone(), playbook);
             }
@@ -136,8 +103,8 @@ struct OwnInputs {
     whole: bool,
 }
 
-fn own_inputs(reader: &Reader<'_>, node: &Node) -> OwnInputs {
-    let Some(node) = node.get("inputs").filter(|node| !node.is_null()) else {
+fn own_inputs(reader: &Reader<'_>, keys: &Keys<'_>) -> OwnInputs {
+    let Some(node) = keys.section("inputs") else {
         return OwnInputs { inputs: Vec::new(), whole: true };
     };
     let inputs = inputs::read(reader, node);
@@ -199,17 +166,15 @@ fn all_verbs(read: &BTreeMap<String, ReadPlaybook>, name: &str) -> Vec<String> {
 
 fn compile(
     scripts: &Scripts<'_>,
-    written: &PlaybookNode,
-    inputs: &[InputSpec],
+    written: &PlaybookNode<'_>,
     settings: &Map,
     around: &Surroundings<'_>,
-    callable: &Callable<'_>,
+    playbooks: &PlaybookNames,
 ) -> Option<ReadPlaybook> {
     let reader = scripts.reader;
-    let keys = Keys::of(reader, "playbook", &written.node)?;
-    let _ = (keys.raw("playbook"), keys.raw("enabled"), keys.raw("inputs"));
+    let (keys, inputs) = (&written.keys, &written.inputs);
     let description = keys.text("description").unwrap_or_default();
-    let mode = keys.get("mode").and_then(|node| reader.word(node, &MODES)).unwrap_or_default();
+    let mode = keys.word("mode", &MODES).unwrap_or_default();
     let input_names: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
     let secrets = inputs.iter().filter(|input| input.kind == InputKind::Secret);
     let secret_inputs: Vec<String> = secrets.map(|input| input.name.clone()).collect();
@@ -220,8 +185,8 @@ fn compile(
         has_value: true,
         ..Names::default()
     };
-    let mut steps = Steps::new(scripts, &names, around, callable);
-    let main = keys.required("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
+    let mut steps = Steps::new(scripts, &names, around, playbooks);
+    let main = keys.get("steps").map(|node| steps.read(node, Part::Main)).unwrap_or_default();
     if main.is_empty()
         && let Some(node) = keys.section("steps")
         && !steps.broken
@@ -231,7 +196,7 @@ fn compile(
     let rescue = keys.section("rescue").map(|node| steps.read(node, Part::Rescue)).unwrap_or_default();
     let finally = keys.section("finally").map(|node| steps.read(node, Part::Finally)).unwrap_or_default();
     let words = [("stop", OnFailure::Stop), ("undo", OnFailure::Undo)];
-    let on_failure = keys.get("on_failure").and_then(|node| reader.word(node, &words)).unwrap_or_default();
+    let on_failure = keys.word("on_failure", &words).unwrap_or_default();
     if on_failure == OnFailure::Undo
         && let Some(node) = keys.section("on_failure")
         && !main.iter().any(Step::can_be_undone)
@@ -241,9 +206,12 @@ fn compile(
     }
     let verify = match keys.section("verify") {
         Some(node) => steps.verify(node),
-        None => Some(Verify { until: None, hold: HOLD, within: WITHIN }),
+        None => Some(Verify {
+            until: None,
+            hold: schema::VERIFY.default_duration("hold"),
+            within: schema::VERIFY.default_duration("within"),
+        }),
     };
-    keys.finish_file(&[]);
     let (broken, firing, calls) = (steps.broken, steps.firing, steps.calls);
     let (verbs, needs) = steps::asked(main.iter().chain(&rescue).chain(&finally));
     let verify = verify?;
@@ -255,13 +223,13 @@ fn compile(
         source: reader.source_ref(written.span),
         description,
         mode,
-        inputs: inputs.to_vec(),
+        inputs: inputs.clone(),
         steps: main,
         on_failure,
         rescue,
         finally,
         verify,
-        hash: fingerprint([written.node.canonical().as_str()]),
+        hash: fingerprint([written.document.canonical().as_str()]),
     };
     let approves = playbook.all_steps().any(|(_, step)| matches!(step.kind, StepKind::Approve(_)));
     Some(ReadPlaybook { playbook: Arc::new(playbook), verbs, calls, needs, approves, firing })
@@ -271,17 +239,16 @@ impl Steps<'_> {
     /// `verify:`; `None` where its condition is wrong.
     fn verify(&mut self, node: &Node) -> Option<Verify> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "verify", node)?;
+        let keys = Keys::of(reader, &schema::VERIFY, node)?;
         let until = keys.raw("until").map(|node| {
             let condition = self.scripts.condition(node, &self.names_here(Part::Main));
             if let Some(condition) = &condition {
-                note_firing(self.scripts, condition, node, &mut self.firing);
+                self.scripts.note_firing(condition, node, &mut self.firing);
             }
             condition
         });
-        let hold = keys.duration("hold", HOLD);
-        let within = keys.positive_duration("within", WITHIN);
-        keys.finish(&[]);
+        let hold = keys.duration("hold");
+        let within = keys.duration("within");
         if hold >= within {
             let at = keys.section("hold").or_else(|| keys.section("within")).map_or(node.span, |node| node.span);
             let message = "`hold` must be shorter than `within`: it could never hold so long before the time is over";

@@ -9,6 +9,7 @@ use super::config::url;
 use super::keys::Keys;
 use super::reader::{Defined, Reader};
 use super::yaml::{Kind, Node, Span};
+use crate::schema;
 use selfheal_contract::notification::NewsKind;
 use selfheal_contract::receiver::{
     EmailDef, Notifier, NotifyRate, Receiver, SmtpDef, SmtpTls, WebhookDef, WebhookFormat,
@@ -17,8 +18,6 @@ use selfheal_model::ReceiverName;
 
 const RATE: NotifyRate = NotifyRate { count: 60, window: Duration::from_secs(60) };
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-const SMTP_TIMEOUT: Duration = Duration::from_secs(30);
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Who is told when nobody is named.
 pub(crate) const NOBODY: &str = "nobody";
@@ -111,7 +110,7 @@ fn receiver(
     templates: &Templates,
     listed: &mut Defined,
 ) -> Option<Receiver> {
-    let keys = Keys::of(reader, "receiver", node)?;
+    let keys = Keys::of(reader, &schema::RECEIVER, node)?;
     let name = keys.name("name").filter(|name| {
         let span = keys.section("name").map_or(node.span, |node| node.span);
         listed.add(reader, "receiver", name, span)
@@ -126,8 +125,7 @@ fn receiver(
     let send = keys.get("send").map(|node| send(reader, node));
     let rate = keys.get("rate").and_then(|node| reader.rate(node));
     let rate = rate.map_or(RATE, |(count, window)| NotifyRate { count, window });
-    let max_age = keys.positive_duration("max_age", MAX_AGE);
-    keys.finish(&[]);
+    let max_age = keys.duration("max_age");
     Some(Receiver {
         name: ReceiverName::from(name?),
         notifiers,
@@ -153,8 +151,8 @@ fn send(reader: &Reader<'_>, node: &Node) -> BTreeSet<NewsKind> {
 }
 
 fn email(reader: &Reader<'_>, node: &Node, defaults: &MailDefaults<'_>, templates: &Templates) -> Option<EmailDef> {
-    let keys = Keys::of(reader, "email", node)?;
-    let to = keys.required("to").and_then(|node| addresses(reader, node));
+    let keys = Keys::of(reader, &schema::EMAIL, node)?;
+    let to = keys.get("to").and_then(|node| addresses(reader, node));
     let from = match keys.get("from") {
         Some(node) => reader.text(node).filter(|text| address(reader, node, text)),
         None => {
@@ -172,7 +170,6 @@ fn email(reader: &Reader<'_>, node: &Node, defaults: &MailDefaults<'_>, template
         }
     };
     let template = keys.get("template").and_then(|node| templates.get(reader, node));
-    keys.finish(&["subject", "html"]);
     Some(EmailDef { to: to?, from: from?, smtp: smtp?, template })
 }
 
@@ -205,41 +202,39 @@ pub(crate) fn address(reader: &Reader<'_>, node: &Node, text: &str) -> bool {
 }
 
 pub(crate) fn smtp(reader: &Reader<'_>, node: &Node) -> Option<SmtpDef> {
-    let keys = Keys::of(reader, "smtp", node)?;
+    let keys = Keys::of(reader, &schema::SMTP, node)?;
     let host = keys.name("host");
     let words = [("starttls", SmtpTls::Starttls), ("tls", SmtpTls::Tls), ("none", SmtpTls::None)];
-    let tls = keys.get("tls").and_then(|node| reader.word(node, &words)).unwrap_or(SmtpTls::Starttls);
+    let tls = keys.word("tls", &words).unwrap_or(SmtpTls::Starttls);
     let default_port = match tls {
         SmtpTls::Starttls => 587,
         SmtpTls::Tls => 465,
         SmtpTls::None => 25,
     };
-    let port = keys.count("port", 1, u32::from(u16::MAX), default_port);
+    let port = keys.count_if_written("port").unwrap_or(default_port);
     let username = keys.text("username");
     let password = keys.get("password").and_then(|node| reader.secret(node));
     if username.is_some() != password.is_some() && (keys.has("username") != keys.has("password")) {
         keys.missing(if keys.has("username") { "password" } else { "username" });
     }
     let ca_file = keys.text("ca_file").map(Into::into);
-    let timeout = keys.positive_duration("timeout", SMTP_TIMEOUT);
-    keys.finish(&[]);
+    let timeout = keys.duration("timeout");
     Some(SmtpDef { host: host?, port: u16::try_from(port).ok()?, tls, username, password, ca_file, timeout })
 }
 
 fn webhook(reader: &Reader<'_>, node: &Node, templates: &Templates) -> Option<WebhookDef> {
-    let keys = Keys::of(reader, "webhook", node)?;
-    let address = keys.required("url").and_then(|node| {
+    let keys = Keys::of(reader, &schema::WEBHOOK, node)?;
+    let address = keys.get("url").and_then(|node| {
         let text = reader.text(node)?;
         url(reader, node, &text).then_some(text)
     });
-    let format = keys.get("format").and_then(|node| reader.word(node, &FORMATS)).unwrap_or_default();
+    let format = keys.word("format", &FORMATS).unwrap_or_default();
     let secret = keys.get("secret").and_then(|node| reader.secret(node));
     let headers = keys.section("headers").and_then(|node| secret_map(reader, node)).unwrap_or_default();
-    let timeout = keys.positive_duration("timeout", WEBHOOK_TIMEOUT);
+    let timeout = keys.duration("timeout");
     let template = keys.get("template").and_then(|node| templates.get(reader, node));
     if let (Some(node), true) = (keys.section("format"), template.is_some()) {
         reader.error(node.span, "conflict", "a webhook has a format or a template, not both");
     }
-    keys.finish(&[]);
     Some(WebhookDef { url: address?, format, secret, headers, timeout, template })
 }

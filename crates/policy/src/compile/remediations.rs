@@ -13,6 +13,7 @@ use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
 use super::yaml::Node;
 use crate::ladder::{Ladder, On};
+use crate::schema;
 use selfheal_model::{AlertKey, DeploymentId, Labels, Map, Selector, Severity};
 use selfheal_script::Param;
 
@@ -107,11 +108,11 @@ fn remediation(
     possible: &mut Possible<'_>,
 ) -> Option<Remediation> {
     let reader = scripts.reader;
-    let keys = Keys::of(reader, "remediation", node)?;
+    let keys = Keys::of(reader, &schema::REMEDIATION, node)?;
     let span = keys.section("name").map_or(node.span, |node| node.span);
     let name = keys.name("name").filter(|name| names.add(reader, "remediation", name, span));
-    let enabled = keys.boolean("enabled", true);
-    let matchers = keys.required("matchers").and_then(|node| reader.selector(node));
+    let enabled = keys.boolean("enabled");
+    let matchers = keys.get("matchers").and_then(|node| reader.selector(node));
     if let (Some(Selector(matchers)), Some(node)) = (&matchers, keys.section("matchers"))
         && matchers.is_empty()
     {
@@ -119,9 +120,8 @@ fn remediation(
         reader.error_with_help(node.span, "empty-value", "it would repair for every alert there is", help);
     }
     let on = keys.get("on");
-    let ladder = keys.required("remediate").map(|node| known.read_for_posted(scripts, settings, node, on));
-    let cooldown = keys.duration("cooldown", Duration::ZERO);
-    keys.finish(&[]);
+    let ladder = keys.get("remediate").map(|node| known.read_for_posted(scripts, settings, node, on));
+    let cooldown = keys.duration("cooldown");
     let rungs: Vec<ReadRung> = ladder?;
     rungs.iter().for_each(|rung| possible.rung(None, rung, known.rules, known.playbooks));
     let ladder = ladders::ladder(rungs)?;

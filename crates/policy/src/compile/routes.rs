@@ -1,7 +1,5 @@
 //! `route:`, the routing tree; what a child leaves out comes from its parent.
 
-use std::time::Duration;
-
 use smol_str::SmolStr;
 
 use super::keys::Keys;
@@ -10,27 +8,11 @@ use super::receivers::NOBODY;
 use super::yaml::Node;
 use crate::TimeIntervals;
 use crate::route::{GroupBy, Hours, Route};
-use selfheal_model::{ReceiverName, Selector};
+use crate::schema;
+use selfheal_model::ReceiverName;
 
 /// Depth of the tree: it is walked by recursion.
 const MAX_DEPTH: usize = 32;
-
-/// What the root has unless it says otherwise.
-pub(crate) fn root(receiver: &str) -> Route {
-    Route {
-        path: "0".into(),
-        receiver: ReceiverName::new(receiver),
-        group_by: GroupBy::Labels(vec!["deployment".into()]),
-        group_wait: Duration::from_secs(10),
-        group_interval: Duration::from_secs(5 * 60),
-        repeat_interval: Duration::from_secs(4 * 3600),
-        wait_for_repair: Duration::ZERO,
-        matchers: Selector::default(),
-        continue_: false,
-        hours: Hours::default(),
-        routes: Vec::new(),
-    }
-}
 
 /// What a route may name.
 #[derive(Clone, Copy)]
@@ -40,8 +22,8 @@ pub(crate) struct Named<'a> {
 }
 
 pub(crate) fn read(reader: &Reader<'_>, node: &Node, named: &Named<'_>) -> Route {
-    let defaults = root(NOBODY);
-    let Some(keys) = Keys::of(reader, "route", node) else { return defaults };
+    let defaults = Route::root(NOBODY);
+    let Some(keys) = Keys::of(reader, &schema::ROUTE, node) else { return defaults };
     for key in ["matchers", "continue", "mute_time_intervals", "active_time_intervals"] {
         if let Some(entry) = node.entries().unwrap_or_default().iter().find(|entry| entry.key == key) {
             let message = format!("the root route takes every alert at every time, so it has no `{key}`");
@@ -72,25 +54,24 @@ fn route(reader: &Reader<'_>, keys: &Keys<'_>, parent: &Route, path: String, nam
             labels => GroupBy::Labels(labels.iter().map(Into::into).collect()),
         };
     }
-    own.group_wait = keys.duration("group_wait", parent.group_wait);
-    own.group_interval = keys.positive_duration("group_interval", parent.group_interval);
-    own.repeat_interval = keys.positive_duration("repeat_interval", parent.repeat_interval);
-    own.wait_for_repair = keys.duration("wait_for_repair", parent.wait_for_repair);
+    own.group_wait = keys.duration_or("group_wait", parent.group_wait);
+    own.group_interval = keys.duration_or("group_interval", parent.group_interval);
+    own.repeat_interval = keys.duration_or("repeat_interval", parent.repeat_interval);
+    own.wait_for_repair = keys.duration_or("wait_for_repair", parent.wait_for_repair);
     own.matchers = keys.section("matchers").and_then(|node| reader.selector(node)).unwrap_or_default();
-    own.continue_ = keys.boolean("continue", false);
+    own.continue_ = keys.boolean("continue");
     // not the parent's: each route says its own
     own.hours = Hours {
         mute: intervals(reader, keys, "mute_time_intervals", named.intervals),
         active: intervals(reader, keys, "active_time_intervals", named.intervals),
     };
     let children = keys.section("routes").map(|node| reader.list(node, "a list of routes")).unwrap_or_default();
-    keys.finish(&["match", "match_re"]);
     if depth >= MAX_DEPTH && !children.is_empty() {
         reader.error(keys.span, "too-deep", format!("routes lie at most {MAX_DEPTH} deep"));
         return own;
     }
     for (index, child) in children.iter().enumerate() {
-        if let Some(keys) = Keys::of(reader, "route", child) {
+        if let Some(keys) = Keys::of(reader, &schema::ROUTE, child) {
             let child = route(reader, &keys, &own, format!("{path}/{index}"), named, depth + 1);
             own.routes.push(child);
         }

@@ -1,124 +1,155 @@
 //! `rules/**/*.yaml`: rules with the defaults of their file.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol_str::SmolStr;
 
 use super::keys::Keys;
-use super::ladders::{Clears, LadderNode};
-use super::reader::{Defined, Reader};
+use super::names::RuleNames;
+use super::reader::Reader;
 use super::scripts::Scripts;
 use super::units;
 use super::yaml::{Kind, Node, Span};
 use crate::TimeIntervals;
 use crate::rule::{Level, NoData, Rule, RuleMode};
-use selfheal_model::{ALERTNAME, Labels, Map, RuleName, Severity, fingerprint};
+use crate::schema;
+use selfheal_contract::BuiltInAlert;
+use selfheal_model::{ALERTNAME, Labels, Map, RuleName, Selector, Severity, fingerprint};
 use selfheal_script::{Condition, Func, Names, Template};
 
-const NOT_BUILT: [&str; 1] = ["was"];
-/// Names the engine raises by itself.
-const BUILT_IN: [&str; 4] = ["PolicyInvalid", "NoData", "RuleError", "ScheduledRunFailed"];
 const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
 
-/// A rule as it stands in its file, its defaults filled in.
-pub(crate) struct RuleNode {
-    pub name: String,
-    node: Node,
+/// How an alert gets clear, as far as it matters for proving a cure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clears {
+    /// Nothing but the end of a signal's window makes it clear: that proves nothing.
+    OnlyWithTime,
+    OnEvidence,
+}
+
+impl Clears {
+    pub fn of(level: Option<&Level>) -> Clears {
+        let only_signals = level.is_some_and(|level| {
+            level.clear_when.is_none()
+                && level.when.reads_are_static()
+                && !level.when.reads().is_empty()
+                && level.when.reads().iter().all(|read| matches!(read.func, Func::Signal | Func::SignalAge))
+        });
+        if only_signals { Clears::OnlyWithTime } else { Clears::OnEvidence }
+    }
+}
+
+/// A ladder as written, for one severity of one rule.
+pub(crate) struct LadderNode {
+    pub node: Node,
+    pub settings: Arc<Map>,
+    pub has_value: bool,
+    pub clears: Clears,
+}
+
+/// A rule of a file, opened.
+struct RuleNode<'n> {
+    name: String,
     /// Of the name.
     span: Span,
+    keys: Keys<'n>,
     enabled: bool,
 }
 
-/// A rule that could be understood, with what its ladders are written from.
+/// What a rule comes to. Its references are there also where the rest of it has mistakes.
 pub(crate) struct ReadRule {
-    pub rule: Arc<Rule>,
+    /// `None` where the rule has mistakes.
+    pub rule: Option<Arc<Rule>>,
+    pub head: RuleHead,
     pub ladders: Vec<(Severity, LadderNode)>,
     /// Rules its conditions count with `firing`, with the place.
     pub firing: Vec<(String, Span)>,
     /// Where its `select` stands, if it has one.
-    pub select: Option<Span>,
+    pub select_span: Option<Span>,
 }
 
-/// The parts of the rules files that need no other file.
+/// What others ask of a rule.
+pub(crate) struct RuleHead {
+    pub name: RuleName,
+    pub select: Selector,
+    pub per: Vec<SmolStr>,
+    pub routine: bool,
+}
+
+impl RuleHead {
+    /// Whether its alerts are about one deployment each.
+    pub fn has_deployment(&self) -> bool {
+        self.per.iter().any(|label| label == "deployment")
+    }
+}
+
+/// The sections of a rules file that are read by others.
 #[derive(Default)]
-pub(crate) struct RuleFiles {
-    pub rules: Vec<RuleNode>,
-    pub ladders: BTreeMap<String, Node>,
-    pub ladder_names: Defined,
-    pub defined: Defined,
-    pub disabled: Vec<String>,
+pub(crate) struct OfRulesFile<'n> {
+    pub rules: Vec<Node>,
+    pub settings: Option<&'n Node>,
+    pub ladders: Option<&'n Node>,
 }
 
-impl RuleFiles {
-    /// One document; gives its `settings:`.
-    pub fn add<'n>(&mut self, reader: &'n Reader<'n>, document: &'n Node) -> Option<&'n Node> {
-        let keys = Keys::of(reader, "rules file", document)?;
-        let defaults = keys.section("defaults");
-        if let Some(entry) = defaults.and_then(|node| node.entries()?.iter().find(|entry| entry.key == "alert")) {
-            reader.error(entry.key_span, "conflict", "defaults have no `alert`: every rule has its own name");
-        }
-        if let Some(node) = keys.section("rules") {
-            for node in reader.list(node, "a list of rules") {
-                self.rule(reader, node, defaults);
-            }
-        }
-        if let Some(node) = keys.section("ladders") {
-            self.add_ladders(reader, node);
-        }
-        let settings = keys.section("settings");
-        keys.finish_file(&["remediations", "schedules", "metrics"]);
-        settings
+/// Opens one rules file.
+pub(crate) fn open_file<'n>(reader: &'n Reader<'n>, document: &'n Node) -> OfRulesFile<'n> {
+    let Some(keys) = Keys::of(reader, &schema::RULES_FILE, document) else { return OfRulesFile::default() };
+    let defaults = keys.section("defaults");
+    if let Some(defaults) = defaults {
+        Keys::check_defaults(reader, &schema::RULE, defaults);
+    }
+    if let Some(entry) = defaults.and_then(|node| node.entries()?.iter().find(|entry| entry.key == "alert")) {
+        reader.error(entry.key_span, "conflict", "defaults have no `alert`: every rule has its own name");
+    }
+    let list = keys.section("rules").map(|node| reader.list(node, "a list of rules")).unwrap_or_default();
+    let filled = |node: &Node| defaults.map_or_else(|| node.clone(), |defaults| node.over(defaults));
+    OfRulesFile {
+        rules: list.iter().map(filled).collect(),
+        settings: keys.section("settings"),
+        ladders: keys.section("ladders"),
+    }
+}
+
+/// The rules of all files, opened: their names are known, and nothing else was read yet.
+pub(crate) struct RuleFiles<'n> {
+    rules: Vec<RuleNode<'n>>,
+    pub names: RuleNames,
+}
+
+impl<'n> RuleFiles<'n> {
+    pub fn open(reader: &'n Reader<'n>, nodes: impl Iterator<Item = &'n Node>) -> RuleFiles<'n> {
+        let mut files = RuleFiles { rules: Vec::new(), names: RuleNames::default() };
+        nodes.for_each(|node| files.rule(reader, node));
+        files
     }
 
-    fn rule(&mut self, reader: &Reader<'_>, node: &Node, defaults: Option<&Node>) {
-        let node = match defaults {
-            Some(defaults) => node.over(defaults),
-            None => node.clone(),
-        };
-        let Some(keys) = Keys::of(reader, "rule", &node) else { return };
+    fn rule(&mut self, reader: &'n Reader<'n>, node: &'n Node) {
+        let Some(keys) = Keys::of(reader, &schema::RULE, node) else { return };
         let Some(name) = keys.name("alert") else { return };
         let span = keys.section("alert").map_or(node.span, |name| name.span);
-        if BUILT_IN.contains(&name.as_str()) {
+        if BuiltInAlert::from_name(&name).is_some() {
             reader.error(
                 span,
                 "reserved-name",
                 format!("selfheal raises `{name}` by itself; give the rule another name"),
             );
         }
-        if !self.defined.add(reader, "rule", &name, span) {
+        if !self.names.0.enabled.add(reader, "rule", &name, span) {
             return;
         }
-        let enabled = keys.boolean("enabled", true);
+        let enabled = keys.boolean("enabled");
         if !enabled {
-            self.disabled.push(name.clone());
+            self.names.0.disabled.push(name.clone());
         }
-        self.rules.push(RuleNode { name, span, node, enabled });
+        self.rules.push(RuleNode { name, span, keys, enabled });
     }
 
-    pub fn add_ladders(&mut self, reader: &Reader<'_>, node: &Node) {
-        let Some(entries) = node.entries() else {
-            reader.wrong_type(node, "a map of names to lists of playbooks");
-            return;
-        };
-        for entry in entries {
-            if self.ladder_names.add(reader, "ladder", &entry.key, entry.key_span) {
-                self.ladders.insert(entry.key.clone(), entry.value.clone());
-            }
-        }
-    }
-
-    /// Compiles every rule.
-    pub fn compile(&self, scripts: &Scripts<'_>, settings: &Map, settings_hash: u64) -> Vec<ReadRule> {
-        self.rules
-            .iter()
-            .filter_map(|rule| {
-                let read = compile(scripts, rule, settings, settings_hash);
-                read.filter(|_| rule.enabled)
-            })
-            .collect()
+    /// Compiles every rule; a disabled one only for its mistakes.
+    pub fn compile(&self, scripts: &Scripts<'_>, settings: &Arc<Map>, settings_hash: u64) -> Vec<ReadRule> {
+        let read = self.rules.iter().map(|rule| (rule.enabled, compile(scripts, rule, settings, settings_hash)));
+        read.filter(|(enabled, _)| *enabled).map(|(_, read)| read).collect()
     }
 }
 
@@ -135,75 +166,74 @@ impl Shared<'_> {
     /// A condition of the rule; what it reads of other rules is noted.
     fn condition(&self, scripts: &Scripts<'_>, node: &Node, firing: &mut Vec<(String, Span)>) -> Option<Condition> {
         let condition = scripts.condition(node, &self.names)?;
-        note_firing(scripts, &condition, node, firing);
+        scripts.note_firing(&condition, node, firing);
         units::check(scripts, node, &condition, self.value.as_ref());
         Some(condition)
     }
 }
 
-fn compile(scripts: &Scripts<'_>, written: &RuleNode, settings: &Map, settings_hash: u64) -> Option<ReadRule> {
+fn compile(scripts: &Scripts<'_>, written: &RuleNode<'_>, settings: &Arc<Map>, settings_hash: u64) -> ReadRule {
     let reader = scripts.reader;
-    let keys = Keys::of(reader, "rule", &written.node)?;
-    let _ = (keys.raw("alert"), keys.raw("enabled"));
+    let keys = &written.keys;
     let description = keys.text("description").unwrap_or_default();
     let selects = keys.section("select");
     let select = selects.and_then(|node| reader.selector(node)).unwrap_or_default();
-    let per = per(reader, &keys);
+    let per = per(reader, keys);
     let plain = Names { settings: Some(settings), ..Names::default() };
     let value = keys.raw("value").map(|node| scripts.number(node, &plain));
     let names = Names { has_value: value.is_some(), ..plain };
     let mut firing = Vec::new();
     if let (Some(Some(condition)), Some(node)) = (&value, keys.section("value")) {
-        note_firing(scripts, condition, node, &mut firing);
+        scripts.note_firing(condition, node, &mut firing);
     }
     let mut shared = Shared {
         names,
-        for_: keys.duration("for", Duration::ZERO),
-        keep_firing_for: keys.duration("keep_firing_for", Duration::ZERO),
+        for_: keys.duration("for"),
+        keep_firing_for: keys.duration("keep_firing_for"),
         clear_when: None,
         value: value.clone().flatten(),
     };
     let clear_when = keys.raw("clear_when").map(|node| shared.condition(scripts, node, &mut firing));
     shared.clear_when = clear_when.clone().flatten();
     let rule_ladder = keys.section("remediate");
-    let levels = levels(scripts, &keys, &shared, &mut firing);
+    let levels = levels(scripts, keys, &shared, &mut firing);
     let words = [("keep", NoData::Keep), ("resolve", NoData::Resolve), ("alert", NoData::Alert)];
-    let no_data = keys.get("no_data").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    let cooldown = keys.duration("cooldown", Duration::ZERO);
+    let no_data = keys.word("no_data", &words).unwrap_or_default();
+    let cooldown = keys.duration("cooldown");
     let labels = keys.section("labels").and_then(|node| own_labels(reader, node, &per)).unwrap_or_default();
     let summary = keys.raw("summary").map(|node| scripts.template(node, &shared.names));
     let annotations = keys.section("annotations").map(|node| annotations(scripts, node, &shared.names));
     let words = [("live", RuleMode::Live), ("shadow", RuleMode::Shadow)];
-    let mode = keys.get("mode").and_then(|node| reader.word(node, &words)).unwrap_or_default();
-    let routine = keys.boolean("routine", false);
-    keys.finish(&NOT_BUILT);
+    let mode = keys.word("mode", &words).unwrap_or_default();
+    let routine = keys.boolean("routine");
     let ladders = level_ladders(&levels, keys.has("levels"), rule_ladder, settings, shared.names.has_value);
     let whole = value.as_ref().is_none_or(Option::is_some)
         && summary.as_ref().is_none_or(Option::is_some)
         && clear_when.as_ref().is_none_or(Option::is_some);
-    let compiled: Vec<Level> = levels.into_iter().map(|level| level.level).collect::<Option<_>>()?;
-    if compiled.is_empty() || !whole {
-        return None;
-    }
-    let mut rule = Rule {
-        name: RuleName::new(&written.name),
-        source: reader.source_ref(written.span),
-        description,
-        select,
-        per,
-        value: value.flatten(),
-        levels: compiled,
-        no_data,
-        cooldown,
-        labels,
-        summary: summary.flatten(),
-        annotations: annotations.unwrap_or_default(),
-        mode,
-        routine,
-        hash: 0,
-    };
-    rule.hash = hash(&rule, settings_hash, scripts.intervals);
-    Some(ReadRule { rule: Arc::new(rule), ladders, firing, select: selects.map(|node| node.span) })
+    let head = RuleHead { name: RuleName::new(&written.name), select, per, routine };
+    let compiled: Option<Vec<Level>> = levels.into_iter().map(|level| level.level).collect();
+    let rule = compiled.filter(|levels| whole && !levels.is_empty()).map(|levels| {
+        let mut rule = Rule {
+            name: head.name.clone(),
+            source: reader.source_ref(written.span),
+            description,
+            select: head.select.clone(),
+            per: head.per.clone(),
+            value: value.flatten(),
+            levels,
+            no_data,
+            cooldown,
+            labels,
+            summary: summary.flatten(),
+            annotations: annotations.unwrap_or_default(),
+            mode,
+            routine,
+            hash: 0,
+        };
+        rule.hash = hash(&rule, settings_hash, scripts.intervals);
+        Arc::new(rule)
+    });
+    ReadRule { rule, head, ladders, firing, select_span: selects.map(|node| node.span) }
 }
 
 fn per(reader: &Reader<'_>, keys: &Keys<'_>) -> Vec<SmolStr> {
@@ -243,7 +273,7 @@ fn levels(
     firing: &mut Vec<(String, Span)>,
 ) -> Vec<ReadLevel> {
     let reader = scripts.reader;
-    let severity = keys.get("severity").and_then(|node| reader.word(node, &SEVERITIES));
+    let severity = keys.word("severity", &SEVERITIES);
     let when = keys.raw("when");
     let Some(node) = keys.section("levels") else {
         let Some(node) = when else {
@@ -308,16 +338,12 @@ fn level(
         return ReadLevel { severity, level, remediate: None };
     }
     let none = ReadLevel { severity, level: None, remediate: None };
-    let Some(keys) = Keys::of(scripts.reader, "level", node) else { return none };
-    if !keys.has("when") {
-        keys.missing("when");
-    }
+    let Some(keys) = Keys::of(scripts.reader, &schema::LEVEL, node) else { return none };
     let when = keys.raw("when").and_then(&mut condition);
     let clear_when = keys.raw("clear_when").map(&mut condition);
-    let for_ = keys.duration("for", shared.for_);
-    let keep_firing_for = keys.duration("keep_firing_for", shared.keep_firing_for);
+    let for_ = keys.duration_or("for", shared.for_);
+    let keep_firing_for = keys.duration_or("keep_firing_for", shared.keep_firing_for);
     let remediate = keys.raw("remediate").cloned();
-    keys.finish(&[]);
     let level = match (when, clear_when) {
         (None, _) | (_, Some(None)) => None,
         (Some(when), clear_when) => Some(Level {
@@ -336,10 +362,9 @@ fn level_ladders(
     levels: &[ReadLevel],
     has_levels: bool,
     of_rule: Option<&Node>,
-    settings: &Map,
+    settings: &Arc<Map>,
     has_value: bool,
 ) -> Vec<(Severity, LadderNode)> {
-    let settings = Arc::new(settings.clone());
     levels
         .iter()
         .filter_map(|level| {
@@ -374,12 +399,6 @@ fn annotations(scripts: &Scripts<'_>, node: &Node, names: &Names<'_>) -> Vec<(Sm
         .iter()
         .filter_map(|entry| Some((SmolStr::new(&entry.key), scripts.template(&entry.value, names)?)))
         .collect()
-}
-
-pub(crate) fn note_firing(scripts: &Scripts<'_>, condition: &Condition, node: &Node, into: &mut Vec<(String, Span)>) {
-    for read in condition.reads().iter().filter(|read| read.func == Func::Firing) {
-        into.push((read.subject.to_string(), scripts.place_of(node, &read.subject)));
-    }
 }
 
 /// Over everything that decides the rule's answer.

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::guards::MAX_RUNNING;
 use super::keys::Keys;
-use super::links::{Possible, warn_of_nobody};
-use super::playbooks::{PlaybookFiles, ReadPlaybook};
+use super::links::Possible;
+use super::names::{PlaybookNames, Surroundings};
+use super::playbooks::ReadPlaybook;
 use super::reader::{Defined, Reader};
 use super::scripts::Scripts;
-use super::steps::Surroundings;
 use super::yaml::{Node, Span};
 use super::{inputs, intervals};
 use crate::schedule::{Schedule, When};
+use crate::schema;
 use selfheal_model::units::format_duration;
 use selfheal_model::{Cron, Effectfulness, Map, PlaybookName, Zone};
 use selfheal_script::Names;
@@ -33,7 +33,7 @@ const MAX_CATCH_UP: Duration = Duration::from_secs(7 * 24 * 3600);
 pub(crate) struct Schedules<'a> {
     pub scripts: &'a Scripts<'a>,
     pub playbooks: &'a BTreeMap<String, ReadPlaybook>,
-    pub playbook_files: &'a PlaybookFiles,
+    pub playbook_names: &'a PlaybookNames,
     pub around: &'a Surroundings<'a>,
     pub settings: &'a Map,
 }
@@ -51,41 +51,35 @@ impl Schedules<'_> {
     /// `None` also where it is disabled.
     fn schedule(&self, node: &Node, names: &mut Defined, possible: &mut Possible<'_>) -> Option<Schedule> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "schedule", node)?;
+        let keys = Keys::of(reader, &schema::SCHEDULE, node)?;
         let span = keys.section("name").map_or(node.span, |node| node.span);
         let name = keys.name("name").filter(|name| names.add(reader, "schedule", name, span));
-        let enabled = keys.boolean("enabled", true);
-        let playbook = keys.required("playbook").and_then(|node| {
+        let enabled = keys.boolean("enabled");
+        let playbook = keys.get("playbook").and_then(|node| {
             let name = reader.text(node)?;
-            self.playbook_files.known(reader, node, &name, std::iter::empty())?;
+            self.playbook_names.known(reader, node, &name, std::iter::empty())?;
             Some((name, node.span))
         });
         let read = playbook.as_ref().and_then(|(name, _)| self.playbooks.get(name));
-        let with = match (&playbook, read) {
-            (Some((_, span)), Some(read)) => self.with(&keys, read, *span),
-            _ => {
-                let _ = keys.raw("with");
-                Vec::new()
-            }
+        let with_node = keys.section("with");
+        let with = match &playbook {
+            Some((name, span)) => self.with(name, with_node, *span),
+            None => Vec::new(),
         };
-        if !keys.has("select") {
-            keys.missing("select");
-        }
         let select = keys.get("select").and_then(|node| reader.selector(node));
         if let (Some(select), Some(node)) = (&select, keys.section("select")) {
-            warn_of_nobody(reader, node.span, select, self.around.deployments);
+            self.around.warn_of_nobody(reader, node.span, select);
         }
         if let (Some((_, span)), Some(read), Some(select)) = (&playbook, read, &select) {
             possible.check(*span, read, select, "narrow `select` of the schedule, so that it leaves `{}` out");
         }
         let when = self.when(&keys, node);
         let jitter = jitter(reader, &keys, when.as_ref());
-        let at_once = keys.count("at_once", 1, MAX_RUNNING, 1);
+        let at_once = keys.count("at_once");
         let catch_up = at_most(reader, &keys, "catch_up", MAX_CATCH_UP).unwrap_or_default();
         if let (Some(read), Some(node), false) = (read, keys.section("catch_up"), catch_up.is_zero()) {
             self.warn_of_disruption(read, node);
         }
-        keys.finish(&[]);
         let source = reader.source_ref(span);
         let (playbook, name) = (PlaybookName::from(playbook?.0), SmolStr::from(name?));
         let (select, when) = (select?, when?);
@@ -93,9 +87,11 @@ impl Schedules<'_> {
         enabled.then_some(schedule)
     }
 
-    fn with(&self, keys: &Keys<'_>, read: &ReadPlaybook, span: Span) -> Vec<(String, selfheal_script::Param)> {
+    fn with(&self, playbook: &str, node: Option<&Node>, span: Span) -> Vec<(String, selfheal_script::Param)> {
+        // inputs with mistakes of their own say nothing about what they take
+        let Some(taken) = self.playbook_names.inputs(playbook) else { return Vec::new() };
         let names = Names { settings: Some(self.settings), ..Names::default() };
-        inputs::with(self.scripts, &read.playbook.name, &read.playbook.inputs, keys.section("with"), span, &names)
+        inputs::with(self.scripts, &PlaybookName::new(playbook), taken, node, span, &names)
     }
 
     /// Exactly one of `cron` and `every`.

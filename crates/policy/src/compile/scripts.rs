@@ -118,6 +118,13 @@ impl Scripts<'_> {
         }
     }
 
+    /// Notes the rules that a condition counts with `firing`, each with its place.
+    pub fn note_firing(&self, condition: &Condition, node: &Node, into: &mut Vec<(String, Span)>) {
+        for read in condition.reads().iter().filter(|read| read.func == Func::Firing) {
+            into.push((read.subject.to_string(), self.place_of(node, &read.subject)));
+        }
+    }
+
     /// The place of some bytes of a scalar's text.
     pub fn place_in(&self, node: &Node, range: &Range<usize>) -> Span {
         let Some(source) = node.scalar() else { return node.span };

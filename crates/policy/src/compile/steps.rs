@@ -2,70 +2,26 @@
 
 mod kinds;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::fields::{self, Texts};
 use super::keys::Keys;
-use super::playbooks::Callable;
-use super::reader::{Defined, Reader};
-use super::rules::note_firing;
+use super::names::{PlaybookNames, Surroundings};
+use super::reader::Defined;
 use super::scripts::Scripts;
 use super::yaml::{Kind, Node, Span};
 use crate::playbook::{Retry, Step, StepKind};
-use selfheal_model::{AdapterDef, Deployment, DeploymentId, FieldKind, FieldSpec, StepId, Verb, VerbSpec, units};
+use crate::schema;
+use selfheal_model::{DeploymentId, FieldKind, FieldSpec, StepId, Verb, VerbSpec, units};
 use selfheal_script::{Condition, Names, Param, Template};
 
 const ACTION_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const STEP_TIMEOUT: Duration = Duration::from_secs(60);
 /// What consists of other steps takes as long as they do: the run's own deadline comes before this.
 const PARTS_TIMEOUT: Duration = super::guards::MAX_SPAN;
-const MAX_ATTEMPTS: u32 = 100;
-const KINDS: [&str; 11] = [
-    "action",
-    "wait",
-    "assert",
-    "check",
-    "approve",
-    "notify",
-    "signal",
-    "set_check",
-    "silence",
-    "playbook",
-    "parallel",
-];
 /// Why an `approve` is not among steps at the same time.
 pub(crate) const APPROVE_ALONE: &str =
     "a run that waits for an answer gives its lease back, which the steps beside it need";
-
-/// Everything a step may name.
-pub(crate) struct Surroundings<'a> {
-    /// Every verb of the policy's adapters with what each adapter says of it.
-    pub verbs: BTreeMap<String, Vec<VerbSpec>>,
-    pub deployments: &'a BTreeMap<DeploymentId, std::sync::Arc<Deployment>>,
-    pub listed: &'a Defined,
-    pub adapters: &'a BTreeMap<selfheal_model::AdapterName, std::sync::Arc<AdapterDef>>,
-    pub receivers: &'a Defined,
-    /// An adapter could not be understood: a verb may be its.
-    pub verbs_are_whole: bool,
-}
-
-impl Surroundings<'_> {
-    /// A deployment that can be acted on; says so if there is none.
-    pub fn listed_deployment(&self, reader: &Reader<'_>, node: &Node, id: &str) -> Option<&Deployment> {
-        if !self.listed.has(id) {
-            if !reader.may_be_unread("deployments/") {
-                reader.unknown(node.span, "unknown-deployment", "deployment", id, self.listed.names());
-            }
-            return None;
-        }
-        let deployment = self.deployments.get(id)?;
-        if deployment.adapter.is_none() {
-            reader.error(node.span, "unknown-verb", format!("`{id}` has no adapter: nobody can act on it"));
-        }
-        Some(deployment)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -83,7 +39,7 @@ pub(crate) struct Steps<'a> {
     /// Ids so far: what a later step may name.
     before: Vec<String>,
     pub firing: Vec<(String, Span)>,
-    callable: &'a Callable<'a>,
+    playbooks: &'a PlaybookNames,
     /// The other playbooks that are run.
     pub calls: Vec<Call>,
     /// The `parallel` whose steps are being read.
@@ -105,10 +61,10 @@ impl<'a> Steps<'a> {
         scripts: &'a Scripts<'a>,
         names: &'a Names<'a>,
         around: &'a Surroundings<'a>,
-        callable: &'a Callable<'a>,
+        playbooks: &'a PlaybookNames,
     ) -> Self {
         let (ids, before, firing, calls) = Default::default();
-        Steps { scripts, names, around, ids, before, firing, callable, calls, branch_of: None, broken: false }
+        Steps { scripts, names, around, ids, before, firing, playbooks, calls, branch_of: None, broken: false }
     }
 
     /// The names a script at this point may use.
@@ -130,11 +86,11 @@ impl<'a> Steps<'a> {
 
     fn step(&mut self, node: &Node, part: Part, number: usize) -> Option<Step> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "step", node)?;
+        let keys = Keys::of(reader, &schema::STEP, node)?;
         let id = self.id(&keys, part, number);
         let if_ = keys.raw("if").map(|node| self.condition(node, part));
         let kind = self.kind(&keys, node, part, &id);
-        let best_effort = keys.boolean("best_effort", false);
+        let best_effort = keys.boolean("best_effort");
         let timeout = keys.get("timeout").and_then(|node| {
             reader.duration(node).filter(|span| {
                 if span.is_zero() {
@@ -162,7 +118,6 @@ impl<'a> Steps<'a> {
         }
         self.before.push(id.clone());
         let undo = keys.get("undo").map(|node| self.undo(node, part, &id));
-        keys.finish(&[]);
         let kind = kind?;
         if matches!(if_, Some(None)) || matches!(undo, Some(None)) {
             return None;
@@ -203,7 +158,7 @@ impl<'a> Steps<'a> {
 
     fn condition(&mut self, node: &Node, part: Part) -> Option<Condition> {
         let condition = self.scripts.condition(node, &self.names_here(part))?;
-        note_firing(self.scripts, &condition, node, &mut self.firing);
+        self.scripts.note_firing(&condition, node, &mut self.firing);
         Some(condition)
     }
 
@@ -212,10 +167,10 @@ impl<'a> Steps<'a> {
     }
 
     fn kind(&mut self, keys: &Keys<'_>, node: &Node, part: Part, id: &str) -> Option<StepKind> {
-        let present: Vec<&str> = KINDS.into_iter().filter(|kind| keys.has(kind)).collect();
+        let present: Vec<&str> = keys.alternatives();
         if present.len() != 1 {
             let (code, message) = match present.as_slice() {
-                [] => ("missing-key", format!("a step does one thing: one of {}", KINDS.join(", "))),
+                [] => ("missing-key", format!("a step does one thing: one of {}", schema::STEP.one_of.join(", "))),
                 several => ("conflict", format!("a step does one thing, not {}", several.join(" and "))),
             };
             self.scripts.reader.error(node.span, code, message);
@@ -321,15 +276,11 @@ impl<'a> Steps<'a> {
 
     fn undo(&mut self, node: &Node, part: Part, of: &str) -> Option<Step> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "undo", node)?;
-        if !keys.has("action") {
-            keys.missing("action");
-        }
+        let keys = Keys::of(reader, &schema::UNDO, node)?;
         let kind = keys.raw("action").and_then(|node| self.action(&keys, node, part));
         let _ = (keys.raw("with"), keys.raw("deployment"));
-        let timeout = keys.positive_duration("timeout", ACTION_TIMEOUT);
+        let timeout = keys.duration("timeout");
         let retry = keys.get("retry").map(|node| retry(self.scripts, node)).unwrap_or_default();
-        keys.finish(&[]);
         let id = StepId::from(format!("undo-{of}"));
         Some(Step { id, kind: kind?, if_: None, timeout, best_effort: false, retry, undo: None })
     }
@@ -350,8 +301,8 @@ fn default_timeout(kind: &StepKind) -> Duration {
 fn retry(scripts: &Scripts<'_>, node: &Node) -> Retry {
     let reader = scripts.reader;
     let mut retry = Retry::default();
-    let Some(keys) = Keys::of(reader, "retry", node) else { return retry };
-    retry.attempts = keys.count("attempts", 1, MAX_ATTEMPTS, 3);
+    let Some(keys) = Keys::of(reader, &schema::RETRY, node) else { return retry };
+    retry.attempts = keys.count("attempts");
     if let Some(node) = keys.get("backoff")
         && let Some(text) = reader.text(node)
     {
@@ -361,7 +312,6 @@ fn retry(scripts: &Scripts<'_>, node: &Node) -> Retry {
             _ => reader.wrong_type(node, "a span of durations such as 2s..30s"),
         }
     }
-    keys.finish(&[]);
     retry
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::keys::Keys;
 use super::reader::Reader;
 use super::yaml::Node;
+use crate::schema;
 use selfheal_model::Bytes;
 
 /// Between two syncs of an interval there is at most so much to lose.
@@ -57,17 +58,16 @@ impl Default for StorageRules {
 
 pub(crate) fn storage(reader: &Reader<'_>, node: Option<&Node>) -> StorageRules {
     let mut rules = StorageRules::default();
-    let Some(keys) = node.and_then(|node| Keys::of(reader, "storage section", node)) else { return rules };
+    let Some(keys) = node.and_then(|node| Keys::of(reader, &schema::STORAGE, node)) else { return rules };
     if let Some(node) = keys.get("durability") {
         rules.durability = durability(reader, node);
     }
     if let Some(node) = keys.get("journal") {
-        keep(reader, node, &mut rules.journal);
+        keep(reader, &schema::JOURNAL, node, &mut rules.journal);
     }
     if let Some(node) = keys.get("history") {
-        keep(reader, node, &mut rules.history);
+        keep(reader, &schema::HISTORY, node, &mut rules.history);
     }
-    keys.finish(&[]);
     rules
 }
 
@@ -91,9 +91,9 @@ fn durability(reader: &Reader<'_>, node: &Node) -> Durability {
 }
 
 /// `{ keep: 7d, max_size: 10GiB }`
-fn keep(reader: &Reader<'_>, node: &Node, rule: &mut Keep) {
-    let Some(keys) = Keys::of(reader, "keep rule", node) else { return };
-    rule.age = keys.positive_duration("keep", rule.age);
+fn keep(reader: &Reader<'_>, section: &'static schema::Section, node: &Node, rule: &mut Keep) {
+    let Some(keys) = Keys::of(reader, section, node) else { return };
+    rule.age = keys.duration("keep");
     if let Some(node) = keys.get("max_size")
         && let Some(size) = reader.size(node)
     {
@@ -103,5 +103,4 @@ fn keep(reader: &Reader<'_>, node: &Node, rule: &mut Keep) {
             rule.size = size;
         }
     }
-    keys.finish(&[]);
 }

@@ -5,7 +5,7 @@ use crate::{Policy, compile};
 use selfheal_contract::diagnostic;
 use selfheal_model::{AdapterCatalog, AdapterSpec, Effectfulness, FieldKind, FieldSpec, Map, Verb, VerbSpec};
 
-const DOCUMENT: &str = include_str!("../../../../docs/policy.md");
+pub(super) const DOCUMENT: &str = include_str!("../../../../docs/policy.md");
 
 /// What the examples name and no example defines.
 const ELSE: &str = "playbook: scale-up
@@ -67,7 +67,7 @@ fn blocks(document: &str) -> Vec<(&str, String)> {
     blocks
 }
 
-fn documented(document: &str) -> Result<Policy, Vec<Diagnostic>> {
+pub(super) fn documented(document: &str) -> Result<Policy, Vec<Diagnostic>> {
     let of = |heading: &str, separator: &str| {
         let blocks = blocks(document).into_iter().filter(|(under, _)| *under == heading).map(|(_, block)| block);
         blocks.collect::<Vec<_>>().join(separator)

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{good, places};
-use crate::UnknownDeployments;
 use crate::guards::{MinHealthy, Mode, Rate};
 use crate::playbook::{InputKind, OnFailure, StepKind};
 use crate::route::GroupBy;
 use crate::rule::{NoData, RuleMode};
+use crate::{Policy, UnknownDeployments};
 use selfheal_contract::receiver::{Notifier, SmtpTls, WebhookFormat};
 use selfheal_model::{AuthFetch, AuthFormat, AuthThen, CheckKind, HealthyWhen, SecretSource, Severity, Verb};
 use selfheal_script::Param;
@@ -316,6 +316,17 @@ fn what_is_left_out_has_sensible_defaults_and_nobody_told_is_a_warning() {
     let policy = good(&[("selfheal.yaml", "format: 1\nreceivers: [{ name: a }]\n# route:\nguards:\n")]);
     assert_eq!(policy.route.receiver.as_str(), "a");
     assert!(policy.warnings.is_empty());
+}
+
+#[test]
+fn the_empty_policy_is_that_of_the_shortest_file() {
+    let (empty, shortest) = (Policy::empty(), good(&[("selfheal.yaml", "format: 1\n")]));
+    assert_eq!(empty.server, shortest.server);
+    assert_eq!((empty.data_dir, empty.storage), (shortest.data_dir, shortest.storage));
+    assert_eq!((empty.receivers, empty.route), (shortest.receivers, shortest.route));
+    assert_eq!((empty.guards, empty.intake), (shortest.guards, shortest.intake));
+    assert_eq!(empty.unknown_deployments, shortest.unknown_deployments);
+    assert!(shortest.rules.is_empty() && shortest.playbooks.is_empty() && shortest.deployments.is_empty());
 }
 
 #[test]

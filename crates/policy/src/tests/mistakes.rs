@@ -1,5 +1,7 @@
 //! Every mistake with its code and place.
 
+use selfheal_contract::BuiltInAlert;
+
 use super::{Diagnostic, mistakes, places};
 
 /// What a table expects and what came, for one line of it.
@@ -189,6 +191,14 @@ fn of_deployments() {
         ("selfheal.yaml", "format: 1\nreceivers: [{ name: a }]\n"),
     ]);
     assert_eq!(places(&found), ["cycle deployments/b.yaml:2:27", "duplicate-name deployments/b.yaml:3:11"]);
+}
+
+#[test]
+fn a_rule_cannot_have_the_name_of_a_built_in_alert() {
+    for alert in BuiltInAlert::ALL {
+        let found = with_rule(&format!("{{ alert: {alert}, when: 'last(\"x\") > 1' }}"));
+        assert_eq!(places(&found), ["reserved-name rules/a.yaml:2:14"], "{alert}");
+    }
 }
 
 /// A whole policy with one more rule, at `rules/a.yaml:2`.

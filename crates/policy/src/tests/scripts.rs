@@ -1,6 +1,7 @@
 //! Mistakes inside conditions and texts, at their place in the file; and what the conditions of several rules are to
 //! each other.
 
+use super::mistakes::with_rule;
 use super::{good, mistakes, places};
 
 const CONFIGURATION: (&str, &str) = (
@@ -113,4 +114,26 @@ fn numbers_in_the_wrong_unit_are_a_warning() {
         let warnings = good(&[CONFIGURATION, ("rules/a.yaml", &text)]).warnings;
         assert_eq!(warnings.iter().any(|one| one.code == "unit"), warned, "{rule}: {warnings:#?}");
     }
+}
+
+#[test]
+fn references_of_a_rule_are_checked_while_the_rule_has_other_mistakes() {
+    let found =
+        with_rule("{ alert: A, when: 'last(', remediate: [restrat, { playbook: restart, with: { grce: 5s } }] }");
+    let codes: Vec<&str> = found.iter().map(|one| one.code.as_str()).collect();
+    assert!(codes.contains(&"unknown-playbook") && codes.contains(&"unknown-input"), "{codes:?}");
+    assert_eq!(codes.len(), 3, "{codes:?}");
+}
+
+#[test]
+fn what_a_playbook_takes_is_checked_while_its_steps_have_mistakes() {
+    let playbook = "playbook: p\ninputs: { grace: { type: duration } }\nsteps: [{ action: fly }]\n";
+    let rules = "rules: [{ alert: A, when: 'last(\"x\") > 1', remediate: [{ playbook: p, with: { grce: 5s } }] }]\n";
+    let configuration = "format: 1\nadapters: { local: { type: full } }\nreceivers: [{ name: a }]\n\
+                         schedules: [{ name: s, playbook: p, with: { grace: soon }, select: {}, every: 1d }]\n";
+    let found = mistakes(&[("playbooks/p.yaml", playbook), ("rules/a.yaml", rules), ("selfheal.yaml", configuration)]);
+    let at = |code: &str, file: &str| found.iter().any(|one| one.code == code && one.file == file);
+    assert!(at("unknown-verb", "playbooks/p.yaml"), "{:?}", places(&found));
+    assert!(at("unknown-input", "rules/a.yaml"), "{:?}", places(&found));
+    assert!(at("wrong-type", "selfheal.yaml"), "{:?}", places(&found));
 }

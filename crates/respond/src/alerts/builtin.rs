@@ -8,8 +8,8 @@ use super::entry::Entry;
 use super::{Alert, Alerts, Due};
 use crate::lifecycle::Sight;
 use crate::turn::{Said, Turn};
-use selfheal_contract::Diagnostic;
 use selfheal_contract::input::Storage;
+use selfheal_contract::{BuiltInAlert, Diagnostic};
 use selfheal_model::{AlertKey, Labels, RuleName, Severity, Timestamp};
 use selfheal_script::Truth;
 
@@ -18,11 +18,6 @@ const ERRORS_IN_A_ROW: u32 = 3;
 /// A failure that stays the same is answered only once, so one that stands so long counts as well.
 const ERROR_STANDS: Duration = Duration::from_secs(60);
 
-const RULE_ERROR: &str = "RuleError";
-pub(crate) const NO_DATA: &str = "NoData";
-const POLICY_INVALID: &str = "PolicyInvalid";
-const STORAGE_FAILED: &str = "StorageFailed";
-const DIVERGENCE: &str = "Divergence";
 /// Which rule a built-in alert is about.
 const RULE_LABEL: &str = "rule";
 
@@ -168,9 +163,9 @@ impl Alerts {
                 let summary = format!(
                     "selfheal cannot write down what happens: {why}. Events are refused and nothing is repaired until it can"
                 );
-                self.raise_as(turn, own(STORAGE_FAILED), Severity::Critical, summary);
+                self.raise_as(turn, own(BuiltInAlert::StorageFailed), Severity::Critical, summary);
             }
-            Storage::Working => self.clear(turn, &own(STORAGE_FAILED)),
+            Storage::Working => self.clear(turn, &own(BuiltInAlert::StorageFailed)),
         }
     }
 
@@ -180,17 +175,17 @@ impl Alerts {
             "recovery came to other decisions than the journal has, and automation is paused; `selfheal resume` ends both: \
              {why}"
         );
-        self.raise_as(turn, own(DIVERGENCE), Severity::Critical, summary);
+        self.raise_as(turn, own(BuiltInAlert::Divergence), Severity::Critical, summary);
     }
 
     pub fn divergence_seen(&mut self, turn: &mut Turn<'_>) {
-        self.clear(turn, &own(DIVERGENCE));
+        self.clear(turn, &own(BuiltInAlert::Divergence));
     }
 
     /// Raises or ends `RunStuck` or `ScheduledRunFailed`, which the runs say.
     pub fn said_by_runs(&mut self, turn: &mut Turn<'_>, said: Said) {
         let Said { name, scope, summary } = said;
-        let key = AlertKey { rule: name.into(), scope };
+        let key = AlertKey { rule: name.name().into(), scope };
         match summary {
             Some(summary) => self.raise(turn, key, summary),
             None => self.clear(turn, &key),
@@ -225,18 +220,21 @@ fn see(entry: &mut Entry, now: Timestamp, when: Truth, clear: Truth) -> Vec<crat
 }
 
 /// A built-in alert about the whole of selfheal.
-fn own(name: &str) -> AlertKey {
-    AlertKey { rule: name.into(), scope: Labels::default() }
+fn own(alert: BuiltInAlert) -> AlertKey {
+    AlertKey { rule: alert.name().into(), scope: Labels::default() }
 }
 
 fn policy_invalid() -> AlertKey {
-    own(POLICY_INVALID)
+    own(BuiltInAlert::PolicyInvalid)
 }
 
 fn rule_error(rule: &RuleName) -> AlertKey {
-    AlertKey { rule: RULE_ERROR.into(), scope: [(RULE_LABEL, rule.as_str())].into_iter().collect() }
+    AlertKey { rule: BuiltInAlert::RuleError.name().into(), scope: [(RULE_LABEL, rule.as_str())].into_iter().collect() }
 }
 
 fn no_data(source: &AlertKey) -> AlertKey {
-    AlertKey { rule: NO_DATA.into(), scope: source.scope.with_label(RULE_LABEL, source.rule.as_str()) }
+    AlertKey {
+        rule: BuiltInAlert::NoData.name().into(),
+        scope: source.scope.with_label(RULE_LABEL, source.rule.as_str()),
+    }
 }

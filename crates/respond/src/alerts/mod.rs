@@ -18,7 +18,6 @@ mod texts;
 
 use super::turn::{AlertChange, AlertChangeKind, Turn, Word};
 use crate::lifecycle::Move;
-pub(super) use builtin::NO_DATA;
 use builtin::Troubles;
 use ended::Ended;
 use entries::Entries;

@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smol_str::SmolStr;
 
-use super::alerts::{Alert, Alerts, NO_DATA};
+use super::alerts::{Alert, Alerts};
 use super::remedy::{Remedy, all_under};
 use super::turn::{AlertChange, AlertChangeKind, Turn, Word};
+use selfheal_contract::BuiltInAlert;
 use selfheal_contract::explanation::{Explanation, TimerExplained};
 use selfheal_contract::notification::{DependentsFacts, RootFacts};
 use selfheal_contract::view::DependencyView;
@@ -311,6 +312,7 @@ fn depends(policy: &Policy, id: &DeploymentId) -> bool {
 /// its own work there.
 fn dependent_of<'a>(policy: &Policy, alert: &'a Alert) -> Option<&'a DeploymentId> {
     let key = &alert.key;
-    let explained = key.is_posted() || policy.rules.contains_key(&key.rule) || key.rule.as_str() == NO_DATA;
+    let explained =
+        key.is_posted() || policy.rules.contains_key(&key.rule) || key.rule.as_str() == BuiltInAlert::NoData.name();
     alert.deployment.as_ref().filter(|id| explained && depends(policy, id))
 }

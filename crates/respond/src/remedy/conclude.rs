@@ -4,11 +4,12 @@ use std::fmt::Display;
 
 use super::guards::limits_of;
 use super::state::{Cause, Doing, LastRun, Run};
-use super::{KEPT_BY_HAND, RUN_STUCK, Remedy, Timer, stuck_scope};
+use super::{KEPT_BY_HAND, Remedy, Timer, stuck_scope};
 use crate::alerts::Alerts;
 use crate::guard::Refusal;
 use crate::run::{Interrupt, Verdict};
 use crate::turn::{Said, Turn, Word};
+use selfheal_contract::BuiltInAlert;
 use selfheal_model::units::format_duration;
 use selfheal_model::{DeploymentId, PlaybookName, RunId};
 
@@ -98,7 +99,7 @@ impl Remedy {
         let Some(run) = self.runs.get(id) else { return };
         if run.course.acted() && run.course.interrupt() != Some(Interrupt::Deadline) {
             let scope = stuck_scope(&run.deployment);
-            turn.say(Word::Said(Said { name: RUN_STUCK, scope, summary: None }));
+            turn.say(Word::Said(Said { name: BuiltInAlert::RunStuck, scope, summary: None }));
         }
     }
 

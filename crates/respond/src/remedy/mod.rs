@@ -56,11 +56,11 @@ use outages::Outages;
 pub use outages::Root;
 pub(super) use outages::all_under;
 use schedules::Schedules;
-use selfheal_contract::Diagnostic;
 use selfheal_contract::input::{Gap, Operator, StepEnd, Storage, Upgraded};
 use selfheal_contract::notification::RemediationFacts;
 use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_contract::view::{ApprovalView, PauseView, RunView};
+use selfheal_contract::{BuiltInAlert, Diagnostic};
 use selfheal_messages::{AskId, DeploymentHealth, Reply, Sighted, WatchId};
 use selfheal_model::timers::Timers;
 use selfheal_model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
@@ -93,9 +93,7 @@ const MAX_DEPTH: u8 = 5;
 /// A run within so long of a run's event about its deployment counts as set off by it.
 const CHAIN_WINDOW: Duration = Duration::from_secs(600);
 
-/// The built-in alert about a run that takes longer than it may. The next run there that ends in time ends it.
-const RUN_STUCK: &str = "RunStuck";
-
+/// The scope of `RunStuck` about a deployment. The next run there that ends in time ends the alert.
 fn stuck_scope(deployment: &DeploymentId) -> Labels {
     [("deployment", deployment.as_str())].into_iter().collect()
 }
@@ -546,7 +544,7 @@ impl Remedy {
         let deadline = guards::limits_of(&turn.policy, &run.deployment).run_deadline;
         let text = format!("it has taken longer than {}", selfheal_model::units::format_duration(deadline));
         let summary = format!("run {id} of {} on {}: {text}", run.playbook.name, run.deployment);
-        let said = Said { name: RUN_STUCK, scope: stuck_scope(&run.deployment), summary: Some(summary) };
+        let said = Said { name: BuiltInAlert::RunStuck, scope: stuck_scope(&run.deployment), summary: Some(summary) };
         turn.say(Word::Said(said));
         self.note(id, text);
         self.timers.set(Timer::BreakOff(id.clone()), turn.now + CLEAN_UP_WITHIN);

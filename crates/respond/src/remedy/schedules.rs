@@ -15,14 +15,13 @@ use super::{Remedy, Timer};
 use crate::alerts::Alerts;
 use crate::run::Verdict;
 use crate::turn::{NewsAbout, NewsFor, Said, Turn, Word};
+use selfheal_contract::BuiltInAlert;
 use selfheal_contract::notification::{FlushReason, NewsKind};
 use selfheal_messages::{Ask, AskId, Question, Reply, ToDetect};
 use selfheal_model::{DeploymentId, Labels, RunId, Timestamp};
 use selfheal_policy::playbook::Approve;
 use selfheal_policy::schedule::Schedule;
 
-/// The built-in alert about a run of a schedule that did not do its work. The next one that does ends it.
-const SCHEDULED_RUN_FAILED: &str = "ScheduledRunFailed";
 /// A timer that fires so much later than it was set for has missed nothing yet.
 const PUNCTUAL: Duration = Duration::from_secs(1);
 /// Why a time is skipped that came while selfheal was down, or the machine slept.
@@ -223,7 +222,7 @@ impl Remedy {
             [("deployment", run.deployment.as_str()), ("schedule", name.as_str())].into_iter().collect();
         let good = matches!(verdict, Verdict::Cured | Verdict::Eased | Verdict::Done);
         let summary = (!good).then(|| format!("schedule {name}: {}", super::views::sentence(run)));
-        turn.say(Word::Said(Said { name: SCHEDULED_RUN_FAILED, scope, summary }));
+        turn.say(Word::Said(Said { name: BuiltInAlert::ScheduledRunFailed, scope, summary }));
         if let Some(state) = self.schedules.states.get_mut(&name) {
             state.live.remove(id);
             if state.live.is_empty() && state.waiting.is_empty() {

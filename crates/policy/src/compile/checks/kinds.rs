@@ -9,27 +9,8 @@ use crate::compile::config::url;
 use crate::compile::keys::Keys;
 use crate::compile::reader::Reader;
 use crate::compile::yaml::{Kind, Node};
+use crate::schema;
 use selfheal_model::{CheckKind, DnsRecord, Reach, Trust};
-
-pub(super) const KINDS: [&str; 5] = ["http", "tcp", "tls", "dns", "command"];
-
-/// Keys that only some kinds have, with those.
-const ONLY_OF: [(&str, &[&str]); 14] = [
-    ("method", &["http"]),
-    ("headers", &["http"]),
-    ("body", &["http"]),
-    ("status", &["http"]),
-    ("body_matches", &["http"]),
-    ("follow_redirects", &["http"]),
-    ("verify", &["http", "tls"]),
-    ("ca_file", &["http", "tls"]),
-    ("server_name", &["tls"]),
-    ("record", &["dns"]),
-    ("expect", &["dns"]),
-    ("address", &["http", "tcp", "tls"]),
-    ("servers", &["http", "tcp", "tls", "dns"]),
-    ("connect_timeout", &["http", "tcp", "tls"]),
-];
 
 /// Name servers of one check, and answers it expects: every run asks and compares all of them.
 const MAX_SERVERS: usize = 16;
@@ -45,17 +26,13 @@ pub(super) fn with_article(kind: &str) -> String {
 
 pub(super) fn read(reader: &Reader<'_>, keys: &Keys<'_>, present: &[&'static str]) -> Option<CheckKind> {
     let [kind] = present else {
-        let all = KINDS.join(", ");
+        let all = schema::CHECK.one_of.join(", ");
         match present {
             [] => reader.error(keys.span, "missing-key", format!("a check says what it asks: one of {all}")),
             several => {
                 let message = format!("a check is one of {}, not several", several.join(", "));
                 reader.error(keys.span, "conflict", message);
             }
-        }
-        // which of their keys would be wrong is not known
-        for key in KINDS.into_iter().chain(ONLY_OF.map(|(key, _)| key)) {
-            keys.raw(key);
         }
         return None;
     };
@@ -70,12 +47,12 @@ pub(super) fn read(reader: &Reader<'_>, keys: &Keys<'_>, present: &[&'static str
     }
 }
 
-/// A key of another kind of check is told of as what it is.
+/// A key that belongs to other kinds of check is reported as such.
 fn refuse_others(reader: &Reader<'_>, keys: &Keys<'_>, kind: &str) {
-    for (key, kinds) in ONLY_OF.iter().filter(|(_, kinds)| !kinds.contains(&kind)) {
-        if let Some(entry) = keys.entry_if_there(key) {
-            let message = format!("{} check has no key `{key}`", with_article(kind));
-            let help = format!("`{key}` is a key of {} checks", kinds.join(", "));
+    for key in schema::CHECK.keys.iter().filter(|key| !key.only_with.is_empty() && !key.only_with.contains(&kind)) {
+        if let Some(entry) = keys.written(key.name) {
+            let message = format!("{} check has no key `{}`", with_article(kind), key.name);
+            let help = format!("`{}` is a key of {} checks", key.name, key.only_with.join(", "));
             reader.error_with_help(entry.key_span, "unknown-key", message, help);
         }
     }
@@ -83,7 +60,7 @@ fn refuse_others(reader: &Reader<'_>, keys: &Keys<'_>, kind: &str) {
 
 fn http(reader: &Reader<'_>, keys: &Keys<'_>, node: &Node) -> Option<CheckKind> {
     let address = reader.text(node).filter(|text| url(reader, node, text));
-    let method = keys.text("method").unwrap_or_else(|| "GET".to_owned());
+    let method = keys.text_or_default("method");
     let headers = keys.section("headers").and_then(|node| reader.text_map(node)).unwrap_or_default();
     let body = keys.text("body");
     let status = keys.get("status").and_then(|node| status(reader, node)).unwrap_or_default();
@@ -93,7 +70,7 @@ fn http(reader: &Reader<'_>, keys: &Keys<'_>, node: &Node) -> Option<CheckKind> 
     {
         reader.error(node.span, "wrong-value", format!("this is no regular expression: {why}"));
     }
-    let follow_redirects = keys.boolean("follow_redirects", false);
+    let follow_redirects = keys.boolean("follow_redirects");
     let trust = trust(reader, keys);
     let reach = reach(reader, keys);
     let address = address?;
@@ -151,7 +128,7 @@ fn tls(reader: &Reader<'_>, keys: &Keys<'_>, node: &Node) -> Option<CheckKind> {
 
 fn dns(reader: &Reader<'_>, keys: &Keys<'_>, node: &Node) -> Option<CheckKind> {
     let words = DnsRecord::ALL.map(|record| (record.as_str(), record));
-    let record = keys.get("record").map_or(Some(DnsRecord::A), |node| reader.word(node, &words));
+    let record = if keys.has("record") { keys.word("record", &words) } else { Some(DnsRecord::A) };
     let expect = keys.section("expect").and_then(|node| expected(reader, node, record?)).unwrap_or_default();
     let servers = servers(reader, keys);
     let name = reader.text(node)?;
@@ -226,7 +203,7 @@ fn host_and_port(reader: &Reader<'_>, node: &Node) -> Option<String> {
 
 /// `verify` and `ca_file`.
 fn trust(reader: &Reader<'_>, keys: &Keys<'_>) -> Trust {
-    let verify = keys.boolean("verify", true);
+    let verify = keys.boolean("verify");
     let file = keys.get("ca_file").and_then(|node| reader.text(node));
     if let (false, Some(node)) = (verify, keys.section("verify")) {
         reader.warn(node.span, "unverified", "the server's certificate is not verified: anybody could answer", None);

@@ -5,17 +5,17 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::{Call, Part, Steps};
-use crate::compile::checks::{MAX_THRESHOLD, MIN_EVERY};
+use crate::compile::checks::MIN_EVERY;
 use crate::compile::inputs;
 use crate::compile::keys::Keys;
 use crate::compile::reader::Reader;
 use crate::compile::yaml::{Kind, Node};
 use crate::playbook::{Approve, SetCheck, StepKind};
+use crate::schema;
 use selfheal_model::units::format_duration;
 use selfheal_model::{CheckName, PlaybookName, ReceiverName, SignalName};
 use selfheal_script::Param;
 
-const WAIT_WITHIN: Duration = Duration::from_secs(5 * 60);
 /// An answer that takes longer is none, and what was measured then is history.
 const MAX_ANSWER: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A check that is relaxed, or an alert that nobody hears, for longer than this is a change of the policy.
@@ -31,13 +31,9 @@ impl Steps<'_> {
         if !matches!(node.kind, Kind::Map(_)) {
             return reader.duration(node).map(StepKind::Wait);
         }
-        let keys = Keys::of(reader, "wait", node)?;
-        if !keys.has("until") {
-            keys.missing("until");
-        }
+        let keys = Keys::of(reader, &schema::WAIT, node)?;
         let until = keys.raw("until").and_then(|node| self.condition(node, part));
-        let within = keys.positive_duration("within", WAIT_WITHIN);
-        keys.finish(&[]);
+        let within = keys.duration("within");
         Some(StepKind::WaitUntil { until: until?, within })
     }
 
@@ -81,16 +77,15 @@ impl Steps<'_> {
 
     pub(super) fn notify(&self, node: &Node, part: Part) -> Option<StepKind> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "notify", node)?;
-        let receiver = keys.required("receiver").and_then(|node| self.receiver(node));
-        let text = keys.required("text").and_then(|node| self.template(node, part));
-        keys.finish(&[]);
+        let keys = Keys::of(reader, &schema::NOTIFY, node)?;
+        let receiver = keys.get("receiver").and_then(|node| self.receiver(node));
+        let text = keys.get("text").and_then(|node| self.template(node, part));
         Some(StepKind::Notify { receiver: receiver?, text: text? })
     }
 
     pub(super) fn signal(&self, node: &Node, part: Part) -> Option<StepKind> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "signal", node)?;
+        let keys = Keys::of(reader, &schema::SIGNAL, node)?;
         let name = keys.name("name");
         let names = self.names_here(part);
         let fields = match keys.section("fields").map(|node| (node, self.scripts.param(node, &names))) {
@@ -102,18 +97,16 @@ impl Steps<'_> {
                 return None;
             }
         };
-        keys.finish(&[]);
         Some(StepKind::Signal { name: SignalName::from(name?), fields })
     }
 
     pub(super) fn approve(&self, node: &Node) -> Option<StepKind> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "approve", node)?;
+        let keys = Keys::of(reader, &schema::APPROVE, node)?;
         let plain = Approve::default();
         let ask = keys.get("ask").map(|node| self.receiver(node));
         let by = keys.get("by").map(|node| role(reader, node));
         let timeout = at_most(reader, &keys, "timeout", MAX_ANSWER).unwrap_or(plain.timeout);
-        keys.finish(&[]);
         if matches!(ask, Some(None)) || matches!(by, Some(None)) {
             return None;
         }
@@ -122,9 +115,9 @@ impl Steps<'_> {
 
     pub(super) fn set_check(&self, node: &Node) -> Option<StepKind> {
         let reader = self.scripts.reader;
-        let keys = Keys::of(reader, "set_check", node)?;
-        let check = keys.required("name").and_then(|node| self.check_name(node));
-        let threshold = |key| keys.get(key).and_then(|node| reader.count(node, 1, MAX_THRESHOLD));
+        let keys = Keys::of(reader, &schema::SET_CHECK, node)?;
+        let check = keys.get("name").and_then(|node| self.check_name(node));
+        let threshold = |key| keys.count_if_written(key);
         let every = at_most(reader, &keys, "every", MAX_FOR);
         if let (Some(every), Some(node)) = (every, keys.section("every"))
             && every < MIN_EVERY
@@ -133,11 +126,7 @@ impl Steps<'_> {
         }
         let timeout = at_most(reader, &keys, "timeout", MAX_FOR);
         let (failure_threshold, success_threshold) = (threshold("failure_threshold"), threshold("success_threshold"));
-        if !keys.has("for") {
-            keys.missing("for");
-        }
         let for_ = at_most(reader, &keys, "for", MAX_FOR);
-        keys.finish(&[]);
         const FIGURES: [&str; 4] = ["timeout", "every", "failure_threshold", "success_threshold"];
         if node.entries()?.iter().all(|entry| matches!(entry.key.as_str(), "name" | "for")) {
             let message = format!("`set_check` sets nothing: say at least one of {}", FIGURES.join(", "));
@@ -156,8 +145,9 @@ impl Steps<'_> {
     pub(super) fn playbook(&mut self, keys: &Keys<'_>, node: &Node, part: Part) -> Option<StepKind> {
         let reader = self.scripts.reader;
         let name = reader.text(node)?;
-        let inputs = self.callable.inputs(reader, node, &name)?;
+        self.playbooks.known(reader, node, &name, std::iter::empty())?;
         self.calls.push(Call { name: name.clone(), span: node.span, beside_others: self.branch_of.is_some() });
+        let inputs = self.playbooks.inputs(&name);
         let name = PlaybookName::from(name);
         let with = match inputs {
             Some(inputs) => {

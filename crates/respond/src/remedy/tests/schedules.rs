@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::bench::{Bench, START, action, playbook, policy, secs};
-use selfheal_contract::Gap;
 use selfheal_contract::notification::NewsKind;
 use selfheal_contract::view::ApprovalState;
+use selfheal_contract::{BuiltInAlert, Gap};
 use selfheal_model::{FailureClass, Outcome, Selector, SourceRef};
 use selfheal_policy::Policy;
 use selfheal_policy::guards::Mode;
@@ -150,11 +150,11 @@ fn a_run_that_fails_is_an_alert_until_one_succeeds() {
     let mut bench = begun(with);
     bench.pass(wait);
     bench.ends_failed(FailureClass::Permanent);
-    assert_eq!(bench.said.last().map(|said| said.name), Some("ScheduledRunFailed"));
+    assert_eq!(bench.said.last().map(|said| said.name), Some(BuiltInAlert::ScheduledRunFailed));
     assert!(bench.said.last().is_some_and(|said| said.summary.as_ref().is_some_and(|text| text.contains("it broke"))));
     bench.pass(secs(HOUR));
     bench.ends_done();
-    assert!(bench.said.iter().any(|said| said.name == "ScheduledRunFailed" && said.summary.is_none()));
+    assert!(bench.said.iter().any(|said| said.name == BuiltInAlert::ScheduledRunFailed && said.summary.is_none()));
 }
 
 #[test]
