@@ -3,30 +3,41 @@
 //! Invariant: compiling and evaluating touch nothing outside their arguments. What a script can read comes through
 //! [`Evidence`]; a script that runs away is cut off by the limits of [`host`].
 
-mod code;
-pub mod condition;
-mod data;
-pub mod evidence;
+mod ast;
+mod common_mistakes;
+mod condition;
+mod evidence;
 #[cfg(test)]
-mod fake;
+mod fake_evidence;
+mod fast_path;
+mod func;
 mod functions;
-pub mod host;
+mod host;
+mod interpreter;
+mod lexer;
 mod library;
+mod limits;
 mod lower;
-mod machine;
+mod mutation;
+mod names;
 mod parse;
-pub mod quick;
-mod reference;
-mod scan;
+mod problem;
+mod read;
+#[cfg(test)]
+mod rhai_oracle;
 mod suggest;
-pub mod template;
-mod traps;
+mod template;
+mod value;
 
-pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
-pub use evidence::{About, Amount, Evidence, Func, Read, Reading, Vars};
+pub use condition::{Condition, Expect};
+pub use evidence::{Evidence, Reading, Vars};
+pub use fast_path::FastPath;
+pub use func::{About, Func};
 pub use functions::function_names;
 pub use host::ScriptHost;
-pub use quick::Quick;
+pub use names::Names;
+pub use problem::{ProblemSeverity, ScriptProblem};
+pub use read::{Amount, Read};
 pub use template::{Param, Template};
 
 use smol_str::SmolStr;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use minijinja::Environment;
 
 use self::render::{BASE, Bounded, explain, to_json, with_answers};
-use super::condition::{Names, ScriptProblem};
-use super::evidence::{Evidence, Vars};
-use super::host::limits;
-use super::parse::problem;
-use selfheal_model::Value;
+use crate::evidence::{Evidence, Vars};
+use crate::limits;
+use crate::names::Names;
+use crate::problem::ScriptProblem;
+use selfheal_model::Value as Json;
 
 /// The name a text has in its own environment.
 const NAME: &str = "text";
@@ -51,7 +51,7 @@ impl Template {
     pub fn compile(source: &str, names: &Names<'_>) -> Result<Template, Vec<ScriptProblem>> {
         if source.len() > limits::SOURCE_BYTES {
             let message = format!("the text is longer than {} bytes", limits::SOURCE_BYTES);
-            return Err(vec![problem(0..0, "too-long", message, None)]);
+            return Err(vec![ScriptProblem::error(0..0, "too-long", message, None)]);
         }
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok(Template { compiled: Arc::new(Compiled { source: source.to_owned(), form: Form::Plain }) });
@@ -62,7 +62,7 @@ impl Template {
         }
         let mut env = BASE.clone();
         env.add_template_owned(NAME, source.to_owned())
-            .map_err(|error| vec![problem(0..source.len(), "syntax", explain(&error, source), None)])?;
+            .map_err(|error| vec![ScriptProblem::error(0..source.len(), "syntax", explain(&error, source), None)])?;
         let form = match single(source) {
             Some(expression) => Form::Expression(expression.to_owned(), env),
             None => Form::Mixed(env),
@@ -100,9 +100,9 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::render`].
-    pub fn value(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
+    pub fn value(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Json, String> {
         let Form::Expression(expression, env) = &self.compiled.form else {
-            return self.render(vars, evidence).map(Value::String);
+            return self.render(vars, evidence).map(Json::String);
         };
         let value = with_answers(
             env,
@@ -128,7 +128,7 @@ fn single(source: &str) -> Option<&str> {
 /// A parameter as written: a literal, a text with templates, or a list or map of such.
 #[derive(Clone)]
 pub enum Param {
-    Literal(Value),
+    Literal(Json),
     Template(Template),
     List(Vec<Param>),
     Map(Vec<(String, Param)>),
@@ -137,18 +137,18 @@ pub enum Param {
 impl Param {
     /// # Errors
     /// As [`Template::render`].
-    pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
+    pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Json, String> {
         match self {
             Param::Literal(value) => Ok(value.clone()),
             Param::Template(template) => template.value(vars, evidence),
             Param::List(items) => {
-                items.iter().map(|item| item.render(vars, evidence)).collect::<Result<_, _>>().map(Value::Array)
+                items.iter().map(|item| item.render(vars, evidence)).collect::<Result<_, _>>().map(Json::Array)
             }
             Param::Map(entries) => entries
                 .iter()
                 .map(|(name, item)| Ok((name.clone(), item.render(vars, evidence)?)))
                 .collect::<Result<_, _>>()
-                .map(Value::Object),
+                .map(Json::Object),
         }
     }
 }

@@ -3,9 +3,11 @@
 //! Invariant: where a program comes to an answer it is the very answer of the condition it was made of; where it cannot
 //! tell, it says so. A truth value is 1 or 0, unknown and missing are NaN: every number in here is finite or NaN.
 
-use super::code::{Code, Root, bytes_of, inside, seconds_of, setting};
-use super::data::{Arith, Compare, Data};
-use super::evidence::{Func, Read};
+use crate::ast::{Node, bytes_of, inside, seconds_of, setting};
+use crate::func::Func;
+use crate::names::Root;
+use crate::read::Read;
+use crate::value::{Arith, Compare, Value};
 use selfheal_model::Map;
 
 /// A longer program is left to the machine.
@@ -47,20 +49,20 @@ enum Kind {
 
 /// A program; see [`Condition::quick`](super::Condition::quick).
 #[derive(Clone, Debug)]
-pub struct Quick {
+pub struct FastPath {
     ops: Vec<Op>,
     reads: Vec<Read>,
 }
 
-impl Quick {
+impl FastPath {
     /// `settings` are those of whoever is asked about.
-    pub(super) fn of(code: &Code, settings: &Map) -> Option<Quick> {
+    pub(crate) fn of(code: &Node, settings: &Map) -> Option<FastPath> {
         let mut making = Making { settings, ops: Vec::new(), reads: Vec::new() };
         making.code(code, 0)?;
-        (making.ops.len() <= MAX_OPS).then_some(Quick { ops: making.ops, reads: making.reads })
+        (making.ops.len() <= MAX_OPS).then_some(FastPath { ops: making.ops, reads: making.reads })
     }
 
-    /// What it reads, in the order that [`Quick::run`] names it by.
+    /// What it reads, in the order that [`FastPath::run`] names it by.
     pub fn reads(&self) -> &[Read] {
         &self.reads
     }
@@ -136,24 +138,24 @@ struct Making<'m> {
 
 impl Making<'_> {
     /// `under` values stand on the stack already. `None`: this is for the machine.
-    fn code(&mut self, code: &Code, under: usize) -> Option<Kind> {
+    fn code(&mut self, code: &Node, under: usize) -> Option<Kind> {
         if under >= STACK || self.ops.len() > MAX_OPS {
             return None;
         }
         match code {
-            Code::Const(data) => self.constant(data),
-            Code::Path(Root::Value, path) if path.is_empty() => {
+            Node::Const(data) => self.constant(data),
+            Node::Path(Root::Value, path) if path.is_empty() => {
                 self.ops.push(Op::Value);
                 Some(Kind::Number)
             }
-            Code::Path(Root::Settings, path) => self.constant(&inside(self.settings, path)),
-            Code::Setting(inner) => match inner.as_ref() {
-                Code::Const(Data::Text(path)) => self.constant(&setting(self.settings, path)),
+            Node::Path(Root::Settings, path) => self.constant(&inside(self.settings, path)),
+            Node::Setting(inner) => match inner.as_ref() {
+                Node::Const(Value::Text(path)) => self.constant(&setting(self.settings, path)),
                 _ => None,
             },
-            Code::Duration(inner) => self.constant(&seconds_of(constant_of(inner)?).ok()?),
-            Code::Size(inner) => self.constant(&bytes_of(constant_of(inner)?).ok()?),
-            Code::Read(read) => {
+            Node::Duration(inner) => self.constant(&seconds_of(constant_of(inner)?).ok()?),
+            Node::Size(inner) => self.constant(&bytes_of(constant_of(inner)?).ok()?),
+            Node::Read(read) => {
                 if !is_number_of_a_metric(read.func) {
                     return None;
                 }
@@ -165,59 +167,59 @@ impl Making<'_> {
                 self.ops.push(Op::Read(u16::try_from(index).ok()?));
                 Some(Kind::Number)
             }
-            Code::Not(inner) => {
+            Node::Not(inner) => {
                 self.truth(inner, under)?;
                 self.ops.push(Op::Not);
                 Some(Kind::Bool)
             }
-            Code::Negate(inner) => match self.code(inner, under)? {
+            Node::Negate(inner) => match self.code(inner, under)? {
                 Kind::Number => {
                     self.ops.push(Op::Negate);
                     Some(Kind::Number)
                 }
                 Kind::Whole | Kind::Bool | Kind::Nothing => None,
             },
-            Code::Has(inner) => {
+            Node::Has(inner) => {
                 self.code(inner, under)?;
                 self.ops.push(Op::Has);
                 Some(Kind::Bool)
             }
-            Code::Arith(op, parts) => {
+            Node::Arith(op, parts) => {
                 let kinds = (self.code(&parts.0, under)?, self.code(&parts.1, under + 1)?);
                 let numbers = matches!(kinds, (Kind::Number, Kind::Number | Kind::Whole) | (Kind::Whole, Kind::Number));
                 self.ops.push(Op::Arith(*op));
                 numbers.then_some(Kind::Number)
             }
-            Code::Compare(op, parts) => {
+            Node::Compare(op, parts) => {
                 let kinds = (self.code(&parts.0, under)?, self.code(&parts.1, under + 1)?);
                 let number = |kind| matches!(kind, Kind::Number | Kind::Whole);
                 self.ops.push(Op::Compare(*op));
                 (number(kinds.0) && number(kinds.1)).then_some(Kind::Bool)
             }
-            Code::And(parts) => self.decide(parts, under, Op::And, Op::SkipIfFalse),
-            Code::Or(parts) => self.decide(parts, under, Op::Or, Op::SkipIfTrue),
-            Code::Coalesce(parts) => self.coalesce(parts, under),
+            Node::And(parts) => self.decide(parts, under, Op::And, Op::SkipIfFalse),
+            Node::Or(parts) => self.decide(parts, under, Op::Or, Op::SkipIfTrue),
+            Node::Coalesce(parts) => self.coalesce(parts, under),
             _ => None,
         }
     }
 
-    fn truth(&mut self, code: &Code, under: usize) -> Option<()> {
+    fn truth(&mut self, code: &Node, under: usize) -> Option<()> {
         matches!(self.code(code, under)?, Kind::Bool | Kind::Nothing).then_some(())
     }
 
-    fn constant(&mut self, data: &Data) -> Option<Kind> {
+    fn constant(&mut self, data: &Value) -> Option<Kind> {
         let (number, kind) = match data {
-            Data::Nothing => (f64::NAN, Kind::Nothing),
-            Data::Bool(value) => (f64::from(u8::from(*value)), Kind::Bool),
-            Data::Int(whole) if (-EXACT..=EXACT).contains(whole) => (*whole as f64, Kind::Whole),
-            Data::Float(number) => (*number, Kind::Number),
-            Data::Int(_) | Data::Text(_) | Data::List(_) | Data::Map(_) => return None,
+            Value::Nothing => (f64::NAN, Kind::Nothing),
+            Value::Bool(value) => (f64::from(u8::from(*value)), Kind::Bool),
+            Value::Int(whole) if (-EXACT..=EXACT).contains(whole) => (*whole as f64, Kind::Whole),
+            Value::Float(number) => (*number, Kind::Number),
+            Value::Int(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => return None,
         };
         self.ops.push(Op::Push(number));
         Some(kind)
     }
 
-    fn decide(&mut self, parts: &[Code], under: usize, join: Op, skip: fn(u16) -> Op) -> Option<Kind> {
+    fn decide(&mut self, parts: &[Node], under: usize, join: Op, skip: fn(u16) -> Op) -> Option<Kind> {
         let mut skips = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             if index == 0 {
@@ -233,7 +235,7 @@ impl Making<'_> {
         (!parts.is_empty()).then_some(Kind::Bool)
     }
 
-    fn coalesce(&mut self, parts: &[Code], under: usize) -> Option<Kind> {
+    fn coalesce(&mut self, parts: &[Node], under: usize) -> Option<Kind> {
         let mut skips = Vec::new();
         let mut kind = Kind::Nothing;
         for (index, part) in parts.iter().enumerate() {
@@ -266,9 +268,9 @@ fn is_number_of_a_metric(func: Func) -> bool {
     func.is_number_of_metric()
 }
 
-fn constant_of(code: &Code) -> Option<&Data> {
+fn constant_of(code: &Node) -> Option<&Value> {
     match code {
-        Code::Const(data) => Some(data),
+        Node::Const(data) => Some(data),
         _ => None,
     }
 }
