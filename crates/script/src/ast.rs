@@ -1,4 +1,4 @@
-//! A script as a small tree, and the few functions that only need a value and the settings.
+//! A script as a typed tree, and the functions of the language that need only a value and the settings.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use crate::functions::Signature;
 use crate::library::Library;
 use crate::mutation::Change;
 use crate::names::Root;
+use crate::operators::{Arith, Compare};
 use crate::read::Read;
-use crate::value::{Arith, Compare, Value};
+use crate::value::Value;
 use selfheal_model::units::parse_duration;
 use selfheal_model::{Bytes, Map};
 
@@ -30,7 +31,7 @@ pub(crate) enum Node {
     Negate(Box<Node>),
     Arith(Arith, Box<(Node, Node)>),
     Compare(Compare, Box<(Node, Node)>),
-    /// Item and holder.
+    /// `item in holder`: item, then holder.
     In(Box<(Node, Node)>),
     Range(Box<(Node, Node)>, bool),
     And(Vec<Node>),
@@ -38,9 +39,9 @@ pub(crate) enum Node {
     Coalesce(Vec<Node>),
     /// A read whose arguments are constants.
     Read(Arc<Read>),
-    /// A read whose arguments are only known now.
+    /// A read whose arguments are known only when the script runs.
     Ask(&'static Signature, Vec<Node>),
-    /// `min` and `max` of two values, or of a metric: told apart by the first argument.
+    /// `min` or `max` of two numbers, or of a metric over a window: the kind of the first argument decides.
     Extreme(&'static Signature, &'static Library, Vec<Node>),
     Has(Box<Node>),
     Duration(Box<Node>),
@@ -96,7 +97,7 @@ impl NumberRange {
 #[derive(Clone, Debug)]
 pub(crate) struct Try {
     pub body: Node,
-    /// Where the handler finds what was thrown.
+    /// The variable of the handler that holds what was thrown.
     pub caught: Option<usize>,
     pub handler: Node,
 }
@@ -105,9 +106,9 @@ pub(crate) struct Try {
 /// as Rhai's closures do.
 #[derive(Clone, Debug)]
 pub(crate) struct Closure {
-    /// Where the arguments go.
+    /// The variables that hold the arguments.
     pub params: Vec<usize>,
-    /// It has no parameters and calls the item `this`; `params` has the place of that.
+    /// The closure has no parameters and calls the item `this`; `params` has that variable.
     pub takes_this: bool,
     pub body: Node,
 }
@@ -200,9 +201,9 @@ pub(crate) enum Statement {
     While {
         /// `None` is `loop`.
         guard: Option<Node>,
-        /// What the guard must be for another round.
+        /// What the guard must be for another turn of the loop.
         again: bool,
-        /// `do … while`: the first round is not asked for.
+        /// `do … while`: the first turn runs before the guard is evaluated.
         body_first: bool,
         body: Node,
     },
@@ -222,12 +223,12 @@ pub(crate) enum Statement {
 #[derive(Clone, Debug)]
 pub(crate) struct Function {
     pub name: SmolStr,
-    /// Its parameters are the first of them.
+    /// How many variables it has; the parameters are the first.
     pub locals: usize,
     pub body: Node,
 }
 
-/// What stands under a path of names; what is not there is missing.
+/// The value at a path of names; missing where there is none.
 pub(crate) fn inside<S: AsRef<str>>(map: &Map, path: &[S]) -> Value {
     let Some((first, rest)) = path.split_first() else {
         let all = map.iter().map(|(name, value)| (SmolStr::new(name), Value::from_json(value))).collect();

@@ -1,4 +1,4 @@
-//! What people write who know another language, and what to write instead.
+//! Mistakes of people who know another language (`and`, `5m`, `'text'`, `a ? b : c`), and what to write instead.
 
 use std::ops::Range;
 
@@ -8,9 +8,10 @@ use crate::problem::ScriptProblem;
 /// A known mistake in the tokens of a script.
 pub(crate) struct Mistake {
     pub problem: ScriptProblem,
-    /// Where, and a text of the same length that means what was probably meant; used only to look for further problems.
+    /// A range, and a replacement of the same length with the meaning that was probably intended; used only to look for
+    /// further problems.
     mended: Option<(Range<usize>, String)>,
-    /// Whether it is wrong even where Rhai can read it.
+    /// Whether the mistake is an error even where Rhai can read the source.
     pub always: bool,
 }
 
@@ -19,7 +20,7 @@ fn mistake(span: Range<usize>, message: impl Into<String>, help: impl Into<Strin
     Mistake { problem, mended: mended.map(|text| (span, text)), always: false }
 }
 
-/// Puts each mended text in its place; lengths do not change, so places stay true.
+/// Puts each replacement into the source. Lengths do not change, so byte ranges stay valid.
 pub(crate) fn mend(source: &str, mistakes: &[Mistake]) -> String {
     let mut bytes = source.as_bytes().to_vec();
     for mistake in mistakes {
@@ -204,7 +205,7 @@ fn of_symbol(places: &SourceText, index: usize, statement_start: usize) -> Optio
     }
 }
 
-/// `=` where something is compared: anywhere but after `let x` or a name that begins a statement.
+/// `=` as a comparison: anywhere but after `let x` or a name that begins a statement.
 fn assignment(places: &SourceText, index: usize, statement_start: usize) -> Option<Mistake> {
     let token = &places.tokens[index];
     let first = places.token(statement_start)?;

@@ -1,10 +1,9 @@
-//! Rhai conditions: parsed once, evaluated with SQL's unknown.
+//! Conditions and value expressions: compiled once, evaluated with SQL's unknown.
 
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::Truth;
 use crate::ast::{Function, Node};
 use crate::evidence::{Evidence, Vars};
 use crate::fast_path::FastPath;
@@ -21,17 +20,20 @@ use crate::parse::{Parsed, Unreadable, read};
 use crate::problem::ScriptProblem;
 use crate::read::Read;
 use crate::suggest::near;
+use crate::truth::Truth;
 use crate::value::Value;
 use selfheal_model::Map;
 
-/// What kind of answer a script must give.
+/// The kind of answer that a script must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
+    /// True or false: `when`, `if`, `until`, `assert`, …
     Bool,
+    /// A number: `value`.
     Number,
 }
 
-/// A compiled condition or value expression. Cheap to clone.
+/// A compiled condition or value expression. A clone shares the compiled form.
 #[derive(Clone)]
 pub struct Condition {
     compiled: Arc<Compiled>,
@@ -41,8 +43,9 @@ struct Compiled {
     source: String,
     code: Node,
     locals: usize,
-    /// The policy's functions, shared by all conditions, and the script's own.
+    /// The policy's functions, shared by all conditions; empty where the script calls none.
     shared: Arc<Vec<Function>>,
+    /// The script's own functions, numbered after the shared ones.
     own: Vec<Function>,
     reads: Vec<Read>,
     reads_are_static: bool,
@@ -56,8 +59,10 @@ impl std::fmt::Debug for Condition {
 }
 
 impl Condition {
+    /// Compiles a script that must give `expect` and may use `names`. With the condition come the warnings.
+    ///
     /// # Errors
-    /// Every problem found, not only the first.
+    /// Every problem found, not only the first; at least one is an error.
     pub fn compile(
         host: &ScriptHost,
         source: &str,
@@ -75,16 +80,17 @@ impl Condition {
         Ok((Condition { compiled: Arc::new(compiled) }, problems))
     }
 
+    /// The script as written.
     pub fn source(&self) -> &str {
         &self.compiled.source
     }
 
-    /// The reads whose arguments are constants, in order of appearance, without repeats.
+    /// The reads whose arguments are known at load, in order of appearance, without repeats.
     pub fn reads(&self) -> &[Read] {
         &self.compiled.reads
     }
 
-    /// Whether it may look at this check of its deployment.
+    /// Whether the condition may read this check of its deployment.
     pub fn reads_check(&self, check: &str) -> bool {
         !self.reads_are_static()
             || self
@@ -93,46 +99,48 @@ impl Condition {
                 .any(|read| matches!(read.func.about(), About::Check | About::CheckSeries) && read.subject == check)
     }
 
-    /// Whether every read is in [`Condition::reads`]; if not, it is evaluated on every event of its scope. A read whose
-    /// arguments are settings is in there as the policy has them, but counts as not static: a deployment may override
-    /// them.
+    /// Whether [`Condition::reads`] has every read. If not, the engine evaluates the condition on every event of its
+    /// scope. A read whose arguments are settings is listed with the policy's values but counts as not static, because a
+    /// deployment may override them.
     pub fn reads_are_static(&self) -> bool {
         self.compiled.reads_are_static
     }
 
-    /// The condition as arithmetic over metrics, where it is nothing else, under these settings.
+    /// The condition as a short program over numbers under these settings; `None` where it is more than arithmetic over
+    /// metrics.
     pub fn fast_path(&self, settings: &Map) -> Option<FastPath> {
         let compiled = &self.compiled;
         let plain = compiled.locals == 0;
         plain.then(|| FastPath::of(&compiled.code, settings)).flatten()
     }
 
-    /// Equal for equal source under equal functions; what a reload compares.
+    /// A hash of the source, of the policy's functions and of the expected kind; a reload compares it. The same on every
+    /// machine and in every version.
     pub fn hash(&self) -> u64 {
         self.compiled.hash
     }
 
-    /// Evaluates to a truth value.
+    /// Evaluates the condition once.
     pub fn truth(&self, vars: &Vars, evidence: &dyn Evidence) -> Truth {
         match self.run(vars, evidence) {
             Ok(Value::Bool(true)) => Truth::True,
             Ok(Value::Bool(false)) => Truth::False,
             Ok(Value::Nothing) => Truth::NoData,
-            Ok(other) => Truth::Error(SmolStr::new(format!("the answer is {}, not true or false", told(&other)))),
+            Ok(other) => Truth::Error(SmolStr::new(format!("the answer is {}, not true or false", shown(&other)))),
             Err(message) => Truth::Error(SmolStr::new(message)),
         }
     }
 
-    /// Evaluates to a number; `Ok(None)` is no data.
+    /// Evaluates a value expression once; `Ok(None)` is no data.
     ///
     /// # Errors
-    /// The script failed, exceeded a limit or gave something else than a number.
+    /// The script failed, exceeded a limit or gave another kind of value than a number; the message is for people.
     pub fn number(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Option<f64>, String> {
         match self.run(vars, evidence)? {
             Value::Nothing => Ok(None),
             data => match data.number() {
                 Some(number) => Ok(Some(number)),
-                None => Err(format!("the answer is {}, not a number", told(&data))),
+                None => Err(format!("the answer is {}, not a number", shown(&data))),
             },
         }
     }
@@ -146,8 +154,8 @@ impl Condition {
     }
 }
 
-/// A value for a message, cut where it is long.
-fn told(data: &Value) -> String {
+/// A value as a message shows it; a long text is cut.
+fn shown(data: &Value) -> String {
     const SHOWN: usize = 60;
     match data {
         Value::Bool(value) => value.to_string(),
@@ -157,7 +165,7 @@ fn told(data: &Value) -> String {
     }
 }
 
-/// Lowers a script with the functions it defines itself.
+/// Lowers a script and the functions that it defines.
 fn lower_all(
     host: &ScriptHost,
     source: &str,
@@ -212,7 +220,7 @@ fn add_reads(reads: &mut Vec<Read>, more: &[Read]) {
     }
 }
 
-/// Complains about an answer that is certainly of the wrong kind.
+/// Reports an answer that is certainly of the wrong kind.
 fn check_answer(parsed: &Parsed, expect: Expect, gives: Type, problems: &mut Vec<ScriptProblem>) {
     let right = matches!((expect, gives), (_, Type::Any) | (Expect::Bool, Type::Bool) | (Expect::Number, Type::Number));
     // An error elsewhere may be why the answer looks wrong.
@@ -237,8 +245,8 @@ fn check_answer(parsed: &Parsed, expect: Expect, gives: Type, problems: &mut Vec
     problems.push(ScriptProblem::error(parsed.places.whole(), code, message.to_owned(), Some(help.to_owned())));
 }
 
-/// What else is wrong with a text that could not be read: the mended text is lowered where there is one, else its
-/// calls are looked at token by token.
+/// Looks for further problems in a script that Rhai could not read: lowers the mended script where there is one, else
+/// looks at each call token by token.
 fn look_further(host: &ScriptHost, unreadable: Unreadable, expect: Expect, names: &Names<'_>) -> Vec<ScriptProblem> {
     let Unreadable { mut problems, mended, places } = unreadable;
     let more = match mended {
@@ -248,7 +256,7 @@ fn look_further(host: &ScriptHost, unreadable: Unreadable, expect: Expect, names
     let apart = |problem: &ScriptProblem| {
         problems.iter().all(|other| problem.span.end <= other.span.start || other.span.end <= problem.span.start)
     };
-    // The answer's kind is told of a readable script only: its range is the whole text.
+    // The kind of the answer is reported for a readable script only: its range is the whole script.
     let more: Vec<ScriptProblem> = more.into_iter().filter(|found| found.is_error() && apart(found)).collect();
     problems.extend(more);
     problems.sort_by_key(|problem| problem.span.start);
@@ -256,7 +264,7 @@ fn look_further(host: &ScriptHost, unreadable: Unreadable, expect: Expect, names
     problems
 }
 
-/// Names before `(` that are no functions.
+/// Reports names before `(` that name no function.
 fn unknown_calls(host: &ScriptHost, places: &SourceText) -> Vec<ScriptProblem> {
     let own: Vec<&str> = places
         .tokens

@@ -1,20 +1,22 @@
-//! Conditions that are arithmetic over metrics, as a short program over plain numbers.
+//! Conditions that are arithmetic over metrics, as a short program over numbers; the engine uses it to decide most rules
+//! without the interpreter.
 //!
-//! Invariant: where a program comes to an answer it is the very answer of the condition it was made of; where it cannot
-//! tell, it says so. A truth value is 1 or 0, unknown and missing are NaN: every number in here is finite or NaN.
+//! Invariant: where a program gives an answer, the condition has the same answer; where it cannot tell, it gives `None`.
+//! True is 1, false is 0, unknown and missing are NaN; every other number is finite.
 
 use crate::ast::{Node, bytes_of, inside, seconds_of, setting};
 use crate::func::Func;
 use crate::names::Root;
+use crate::operators::{Arith, Compare};
 use crate::read::Read;
-use crate::value::{Arith, Compare, Value};
+use crate::value::Value;
 use selfheal_model::Map;
 
-/// A longer program is left to the machine.
+/// A condition whose program would be longer is left to the interpreter.
 const MAX_OPS: usize = 64;
-/// What a program may have under way at once.
+/// Values on the stack of a program.
 const STACK: usize = 16;
-/// Whole numbers beyond this are no exact floats.
+/// Larger whole numbers are not exact as floats.
 const EXACT: i64 = 1 << 53;
 
 #[derive(Clone, Copy, Debug)]
@@ -27,27 +29,27 @@ enum Op {
     Not,
     Negate,
     Has,
-    /// Of the two on top; what settles the first is left out by the jump before it.
+    /// `&&` of the two values on top; a jump skips it where the first one decides.
     And,
     Or,
-    /// Goes to that operation where the top is false.
+    /// Jumps to that operation where the top is false.
     SkipIfFalse(u16),
     SkipIfTrue(u16),
-    /// Goes to that operation where the top is something, else drops it.
+    /// Jumps to that operation where the top is not missing, else drops it.
     SkipIfSome(u16),
 }
 
-/// What stands on the stack, known before anything runs.
+/// The kind of a value on the stack, known when the program is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bool,
-    /// A whole number, which calculates otherwise with another one.
+    /// A whole number: two of them calculate without rounding.
     Whole,
     Number,
     Nothing,
 }
 
-/// A program; see [`Condition::quick`](super::Condition::quick).
+/// A condition as a short program over numbers; see [`Condition::fast_path`](crate::Condition::fast_path).
 #[derive(Clone, Debug)]
 pub struct FastPath {
     ops: Vec<Op>,
@@ -55,20 +57,21 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// `settings` are those of whoever is asked about.
+    /// `settings` are those of the deployment concerned. `None`: the condition is more than arithmetic over metrics.
     pub(crate) fn of(code: &Node, settings: &Map) -> Option<FastPath> {
         let mut making = Making { settings, ops: Vec::new(), reads: Vec::new() };
         making.code(code, 0)?;
         (making.ops.len() <= MAX_OPS).then_some(FastPath { ops: making.ops, reads: making.reads })
     }
 
-    /// What it reads, in the order that [`FastPath::run`] names it by.
+    /// The reads of the program; [`FastPath::run`] asks for them by their index.
     pub fn reads(&self) -> &[Read] {
         &self.reads
     }
 
-    /// `value` is the rule's, NaN where there is none. `read` gives a number, NaN where there is none, or `None` where
-    /// it cannot tell; then neither can this.
+    /// Runs the program: 1 is true, 0 is false, NaN is no data, any other number is that of a value expression. `None`:
+    /// the interpreter must decide. `value` is the number of the rule's `value:`, NaN where it has none. `read` answers a
+    /// read by its index with a number, with NaN for no data, or with `None` where it cannot tell.
     pub fn run(&self, value: f64, mut read: impl FnMut(usize) -> Option<f64>) -> Option<f64> {
         let mut stack = [f64::NAN; STACK];
         let mut top = 0;
@@ -137,7 +140,7 @@ struct Making<'m> {
 }
 
 impl Making<'_> {
-    /// `under` values stand on the stack already. `None`: this is for the machine.
+    /// `under` is how many values are on the stack before. `None`: the interpreter must decide.
     fn code(&mut self, code: &Node, under: usize) -> Option<Kind> {
         if under >= STACK || self.ops.len() > MAX_OPS {
             return None;

@@ -1,8 +1,8 @@
-//! The functions a script reads evidence with (SPEC 2.3): one table for Rhai, for templates and for the checks at load.
+//! The functions that read evidence (SPEC §2.3): one table for conditions, for texts and for the checks at load.
 
 use crate::func::Func;
 
-/// What a function gives when there is data.
+/// The kind of value that a function gives when there is data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gives {
     Number,
@@ -10,21 +10,21 @@ pub(crate) enum Gives {
     Text,
     /// Of numbers.
     List,
-    /// Whatever the field or fact holds.
+    /// The kind of the field or fact.
     Any,
 }
 
 /// An argument after the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Param {
-    /// Optional, and the last: how several series become one number.
+    /// Optional, and the last argument: how several series become one number.
     Fold,
     Window,
-    /// A text with the name that messages call it by.
+    /// A text, with its name for messages.
     Text(&'static str),
-    /// Of the samples, 0 to 1.
+    /// A share of the samples, 0 to 1.
     Share,
-    /// How far from now.
+    /// A length of time from now.
     Ahead,
     /// A number in the metric's own unit.
     Limit,
@@ -59,7 +59,7 @@ const CHECK: Option<&str> = Some("check");
 const SIGNAL: Option<&str> = Some("signal");
 const ZONE: Option<&str> = Some("time zone");
 
-/// Every function that asks [`Evidence`](super::Evidence).
+/// Every function that reads [`Evidence`](crate::Evidence).
 #[rustfmt::skip]
 pub(crate) static SIGNATURES: [Signature; 44] = [
     signature("last", Func::Last, METRIC, &[Param::Fold], Gives::Number, "last(\"cpu_percent\") or last(\"cpu_percent\", \"max\")"),
@@ -119,7 +119,7 @@ pub(crate) const PLAIN: [(&str, &str); 4] = [
 /// How several series may be folded into one number.
 pub(crate) const FOLDS: [&str; 4] = ["min", "max", "sum", "avg"];
 
-/// The names of all functions that read.
+/// The names of all functions that read evidence, as scripts and texts write them.
 pub fn function_names() -> impl Iterator<Item = &'static str> {
     SIGNATURES.iter().map(|signature| signature.name)
 }
@@ -129,7 +129,7 @@ pub(crate) fn signature_of(name: &str) -> Option<&'static Signature> {
 }
 
 impl Signature {
-    /// How many arguments it takes, from and to.
+    /// The least and the greatest number of arguments.
     pub fn arity(&self) -> (usize, usize) {
         let most = usize::from(self.subject.is_some()) + self.params.len();
         (most - usize::from(self.params.contains(&Param::Fold)), most)

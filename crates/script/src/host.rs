@@ -1,4 +1,4 @@
-//! The Rhai engine as conditions get it, every limit in one place, and a policy's own functions.
+//! The Rhai parser as conditions get it, and a policy's own functions (`rules/**/*.rhai`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,16 +28,17 @@ fn parser() -> Engine {
     engine
 }
 
-/// A policy's function and what it reads.
+/// A function of the policy, and what it reads and calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
+    /// Its place among the policy's functions.
     pub index: usize,
     pub reads: Vec<Read>,
     pub reads_are_static: bool,
     pub calls: BTreeSet<usize>,
 }
 
-/// Compiles conditions: the rule language plus a policy's own functions (`rules/**/*.rhai`).
+/// The rule language with a policy's own functions (`rules/**/*.rhai`); conditions are compiled with it.
 pub struct ScriptHost {
     pub(crate) engine: Engine,
     pub(crate) functions: Arc<Vec<Function>>,
@@ -48,10 +49,10 @@ pub struct ScriptHost {
 }
 
 impl ScriptHost {
-    /// `functions`: (file, text) of every `.rhai` file.
+    /// Compiles the functions of every `.rhai` file, given as (file, source).
     ///
     /// # Errors
-    /// Per file, what is wrong in it.
+    /// Every problem found, each with its file.
     pub fn new(functions: &[(String, String)]) -> Result<ScriptHost, Vec<(String, ScriptProblem)>> {
         let engine = parser();
         let mut problems = Vec::new();
@@ -93,7 +94,7 @@ impl ScriptHost {
                 }
             }
         }
-        // A warning about a function does not keep the policy out; it is told where a condition calls the function.
+        // A warning about a function does not keep the policy from being loaded.
         problems.retain(|(_, problem)| problem.is_error());
         if !problems.is_empty() {
             return Err(problems);
@@ -126,7 +127,7 @@ impl ScriptHost {
         self.shared.iter().map(|(key, shared)| (key.clone(), shared.index)).collect()
     }
 
-    /// The policy's functions that `calls` reach, in order.
+    /// The policy's functions that `calls` reach directly or through others, in order.
     pub(crate) fn reachable(&self, calls: &BTreeSet<usize>) -> Vec<&Shared> {
         let mut seen: BTreeSet<usize> = BTreeSet::new();
         let mut open: Vec<usize> = calls.iter().copied().collect();
@@ -150,7 +151,7 @@ fn at(parsed: &Parsed, position: Position, code: &'static str, message: String) 
     ScriptProblem { span, severity: ProblemSeverity::Error, code, message, help: None }
 }
 
-/// A file of functions holds functions only, none of which hides one of the language.
+/// Reports statements outside of functions, and functions named like one of the language.
 fn check_outline(parsed: &Parsed) -> Vec<ScriptProblem> {
     let mut problems = Vec::new();
     if let Some(statement) = parsed.statements.iter().find(|statement| !statement.is_noop()) {

@@ -1,22 +1,23 @@
 //! Evaluates a script's tree.
 //!
-//! Rhai parses; this evaluates, because what a condition means differs from Rhai where data is missing: comparing with
-//! `()` is unknown, `&& || !` treat unknown as SQL does and stop as soon as the answer is known, an `if` on unknown
-//! ends the script. Invariant: evaluation ends within [`limits`] and reads nothing but its
-//! arguments.
+//! Rhai only parses, because a condition means something else than Rhai where data is missing: a comparison with a
+//! missing value is unknown, `&& || !` treat unknown as SQL does and stop as soon as the answer is known, and an `if` on
+//! unknown ends the script.
+//!
+//! Invariant: an evaluation ends within [`limits`] and reads nothing but its arguments.
+
+mod calls;
+mod iteration;
+mod statements;
 
 use std::collections::BTreeMap;
 
-use smol_str::SmolStr;
-
-use crate::ast::{Arm, Function, Node, Statement, Switch, Try, bytes_of, inside, seconds_of, setting};
+use crate::ast::{Function, Node};
 use crate::evidence::{Evidence, Vars};
-use crate::functions::Signature;
-use crate::library::{call, range};
+use crate::library::range;
 use crate::limits;
-use crate::names::Root;
-use crate::read::{Arg, plan};
-use crate::value::{Compare, Value, arith, compare, contains, negate};
+use crate::operators::{arith, compare, contains, negate};
+use crate::value::Value;
 
 /// Why evaluation does not go on.
 #[derive(Clone, Debug)]
@@ -57,8 +58,6 @@ impl From<String> for Stop {
 }
 
 type Outcome = Result<Value, Stop>;
-
-mod iteration;
 
 /// Evaluates one script once.
 pub(crate) struct Interpreter<'a> {
@@ -245,245 +244,6 @@ impl<'a> Interpreter<'a> {
         self.spend(made.weight())?;
         Ok(made.bounded()?)
     }
-
-    fn call(&mut self, code: &Node, frame: &mut Vec<Value>) -> Outcome {
-        match code {
-            Node::Ask(signature, args) => {
-                let args = self.all(args, frame)?;
-                self.ask(signature, &args)
-            }
-            Node::Extreme(signature, library, args) => {
-                let args = self.all(args, frame)?;
-                if matches!(args.first(), Some(Value::Text(_))) {
-                    return self.ask(signature, &args);
-                }
-                Ok(call(library, &args)?)
-            }
-            Node::Duration(inner) => Ok(seconds_of(&self.eval(inner, frame)?)?),
-            Node::Size(inner) => Ok(bytes_of(&self.eval(inner, frame)?)?),
-            Node::Setting(inner) => match self.eval(inner, frame)? {
-                Value::Text(path) => Ok(setting(&self.vars.settings, &path)),
-                Value::Nothing => Ok(Value::Nothing),
-                other => Err(Stop::failed(format!("`setting` needs a text, not {}", other.kind()))),
-            },
-            Node::Library(library, args) => {
-                let args = self.all(args, frame)?;
-                if !matches!(library.name, "len" | "is_empty" | "type_of") {
-                    self.spend(args.iter().map(Value::weight).sum())?;
-                }
-                let made = call(library, &args).map_err(|message| format!("`{}`: {message}", library.name))?;
-                self.spend(made.weight())?;
-                Ok(made)
-            }
-            Node::Call(index, args) => {
-                let args = self.all(args, frame)?;
-                self.function(*index, args)
-            }
-            _ => Ok(Value::Nothing),
-        }
-    }
-
-    fn ask(&mut self, signature: &Signature, args: &[Value]) -> Outcome {
-        let args: Vec<Arg<'_>> = args.iter().map(Value::as_arg).collect();
-        let read = plan(signature, &args).map_err(|bad| bad.message)?;
-        Ok(self.evidence.read(&read)?.into())
-    }
-
-    fn function(&mut self, index: usize, mut args: Vec<Value>) -> Outcome {
-        let function = match index.checked_sub(self.shared.len()) {
-            None => self.shared.get(index),
-            Some(own) => self.own.get(own),
-        };
-        let Some(function) = function else { return Err(Stop::failed("a function is missing".to_owned())) };
-        if self.calls >= limits::CALLS {
-            return Err(Stop::limit(format!("`{}` calls deeper than {} levels", function.name, limits::CALLS)));
-        }
-        args.resize(function.locals.max(args.len()), Value::Nothing);
-        self.calls += 1;
-        let outcome = self.eval(&function.body, &mut args);
-        self.calls -= 1;
-        match outcome {
-            Err(Stop::Return(data)) => Ok(data),
-            Err(Stop::Failed(failure)) => {
-                let message = format!("in `{}`: {}", function.name, failure.message);
-                Err(Stop::Failed(Failure { message, ..failure }))
-            }
-            other => other,
-        }
-    }
-
-    /// A block gives its last expression's value.
-    fn block(&mut self, steps: &[Statement], frame: &mut Vec<Value>) -> Outcome {
-        let mut last = Value::Nothing;
-        for step in steps {
-            last = self.step(step, frame)?;
-        }
-        Ok(last)
-    }
-
-    fn step(&mut self, step: &Statement, frame: &mut Vec<Value>) -> Outcome {
-        match step {
-            Statement::Do(code) => return self.eval(code, frame),
-            Statement::Let(slot, code) => {
-                let data = self.eval(code, frame)?;
-                store(frame, *slot, data);
-            }
-            Statement::Assign(slot, op, code) => {
-                let mut data = self.eval(code, frame)?;
-                if let Some(op) = op {
-                    data = arith(*op, frame.get(*slot).unwrap_or(&Value::Nothing), &data)?;
-                    self.spend(data.weight())?;
-                }
-                store(frame, *slot, data);
-            }
-            Statement::AssignAt(place, op, code) => {
-                let value = self.eval(code, frame)?;
-                let assign = |item: &mut Value, _: &mut u64| {
-                    *item = match op {
-                        Some(op) => arith(*op, item, &value)?,
-                        None => value,
-                    };
-                    Ok(Value::Nothing)
-                };
-                return self.change(place, frame, assign);
-            }
-            Statement::While { guard, again, body_first, body } => {
-                return self.rounds(guard.as_ref(), *again, *body_first, body, frame);
-            }
-            Statement::For { item, counter, over, body } => return self.each(*item, *counter, over, body, frame),
-            Statement::Break(code) => {
-                let data = self.maybe(code.as_ref(), frame)?;
-                return Err(Stop::Break(data));
-            }
-            Statement::Continue => return Err(Stop::Continue),
-            Statement::Return(code) => {
-                let data = self.maybe(code.as_ref(), frame)?;
-                return Err(Stop::Return(data));
-            }
-            Statement::Throw(code) => {
-                let thrown = self.maybe(code.as_ref(), frame)?;
-                let message = match thrown.print() {
-                    message if message.is_empty() => "the script threw an error".to_owned(),
-                    message => message,
-                };
-                return Err(Stop::Failed(Failure { message, thrown: Some(thrown), exceeds_limit: false }));
-            }
-        }
-        Ok(Value::Nothing)
-    }
-
-    fn maybe(&mut self, code: Option<&Node>, frame: &mut Vec<Value>) -> Outcome {
-        code.map_or(Ok(Value::Nothing), |code| self.eval(code, frame))
-    }
-
-    fn rounds(
-        &mut self,
-        guard: Option<&Node>,
-        again: bool,
-        body_first: bool,
-        body: &Node,
-        frame: &mut Vec<Value>,
-    ) -> Outcome {
-        let mut ask = !body_first;
-        loop {
-            self.spend(1)?;
-            if let Some(guard) = guard.filter(|_| ask) {
-                match self.truth(guard, frame)? {
-                    Some(value) if value == again => {}
-                    Some(_) => return Ok(Value::Nothing),
-                    None => return Err(Stop::Unknown),
-                }
-            }
-            ask = true;
-            match self.eval(body, frame) {
-                Ok(_) | Err(Stop::Continue) => {}
-                Err(Stop::Break(data)) => return Ok(data),
-                Err(stop) => return Err(stop),
-            }
-        }
-    }
-
-    fn each(
-        &mut self,
-        item: usize,
-        counter: Option<usize>,
-        over: &Node,
-        body: &Node,
-        frame: &mut Vec<Value>,
-    ) -> Outcome {
-        let items = match self.eval(over, frame)? {
-            Value::List(items) => items.to_vec(),
-            Value::Map(entries) => entries.keys().map(Value::text).collect(),
-            Value::Nothing => return Err(Stop::Unknown),
-            other => return Err(Stop::failed(format!("`for` needs a list or a range, not {}", other.kind()))),
-        };
-        self.spend(items.len() as u64 / 8)?;
-        for (at, data) in items.into_iter().enumerate() {
-            store(frame, item, data);
-            if let Some(counter) = counter {
-                store(frame, counter, Value::Int(i64::try_from(at).unwrap_or(i64::MAX)));
-            }
-            match self.eval(body, frame) {
-                Ok(_) | Err(Stop::Continue) => {}
-                Err(Stop::Break(data)) => return Ok(data),
-                Err(stop) => return Err(stop),
-            }
-        }
-        Ok(Value::Nothing)
-    }
-
-    fn switch(&mut self, switch: &Switch, frame: &mut Vec<Value>) -> Outcome {
-        let subject = self.eval(&switch.subject, frame)?;
-        for arm in &switch.arms {
-            self.spend(1)?;
-            if !arm_fits(arm, &subject) {
-                continue;
-            }
-            match arm.guard.as_ref().map_or(Ok(Some(true)), |guard| self.truth(guard, frame))? {
-                Some(true) => return self.eval(&arm.body, frame),
-                Some(false) => {}
-                None => return Err(Stop::Unknown),
-            }
-        }
-        match &switch.otherwise {
-            Some(otherwise) => self.eval(otherwise, frame),
-            None => Ok(Value::Nothing),
-        }
-    }
-
-    fn try_catch(&mut self, parts: &Try, frame: &mut Vec<Value>) -> Outcome {
-        match self.eval(&parts.body, frame) {
-            Err(Stop::Failed(failure)) if !failure.exceeds_limit => {
-                if let Some(slot) = parts.caught {
-                    store(frame, slot, failure.thrown.unwrap_or_else(|| Value::text(failure.message)));
-                }
-                self.eval(&parts.handler, frame).map(|_| Value::Nothing)
-            }
-            other => other,
-        }
-    }
-
-    fn path(&self, root: Root, path: &[SmolStr]) -> Outcome {
-        let vars = self.vars;
-        let whole = |data: Value| path.iter().try_fold(data, |data, name| data.member(name)).map_err(Stop::from);
-        match root {
-            Root::Deployment => whole(vars.deployment.clone().map_or(Value::Nothing, Value::Text)),
-            Root::Value => whole(vars.value.map_or(Value::Nothing, Value::float)),
-            Root::Severity => whole(vars.severity.map_or(Value::Nothing, |severity| Value::text(severity.as_str()))),
-            Root::Labels => match path {
-                [name] => Ok(vars.labels.get(name).map_or(Value::Nothing, Value::text)),
-                _ => {
-                    let all =
-                        vars.labels.iter().map(|(name, value)| (SmolStr::new(name), Value::text(value))).collect();
-                    whole(Value::map(all))
-                }
-            },
-            Root::Settings => Ok(inside(&vars.settings, path)),
-            Root::Inputs => Ok(inside(&vars.inputs, path)),
-            Root::Steps => Ok(inside(&vars.steps, path)),
-            Root::Failed => Ok(vars.failed.as_ref().map_or(Value::Nothing, |failed| inside(failed, path))),
-        }
-    }
 }
 
 fn store(frame: &mut Vec<Value>, slot: usize, data: Value) {
@@ -493,14 +253,4 @@ fn store(frame: &mut Vec<Value>, slot: usize, data: Value) {
     if let Some(place) = frame.get_mut(slot) {
         *place = data;
     }
-}
-
-/// Whether a value equals one of an arm's values or lies in one of its ranges. Values of different kinds are not equal.
-fn arm_fits(arm: &Arm, subject: &Value) -> bool {
-    let equals = |value: &Value| match (value, subject) {
-        (Value::Nothing, Value::Nothing) => true,
-        _ => matches!(compare(Compare::Equal, value, subject), Ok(Value::Bool(true))),
-    };
-    let contains = |number: f64| arm.ranges.iter().any(|range| range.contains(number));
-    arm.values.iter().any(equals) || subject.number().is_some_and(contains)
 }

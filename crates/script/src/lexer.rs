@@ -1,4 +1,4 @@
-//! A script's text as tokens with byte ranges: total on any input, also where Rhai's own parser gives up.
+//! Splits a source into tokens with byte ranges, for any input, also where Rhai's own parser gives up.
 
 use std::ops::Range;
 
@@ -21,14 +21,14 @@ pub(crate) struct Token {
     pub span: Range<usize>,
 }
 
-/// Longest first, so that the first that fits is the right one.
+/// Longest first, so that the first match is the longest.
 const SYMBOLS: [&str; 39] = [
     "**=", "<<=", ">>=", "..=", "===", "!==", "&&", "||", "==", "!=", "<=", ">=", "<>", "=>", "=<", "??", "?.", "?[",
     "..", "::", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "**", "<<", ">>", "#{", "->", "{{", "}}", "{%", "%}",
     "{#", "#}",
 ];
 
-/// Where `{{` and its kin are tokens of their own (templates), or two braces (Rhai).
+/// Whether `{{`, `{%` and `{#` are tokens (texts) or separate braces (Rhai).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grammar {
     Rhai,
@@ -40,7 +40,7 @@ pub(crate) fn scan(source: &str, grammar: Grammar) -> Vec<Token> {
     tokens(source, grammar).collect()
 }
 
-/// The tokens one by one, for whoever stops before the end.
+/// The tokens one by one, for a caller that stops before the end.
 pub(crate) fn tokens(source: &str, grammar: Grammar) -> impl Iterator<Item = Token> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -108,7 +108,8 @@ fn block_comment(rest: &str) -> usize {
     rest.len()
 }
 
-/// From the opening quote to the closing one, or to the end. An interpolation's own braces and texts are passed over.
+/// The length from the opening quote to the closing one, or to the end of the source. Braces and texts inside an
+/// interpolation do not end the text.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut letters = rest.char_indices().skip(1).peekable();
     let mut depth = 0_usize;
@@ -141,7 +142,7 @@ fn raw_text(rest: &str, hashes: usize) -> usize {
     rest[start..].find(&close).map_or(rest.len(), |at| start + at + close.len())
 }
 
-/// To the closing quote on the same line, else to the line's end.
+/// The length to the closing quote on the same line, else to the end of the line.
 fn single_quoted(rest: &str) -> usize {
     let line = rest.find('\n').unwrap_or(rest.len());
     let mut letters = rest[..line].char_indices().skip(1);
@@ -157,7 +158,7 @@ fn single_quoted(rest: &str) -> usize {
     line
 }
 
-/// `12`, `1_000`, `1.5`, `2e-3`, `0xff`; not the `..` of a range nor a unit glued to it.
+/// The length of `12`, `1_000`, `1.5`, `2e-3` or `0xff`, without the `..` of a range or a unit written after it.
 fn number(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     if bytes.len() > 2 && bytes[0] == b'0' && matches!(bytes[1], b'x' | b'o' | b'b') && bytes[2].is_ascii_hexdigit() {
@@ -181,7 +182,7 @@ fn number(rest: &str) -> usize {
     end
 }
 
-/// Finds byte ranges for Rhai's lines and columns.
+/// A source with its lines and tokens; converts Rhai's lines and columns into byte ranges.
 #[derive(Clone, Debug)]
 pub(crate) struct SourceText {
     source: String,
@@ -208,7 +209,7 @@ impl SourceText {
         self.tokens.get(index).map(|token| self.text(token))
     }
 
-    /// The byte that a position names; the end of the text where there is no position.
+    /// The byte offset of a position; the end of the source where there is no position.
     pub fn offset(&self, position: Position) -> usize {
         let Some(line) = position.line() else { return self.source.len() };
         let Some(start) = self.lines.get(line.saturating_sub(1)) else { return self.source.len() };
@@ -217,7 +218,7 @@ impl SourceText {
         start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
     }
 
-    /// The token at a position; an empty range at the end of the text.
+    /// The range of the token at a position; an empty range at the end of the source.
     pub fn span(&self, position: Position) -> Range<usize> {
         let at = self.offset(position);
         match self.tokens.iter().find(|token| token.span.contains(&at)) {
@@ -226,7 +227,7 @@ impl SourceText {
         }
     }
 
-    /// The whole text without the blanks around it.
+    /// The range of the whole source without the blanks around it.
     pub fn whole(&self) -> Range<usize> {
         match (self.tokens.first(), self.tokens.last()) {
             (Some(first), Some(last)) => first.span.start..last.span.end,

@@ -1,10 +1,11 @@
-//! The functions of conditions that only compute: numbers, texts, lists, maps.
+//! The functions that only compute: of numbers, texts, lists and maps.
 //!
-//! Invariant: missing in, missing out; nothing depends on the machine (`libm`, no locale).
+//! Invariant: a missing argument makes the result missing, and no result depends on the machine (`libm`, no locale).
 
-use crate::value::{Compare, Value, compare};
+use crate::operators::{Compare, compare};
+use crate::value::Value;
 
-/// A function that only computes.
+/// A function that reads nothing but its arguments.
 #[derive(Debug)]
 pub(crate) struct Library {
     pub name: &'static str,
@@ -52,7 +53,7 @@ pub(crate) static LIBRARY: [Library; 33] = [
         Value::Map(entries) => entries.is_empty(),
         other => return Err(format!("`is_empty` needs a text, a list or a map, not {}", other.kind())),
     }))),
-    entry("contains", (2, 2), "contains(text_or_list, part)", |args| crate::value::contains(&args[0], &args[1])),
+    entry("contains", (2, 2), "contains(text_or_list, part)", |args| crate::operators::contains(&args[0], &args[1])),
     entry("starts_with", (2, 2), "starts_with(text, part)", |args| on_texts(args, |text, part| Value::Bool(text.starts_with(part)))),
     entry("ends_with", (2, 2), "ends_with(text, part)", |args| on_texts(args, |text, part| Value::Bool(text.ends_with(part)))),
     entry("to_lower", (1, 1), "to_lower(text)", |args| on_text(args, |text| Ok(Value::text(text.to_lowercase())))),
@@ -93,7 +94,7 @@ pub(crate) static LIBRARY: [Library; 33] = [
     entry("max", (2, 2), "max(a, b)", |args| smaller(args, Compare::GreaterOrEqual)),
 ];
 
-/// Calls a function; missing in is missing out, but for the two that say what something is.
+/// Calls a function. A missing argument makes the result missing, but for `type_of`.
 pub(crate) fn call(library: &Library, args: &[Value]) -> Result<Value, String> {
     if library.name != "type_of" && args.contains(&Value::Nothing) {
         return Ok(Value::Nothing);

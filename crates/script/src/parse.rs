@@ -1,7 +1,7 @@
-//! From text to Rhai's syntax tree, or to every problem that keeps it from being one.
+//! From source to Rhai's syntax tree, or to every problem that keeps Rhai from reading the source.
 //!
-//! Invariant: no input overflows the stack or panics; what could nest too deep is refused by its tokens before Rhai
-//! sees it.
+//! Invariant: no input overflows the stack or panics; a source that could nest too deep is refused by its tokens before
+//! Rhai parses it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,22 +53,26 @@ impl Parsed {
     }
 }
 
-/// What was found out about a text that Rhai could not read.
+/// A source that Rhai could not read, or that has a mistake although Rhai could read it.
 pub(crate) struct Unreadable {
     pub problems: Vec<ScriptProblem>,
-    /// The text with its mistakes mended, byte for byte at the same places, where that made it readable.
+    /// The source with its mistakes mended, with the same byte offsets, where that made it readable.
     pub mended: Option<Parsed>,
     pub places: SourceText,
 }
 
+/// Parses a source.
+///
 /// # Errors
 /// Every problem found.
 pub(crate) fn parse(engine: &Engine, source: &str) -> Result<Parsed, Vec<ScriptProblem>> {
     read(engine, source).map_err(|unreadable| unreadable.problems)
 }
 
+/// Parses a source.
+///
 /// # Errors
-/// The problems, and what a look at the rest needs.
+/// The problems, and what the search for further problems needs.
 pub(crate) fn read(engine: &Engine, source: &str) -> Result<Parsed, Box<Unreadable>> {
     let stop = |problem: ScriptProblem, places: SourceText| {
         Box::new(Unreadable { problems: vec![problem], mended: None, places })
@@ -115,7 +119,7 @@ pub(crate) fn read(engine: &Engine, source: &str) -> Result<Parsed, Box<Unreadab
     Err(Box::new(Unreadable { problems, mended, places }))
 }
 
-/// Counts what makes a tree deep: brackets, operators of one statement, chains of `else`.
+/// Refuses a source whose tree could be too deep: counts brackets, operators of one statement and `else`.
 fn too_deep(places: &SourceText) -> Option<ScriptProblem> {
     let (mut brackets, mut operators, mut elses) = (0_usize, 0_usize, 0_usize);
     for token in &places.tokens {
@@ -232,7 +236,7 @@ pub(crate) fn constant_of(expr: &Expr) -> Option<Value> {
     })
 }
 
-/// Points a definition at its name instead of its body.
+/// Sets the position of a definition to its name instead of its body.
 fn named(mut definition: Definition, places: &SourceText) -> Definition {
     let body = places.offset(definition.at);
     let name = places
@@ -251,7 +255,7 @@ fn named(mut definition: Definition, places: &SourceText) -> Definition {
     definition
 }
 
-/// Rhai's own sentence, begun in lower case as all of ours are.
+/// Rhai's message, beginning in lower case as all messages do.
 fn syntax_message(kind: &ParseErrorType) -> String {
     match kind {
         ParseErrorType::UnexpectedEOF => "the script ends before it is complete".to_owned(),

@@ -12,18 +12,20 @@ use crate::func::Func;
 use crate::functions::{FOLDS, Param, SIGNATURES, Signature};
 use selfheal_model::units::{format_duration, parse_duration};
 
-/// One call: what a condition asks. Found in the syntax tree where its arguments are constants, else at run time.
+/// One call of a function with its arguments. Known at load where the arguments are constants, else when the script
+/// runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Read {
+    /// The function.
     pub func: Func,
     /// The first argument; empty for `deployments()`.
     pub subject: SmolStr,
     /// The window, for functions that have one.
     pub window: Option<Duration>,
-    /// The other text argument: `closed_by` of `open`, `key` of `signal_field`, the fold of `last` and `age`
+    /// The second text argument: `closed_by` of `open`, `key` of `signal_field`, the fold of `last` and `age`
     /// (`min max sum avg`).
     pub other: Option<SmolStr>,
-    /// The share of `quantile`, the seconds ahead of `predict`, the limit of `time_to`.
+    /// The share of `quantile` (0 to 1), the seconds ahead of `predict`, the limit of `time_to` (in the metric's unit).
     pub amount: Option<Amount>,
 }
 
@@ -50,15 +52,17 @@ impl fmt::Display for Read {
     }
 }
 
-/// A number out of a call's arguments, finite; two are the same if they have the same bits.
+/// A finite number among a call's arguments. Two are equal if they have the same bits, so that reads can be keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Amount(f64);
 
 impl Amount {
+    /// A number that is not finite becomes 0.
     pub fn new(number: f64) -> Amount {
         Amount(if number.is_finite() { number } else { 0.0 })
     }
 
+    /// The number.
     pub fn get(self) -> f64 {
         self.0
     }
@@ -90,7 +94,7 @@ impl Hash for Amount {
     }
 }
 
-/// An argument as far as a call needs to know it.
+/// An argument of a call, as far as the call needs to know it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Arg<'a> {
     Text(&'a str),
@@ -112,7 +116,7 @@ impl Arg<'_> {
     }
 }
 
-/// Why arguments make no read: which one, and a sentence.
+/// The argument that makes a call impossible, by its index, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BadArg {
     pub index: usize,
@@ -123,7 +127,7 @@ fn bad(index: usize, message: String) -> BadArg {
     BadArg { index, message }
 }
 
-/// Makes the question out of a call's arguments.
+/// Makes a [`Read`] of a call's arguments.
 pub(crate) fn plan(signature: &Signature, args: &[Arg<'_>]) -> Result<Read, BadArg> {
     let name = signature.name;
     let (least, most) = signature.arity();
@@ -143,7 +147,7 @@ pub(crate) fn plan(signature: &Signature, args: &[Arg<'_>]) -> Result<Read, BadA
     Ok(read)
 }
 
-/// Puts an argument after the subject where it belongs.
+/// Puts an argument after the subject into the read.
 fn take(read: &mut Read, name: &str, param: Param, arg: Arg<'_>) -> Result<(), String> {
     match (param, arg) {
         (Param::Fold, Arg::Text(fold)) if FOLDS.contains(&fold) => read.other = Some(SmolStr::new(fold)),
@@ -172,7 +176,7 @@ fn take(read: &mut Read, name: &str, param: Param, arg: Arg<'_>) -> Result<(), S
     Ok(())
 }
 
-/// A subject's text without surrounding blanks; a metric's braces must be whole.
+/// The subject without the blanks around it; the braces of a selector must match.
 fn subject<'t>(noun: &str, text: &'t str) -> Result<&'t str, String> {
     let trimmed = text.trim();
     if trimmed.is_empty() {

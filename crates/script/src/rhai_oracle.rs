@@ -21,8 +21,9 @@ use crate::evidence::{Evidence, Reading, Vars};
 use crate::functions::{SIGNATURES, Signature};
 use crate::library::{LIBRARY, call, range};
 use crate::limits;
+use crate::operators::{Arith, Compare, arith, compare, contains, negate};
 use crate::read::{Read, plan};
-use crate::value::{Arith, Compare, Value, arith, compare, contains, negate};
+use crate::value::Value;
 use selfheal_model::Map;
 
 /// What `&&` and `||` are read as: Rhai's own know no unknown.

@@ -3,7 +3,7 @@
 use crate::names::{FAILED_MEMBERS, Names, Root, STEP_MEMBERS};
 use selfheal_model::{Map, Value as Json};
 
-/// The candidate that is most like `name`, if one is near enough to be meant.
+/// The candidate nearest to `name` (Damerau-Levenshtein distance of at most 0 to 3, by length), if any.
 pub(crate) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let lower = name.to_lowercase();
     let allowed = match name.chars().count() {
@@ -20,7 +20,7 @@ pub(crate) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>
         .map(|(_, candidate)| candidate)
 }
 
-/// Why a plain name of the language does not exist where it was written.
+/// Why a plain name of the language does not exist in this place.
 pub(crate) fn not_here(name: &str) -> Option<String> {
     Some(match name {
         "value" => "the rule has no `value:`; add one, or write the expression itself here".to_owned(),
@@ -33,7 +33,7 @@ pub(crate) fn not_here(name: &str) -> Option<String> {
 /// Code, message and help for a member that cannot be there.
 pub(crate) type PathProblem = (&'static str, String, Option<String>);
 
-/// What is wrong with the members after a plain name, where that is certain.
+/// The problem with the members after a plain name, where there certainly is one.
 pub(crate) fn path_problem<S: AsRef<str>>(names: &Names<'_>, root: Root, path: &[S]) -> Option<PathProblem> {
     let first = path.first()?.as_ref();
     match root {

@@ -1,4 +1,4 @@
-//! MiniJinja texts, and step parameters that keep their type.
+//! MiniJinja texts, and parameters of steps that keep their type.
 
 mod check;
 mod render;
@@ -18,8 +18,8 @@ use selfheal_model::Value as Json;
 /// The name a text has in its own environment.
 const NAME: &str = "text";
 
-/// A text with `{{ … }}` in it, parsed once. Undefined names are errors; whole numbers print without `.0`; filters
-/// beside MiniJinja's own: `percent bytes duration`. Cheap to clone.
+/// A compiled text with `{{ … }}` in it. Undefined names are errors; whole numbers print without `.0`; filters beside
+/// MiniJinja's own are `percent`, `bytes` and `duration`. A clone shares the compiled form.
 #[derive(Clone)]
 pub struct Template {
     compiled: Arc<Compiled>,
@@ -46,8 +46,10 @@ impl std::fmt::Debug for Template {
 }
 
 impl Template {
+    /// Compiles a text that may use `names`.
+    ///
     /// # Errors
-    /// What is wrong, at its place in the text.
+    /// Every problem found, each at its place in the text.
     pub fn compile(source: &str, names: &Names<'_>) -> Result<Template, Vec<ScriptProblem>> {
         if source.len() > limits::SOURCE_BYTES {
             let message = format!("the text is longer than {} bytes", limits::SOURCE_BYTES);
@@ -70,12 +72,15 @@ impl Template {
         Ok(Template { compiled: Arc::new(Compiled { source: source.to_owned(), form }) })
     }
 
+    /// The text as written.
     pub fn source(&self) -> &str {
         &self.compiled.source
     }
 
+    /// Renders the text.
+    ///
     /// # Errors
-    /// An undefined name, a missing value, too much output or too many steps; a sentence for people.
+    /// An undefined name, a missing value, more than 64 KiB of output or too many steps; a sentence for people.
     pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<String, String> {
         let source = &self.compiled.source;
         let env = match &self.compiled.form {
@@ -125,16 +130,22 @@ fn single(source: &str) -> Option<&str> {
     }
 }
 
-/// A parameter as written: a literal, a text with templates, or a list or map of such.
+/// A parameter of a step, a playbook or a check, as the policy writes it.
 #[derive(Clone)]
 pub enum Param {
+    /// A value without templates.
     Literal(Json),
+    /// A text with templates; exactly one `{{ … }}` keeps the type of its value.
     Template(Template),
+    /// A list that contains templates.
     List(Vec<Param>),
+    /// A map that contains templates, in the order written.
     Map(Vec<(String, Param)>),
 }
 
 impl Param {
+    /// Renders every template inside.
+    ///
     /// # Errors
     /// As [`Template::render`].
     pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Json, String> {

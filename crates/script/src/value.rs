@@ -1,8 +1,7 @@
-//! The values a script computes with, and its operators with SQL's unknown: `Nothing` is missing or unknown.
+//! The values that a script computes with. `Nothing` is a missing value and an unknown truth alike.
 //!
-//! Invariant: every `Float` is finite; what would not be is `Nothing`.
+//! Invariant: every `Float` is finite; a result that is not finite becomes `Nothing`.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -25,7 +24,8 @@ pub(crate) enum Value {
     Map(Counted<BTreeMap<SmolStr, Value>>),
 }
 
-/// A list or map, shared, with how much is in it and how deep: bounded, so that comparing, printing and dropping are.
+/// A shared list or map with its size and depth. Both are bounded, and so is the cost of comparing, printing and dropping
+/// it.
 #[derive(Clone, Debug)]
 pub(crate) struct Counted<T> {
     inside: Arc<T>,
@@ -45,7 +45,7 @@ impl<T> Counted<T> {
 }
 
 impl<T: Clone> Counted<T> {
-    /// The holder for a change in place, and what the copy costs in operations where the holder is shared.
+    /// The list or map for a change in place. Where it is shared it is copied, which adds to `cost`, in operations.
     fn unshared(&mut self, cost: &mut u64) -> &mut T {
         if Arc::strong_count(&self.inside) > 1 {
             *cost += (self.size / ITEMS_PER_OPERATION) as u64;
@@ -53,14 +53,14 @@ impl<T: Clone> Counted<T> {
         Arc::make_mut(&mut self.inside)
     }
 
-    /// Corrects the counts after an item of `before` items became `after`.
+    /// Corrects size and depth after an item of size `before` became `after`. The depth never shrinks.
     fn recount(&mut self, before: usize, after: &Counts) {
         self.size = self.size.saturating_sub(before).saturating_add(after.size);
         self.depth = self.depth.max(1 + after.depth);
     }
 }
 
-/// How much a value holds, and how deep.
+/// Size and depth of a value.
 struct Counts {
     size: usize,
     depth: usize,
@@ -82,105 +82,6 @@ impl<T> std::ops::Deref for Counted<T> {
     }
 }
 
-/// `+ - * / % **`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arith {
-    Add,
-    Sub,
-    Mul,
-    Div,
-    Rem,
-    Pow,
-}
-
-/// `== != < <= > >=`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compare {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-impl Arith {
-    pub fn of(symbol: &str) -> Option<Arith> {
-        Some(match symbol {
-            "+" => Arith::Add,
-            "-" => Arith::Sub,
-            "*" => Arith::Mul,
-            "/" => Arith::Div,
-            "%" => Arith::Rem,
-            "**" => Arith::Pow,
-            _ => return None,
-        })
-    }
-
-    pub fn of_floats(self, left: f64, right: f64) -> f64 {
-        match self {
-            Arith::Add => left + right,
-            Arith::Sub => left - right,
-            Arith::Mul => left * right,
-            Arith::Div => left / right,
-            Arith::Rem => left % right,
-            Arith::Pow => libm::pow(left, right),
-        }
-    }
-
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Arith::Add => "+",
-            Arith::Sub => "-",
-            Arith::Mul => "*",
-            Arith::Div => "/",
-            Arith::Rem => "%",
-            Arith::Pow => "**",
-        }
-    }
-}
-
-impl Compare {
-    pub fn of(symbol: &str) -> Option<Compare> {
-        Some(match symbol {
-            "==" => Compare::Equal,
-            "!=" => Compare::NotEqual,
-            "<" => Compare::Less,
-            "<=" => Compare::LessOrEqual,
-            ">" => Compare::Greater,
-            ">=" => Compare::GreaterOrEqual,
-            _ => return None,
-        })
-    }
-
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Compare::Equal => "==",
-            Compare::NotEqual => "!=",
-            Compare::Less => "<",
-            Compare::LessOrEqual => "<=",
-            Compare::Greater => ">",
-            Compare::GreaterOrEqual => ">=",
-        }
-    }
-
-    /// Whether it asks for an order, which only numbers and texts have.
-    pub fn is_ordering(self) -> bool {
-        !matches!(self, Compare::Equal | Compare::NotEqual)
-    }
-
-    pub fn holds(self, order: Ordering) -> bool {
-        match self {
-            Compare::Equal => order.is_eq(),
-            Compare::NotEqual => order.is_ne(),
-            Compare::Less => order.is_lt(),
-            Compare::LessOrEqual => order.is_le(),
-            Compare::Greater => order.is_gt(),
-            Compare::GreaterOrEqual => order.is_ge(),
-        }
-    }
-}
-
 impl Value {
     /// A float, or nothing where it is not finite.
     pub fn float(number: f64) -> Value {
@@ -199,7 +100,7 @@ impl Value {
         Value::Map(Counted::of(entries, |entries| entries.values().collect()))
     }
 
-    /// How much is in it, all levels together.
+    /// How many items the value holds, all levels together; 16 bytes of a text count as one.
     fn size(&self) -> usize {
         const BYTES_PER_ITEM: usize = 16;
         match self {
@@ -218,7 +119,7 @@ impl Value {
         }
     }
 
-    /// What its type is called in messages.
+    /// The kind of value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Nothing => "nothing",
@@ -248,7 +149,10 @@ impl Value {
         }
     }
 
-    /// `None` is unknown.
+    /// The value as an answer; `None` is unknown.
+    ///
+    /// # Errors
+    /// It is no answer.
     pub fn truth(&self) -> Result<Option<bool>, String> {
         match self {
             Value::Bool(value) => Ok(Some(*value)),
@@ -257,7 +161,7 @@ impl Value {
         }
     }
 
-    /// A member of a map; whatever is not there is missing.
+    /// An entry of a map; missing where there is none.
     pub fn member(&self, name: &str) -> Result<Value, String> {
         match self {
             Value::Map(entries) => Ok(entries.get(name).cloned().unwrap_or(Value::Nothing)),
@@ -341,7 +245,8 @@ impl Value {
         Ok(item)
     }
 
-    /// How much of a script's operations making or going through this costs, so that time and memory are bounded too.
+    /// The operations that making this value or going through it costs, so that the limit on operations bounds time and
+    /// memory too.
     pub fn weight(&self) -> u64 {
         (self.size() / ITEMS_PER_OPERATION) as u64
     }
@@ -401,7 +306,7 @@ impl Value {
         }
     }
 
-    /// A JSON value as script data; `null` is missing.
+    /// A JSON value; `null` is missing.
     pub fn from_json(value: &Json) -> Value {
         match value {
             Json::Null => Value::Nothing,
@@ -429,81 +334,5 @@ impl From<Reading> for Value {
             Reading::Text(text) => Value::Text(text),
             Reading::Json(value) => Value::from_json(&value),
         }
-    }
-}
-
-/// `a < b` and its kin: unknown when either side is; an error when the sides cannot be compared.
-pub(crate) fn compare(op: Compare, left: &Value, right: &Value) -> Result<Value, String> {
-    let order = match (left, right) {
-        (Value::Nothing, _) | (_, Value::Nothing) => return Ok(Value::Nothing),
-        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
-        (Value::Int(_) | Value::Float(_), Value::Int(_) | Value::Float(_)) => {
-            left.number().zip(right.number()).and_then(|(left, right)| left.partial_cmp(&right))
-        }
-        (Value::Text(left), Value::Text(right)) => Some(left.cmp(right)),
-        (Value::Bool(left), Value::Bool(right)) if !op.is_ordering() => Some(left.cmp(right)),
-        (Value::List(_), Value::List(_)) | (Value::Map(_), Value::Map(_)) if !op.is_ordering() => {
-            Some(if left == right { Ordering::Equal } else { Ordering::Less })
-        }
-        _ => return Err(format!("`{}` cannot compare {} with {}", op.symbol(), left.kind(), right.kind())),
-    };
-    Ok(order.map_or(Value::Nothing, |order| Value::Bool(op.holds(order))))
-}
-
-/// Arithmetic: whole numbers stay whole while they fit, `/` is true division, nothing not finite.
-pub(crate) fn arith(op: Arith, left: &Value, right: &Value) -> Result<Value, String> {
-    match (left, right) {
-        (Value::Nothing, _) | (_, Value::Nothing) => return Ok(Value::Nothing),
-        (Value::Int(left), Value::Int(right)) => {
-            if let Some(whole) = whole(op, *left, *right) {
-                return Ok(Value::Int(whole));
-            }
-        }
-        (Value::List(left), Value::List(right)) if op == Arith::Add => {
-            let joined: Vec<Value> = left.iter().chain(right.iter()).cloned().collect();
-            return Value::list(joined).bounded();
-        }
-        (Value::Text(_), _) | (_, Value::Text(_)) if op == Arith::Add => {
-            return Value::text(left.print() + right.print().as_str()).bounded();
-        }
-        _ => {}
-    }
-    let Some((left, right)) = left.number().zip(right.number()) else {
-        return Err(format!("`{}` cannot calculate with {} and {}", op.symbol(), left.kind(), right.kind()));
-    };
-    Ok(Value::float(op.of_floats(left, right)))
-}
-
-fn whole(op: Arith, left: i64, right: i64) -> Option<i64> {
-    match op {
-        Arith::Add => left.checked_add(right),
-        Arith::Sub => left.checked_sub(right),
-        Arith::Mul => left.checked_mul(right),
-        Arith::Rem => left.checked_rem(right),
-        Arith::Pow => u32::try_from(right).ok().and_then(|power| left.checked_pow(power)),
-        Arith::Div => None,
-    }
-}
-
-pub(crate) fn negate(value: &Value) -> Result<Value, String> {
-    match value {
-        Value::Nothing => Ok(Value::Nothing),
-        Value::Int(whole) => Ok(whole.checked_neg().map_or(Value::float(-(*whole as f64)), Value::Int)),
-        Value::Float(number) => Ok(Value::Float(-number)),
-        other => Err(format!("`-` needs a number, not {}", other.kind())),
-    }
-}
-
-/// `item in holder`
-pub(crate) fn contains(holder: &Value, item: &Value) -> Result<Value, String> {
-    match (holder, item) {
-        (Value::Nothing, _) | (_, Value::Nothing) => Ok(Value::Nothing),
-        (Value::List(items), _) => {
-            let same = |candidate: &Value| matches!(compare(Compare::Equal, candidate, item), Ok(Value::Bool(true)));
-            Ok(Value::Bool(items.iter().any(same)))
-        }
-        (Value::Text(text), Value::Text(part)) => Ok(Value::Bool(text.contains(part.as_str()))),
-        (Value::Map(entries), Value::Text(name)) => Ok(Value::Bool(entries.contains_key(name.as_str()))),
-        _ => Err(format!("`in` cannot look for {} in {}", item.kind(), holder.kind())),
     }
 }

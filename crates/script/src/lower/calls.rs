@@ -1,4 +1,4 @@
-//! Calls: which function is meant, whether its arguments fit, and what it reads.
+//! Calls: which function is called, whether its arguments fit, and what it reads.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::read::{Read, plan};
 use crate::suggest::setting_problem;
 use crate::value::Value;
 
-/// A constant argument; whether it came out of the settings, which a deployment may override.
+/// An argument that is known at load, and whether a setting gave it, which a deployment may override.
 struct Constant {
     data: Value,
     from_settings: bool,
@@ -137,7 +137,7 @@ impl Lowerer<'_> {
         }
     }
 
-    /// Complains where a count of arguments is wrong.
+    /// Reports a wrong number of arguments.
     fn counted(&mut self, name: &str, shape: &str, arity: (usize, usize), count: usize, at: Position) -> bool {
         if (arity.0..=arity.1).contains(&count) {
             return true;

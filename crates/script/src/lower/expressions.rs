@@ -1,4 +1,4 @@
-//! Expressions: constants, names, members, operators, with the mistakes that are certain before anything is read.
+//! Expressions: constants, names, members, operators; reports mistakes that are certain before anything is read.
 
 use rhai::{ASTFlags, Expr, FnCallExpr, Position};
 use smol_str::SmolStr;
@@ -9,8 +9,9 @@ use super::{Binding, Lowerer, Type};
 use crate::ast::{Node, Place};
 use crate::func::Func;
 use crate::names::Root;
+use crate::operators::{Arith, Compare};
 use crate::parse::constant_of;
-use crate::value::{Arith, Compare, Value};
+use crate::value::Value;
 
 /// A member, an index or a call after a value: `.name`, `[index]`, `.name(…)`.
 pub(super) enum Link<'e> {
@@ -130,7 +131,7 @@ impl Lowerer<'_> {
             .collect()
     }
 
-    /// Complains where something that decides is certainly no bool.
+    /// Reports a deciding expression that is certainly not true or false.
     pub(crate) fn must_be_bool(&mut self, gives: Type, at: Position, what: &str) {
         if matches!(gives, Type::Number | Type::Text | Type::Holder) {
             let message = format!("{what} needs true or false; this is {}", gives.describe());

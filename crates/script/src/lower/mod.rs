@@ -1,4 +1,4 @@
-//! From Rhai's syntax tree to [`Node`], collecting every problem, every read and the types that are certain.
+//! Lowers Rhai's syntax tree to [`Node`], and collects every problem, every read and the types that are certain.
 
 mod calls;
 mod closures;
@@ -24,10 +24,11 @@ use crate::value::Value;
 /// Functions that can be called, by name and number of parameters.
 pub(crate) type Known = BTreeMap<(String, usize), usize>;
 
-/// A lowered body and what was found on the way.
+/// A lowered body, and what lowering found in it.
 pub(crate) struct Lowered {
     pub code: Node,
     pub gives: Type,
+    /// How many variables the body needs.
     pub locals: usize,
     /// In order of appearance, without repeats.
     pub reads: Vec<Read>,
@@ -36,7 +37,7 @@ pub(crate) struct Lowered {
     pub problems: Vec<ScriptProblem>,
 }
 
-/// What an expression gives when there is data, as far as that is certain.
+/// The kind of value that an expression gives when there is data, as far as that is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Bool,
@@ -174,7 +175,7 @@ impl<'a> Lowerer<'a> {
         self.problems.push(ScriptProblem::warning(span, code, message, help));
     }
 
-    /// Keeps the walk itself from nesting too deep; what lies deeper is not looked at, and refused.
+    /// Bounds the depth of the walk itself; a deeper expression is refused.
     fn deeper<T>(&mut self, at: Position, fallback: T, walk: impl FnOnce(&mut Self) -> T) -> T {
         if self.depth >= limits::NESTING {
             let already = self.problems.iter().any(|problem| problem.code == "too-deep");

@@ -1,4 +1,4 @@
-//! Plain names and their members: which exist here, and what was probably meant by one that does not.
+//! Plain names and their members: reports those that do not exist, with the name that was probably meant.
 
 use rhai::Position;
 use smol_str::SmolStr;
@@ -48,7 +48,7 @@ impl Lowerer<'_> {
         (Node::Path(root, path), gives)
     }
 
-    /// A name that is none: says what was probably meant.
+    /// Reports a plain name that does not exist.
     pub(crate) fn unknown_name(&mut self, name: &str, at: Position) {
         let message = format!("there is no `{name}` here");
         let help = self.help_for_name(name);
@@ -92,7 +92,7 @@ impl Lowerer<'_> {
         Some(format!("a metric is read with last(\"{name}\"), a text is written \"{name}\""))
     }
 
-    /// A function's name that is none.
+    /// Reports a function that does not exist.
     pub(crate) fn unknown_function(&mut self, name: &str, at: Position) {
         let own = self.known.keys().map(|(name, _)| name.as_str());
         let candidates = SIGNATURES
@@ -138,7 +138,7 @@ fn setting_type(settings: &Map, path: &[SmolStr]) -> Type {
     }
 }
 
-/// What functions of other languages are called here.
+/// What to write instead of a function of another language.
 fn elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
         "mean" | "average" | "avg_over_time" => "write avg(\"metric\", \"5m\")",

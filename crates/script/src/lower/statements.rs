@@ -1,4 +1,4 @@
-//! Statements: `let`, assignment, `if`, loops, `return`, `throw`.
+//! Statements: `let`, assignment, `if`, loops, `return`, `throw`, `try`.
 
 use rhai::{ASTFlags, Expr, FlowControl, FnCallExpr, Position, Stmt};
 use smol_str::SmolStr;
@@ -6,7 +6,7 @@ use smol_str::SmolStr;
 use super::{Binding, Lowerer, Type};
 use crate::ast::{Node, Statement, Try};
 use crate::limits;
-use crate::value::Arith;
+use crate::operators::Arith;
 
 impl Lowerer<'_> {
     /// Names declared inside end with it.
@@ -191,7 +191,8 @@ impl Lowerer<'_> {
         })
     }
 
-    /// `x = 5` and `x += 5`, of variables of the script only; as the last statement it was meant as a comparison.
+    /// `x = 5`, `x[0] = 5`, `x += 5`, of variables of the script only. As the last statement, `x = 5` is reported as a
+    /// comparison written with the wrong operator.
     fn assignment(
         &mut self,
         target: &Expr,
@@ -240,7 +241,7 @@ impl Lowerer<'_> {
     }
 }
 
-/// Whether some way through the `if` meets no branch at all.
+/// Whether no branch runs where no guard of the `if` holds.
 fn open_ended(flow: &FlowControl) -> bool {
     match flow.branch.statements() {
         [] => true,

@@ -62,7 +62,7 @@ impl Lowerer<'_> {
         values
     }
 
-    /// Complains about a case that the subject never equals.
+    /// Reports a case that the subject never equals.
     fn comparable_case(&mut self, subject: Type, case: &Value, at: Position) {
         let case_gives = Type::of(case);
         let certain = |gives: Type| !matches!(gives, Type::Any | Type::Nothing);

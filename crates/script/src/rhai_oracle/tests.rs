@@ -5,11 +5,11 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::*;
-use crate::Truth;
 use crate::condition::{Condition, Expect};
 use crate::fake_evidence::FakeEvidence;
 use crate::host::ScriptHost;
 use crate::names::Names;
+use crate::truth::Truth;
 use selfheal_model::Value as Json;
 
 fn evidence() -> FakeEvidence {

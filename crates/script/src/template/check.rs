@@ -1,6 +1,6 @@
-//! What is wrong with a text before it is rendered: names, functions, filters and tests that do not exist.
+//! Checks a text before it is rendered: reports names, functions, filters and tests that do not exist.
 //!
-//! MiniJinja says which names a text needs, not where they stand; the tokens of its `{{ … }}` and `{% … %}` say that.
+//! MiniJinja tells which names a text needs, but not where; the tokens inside `{{ … }}` and `{% … %}` tell where.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,7 +18,7 @@ use crate::read::{Arg, plan};
 use crate::suggest::{near, not_here, path_problem, setting_problem};
 use crate::value::Value;
 
-/// Everything that is wrong with a text.
+/// Every problem of a text.
 pub(crate) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     let segments = segments(source);
     if let Some(problem) = too_deep(source, &segments) {
@@ -43,7 +43,7 @@ pub(crate) fn check(source: &str, names: &Names<'_>) -> Vec<ScriptProblem> {
     problems
 }
 
-/// MiniJinja's own complaint, or what was meant by an operator of Rhai.
+/// MiniJinja's message, or what to write instead of an operator of Rhai.
 fn syntax_problem(error: &minijinja::Error, source: &str, segments: &[Segment]) -> ScriptProblem {
     for token in segments.iter().flat_map(|segment| segment.tokens.windows(2)) {
         let (here, next) = (&source[token[0].span.clone()], &source[token[1].span.clone()]);
@@ -178,7 +178,7 @@ impl Checker<'_> {
         ));
     }
 
-    /// The count of a call's arguments, and what they are where they are literals.
+    /// Checks how many arguments a call has, and the arguments themselves where they are literals.
     fn arguments(
         &self,
         tokens: &[Token],
@@ -338,7 +338,7 @@ fn known(env: &Environment<'_>, name: &str, unknown: ErrorKind) -> bool {
     error.is_none_or(|error| error.kind() != unknown)
 }
 
-/// Filters worth a suggestion.
+/// Filters for "did you mean".
 const FILTERS: [&str; 22] = [
     "percent",
     "bytes",

@@ -1,4 +1,4 @@
-//! MiniJinja as texts get it: strict, bounded, with the functions of conditions.
+//! MiniJinja with strict names, limits, and the functions of conditions.
 //!
 //! A function of MiniJinja cannot borrow the evidence. So a text is rendered with the answers known so far; a read
 //! that is not among them stops it, is answered, and the text is rendered again. Reads do not change while it is
@@ -20,18 +20,18 @@ use crate::read::{Arg, Read, plan};
 use crate::value::Value;
 use selfheal_model::{Bytes, Map, Value as Json, units};
 
-/// Steps of one rendering.
+/// MiniJinja's instructions of one rendering.
 const FUEL: u64 = 100_000;
-/// What a text may come to.
+/// Length of a rendered text, in bytes.
 pub(crate) const OUTPUT_BYTES: usize = 64 * 1024;
-/// Calls within calls (macros).
+/// Macro calls within macro calls.
 const RECURSION: usize = 32;
-/// Lists in lists of a value.
+/// Lists within lists of a rendered value.
 const VALUE_DEPTH: usize = 32;
-/// Different reads of one text.
+/// Different reads of one text; each costs one more rendering.
 const READS: usize = 64;
 
-/// What every text has in common.
+/// The environment that every text starts from.
 pub(crate) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -49,7 +49,7 @@ pub(crate) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env
 });
 
-/// Whole numbers print without `.0`, truth as the policy's files write it.
+/// Prints a value: whole numbers without `.0`, true and false as the policy writes them.
 fn print(out: &mut Output, state: &mut State, value: &Jinja) -> Result<(), Error> {
     if value.kind() == ValueKind::Bool {
         return escape_formatter(out, state, &Jinja::from(if value.is_true() { "true" } else { "false" }));
@@ -60,7 +60,7 @@ fn print(out: &mut Output, state: &mut State, value: &Jinja) -> Result<(), Error
     }
 }
 
-/// A float that is a whole number, as one.
+/// The whole number that a float holds, if it holds one.
 fn whole(value: &Jinja) -> Option<i64> {
     const LARGEST: f64 = 1e15;
     if value.kind() != ValueKind::Number || value.is_integer() {
@@ -285,7 +285,7 @@ pub(crate) fn to_json(value: &Jinja) -> Result<Json, String> {
     json_of(value, VALUE_DEPTH, &mut room)
 }
 
-/// `room` is what may still come, in bytes.
+/// `room` is how many bytes the value may still take.
 fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Json, String> {
     let mut take = |bytes: usize| match room.checked_sub(bytes) {
         Some(left) => {
@@ -332,7 +332,7 @@ fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Json, String
     })
 }
 
-/// Takes at most [`OUTPUT_BYTES`].
+/// A buffer of at most [`OUTPUT_BYTES`].
 #[derive(Default)]
 pub(crate) struct Bounded {
     pub bytes: Vec<u8>,

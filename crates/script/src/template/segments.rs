@@ -1,4 +1,4 @@
-//! Where a text's `{{ … }}` and `{% … %}` stand, and whether they nest too deep for a parser that recurses.
+//! Finds the `{{ … }}` and `{% … %}` of a text, and refuses those that nest too deep for a recursive parser.
 
 use std::ops::Range;
 
