@@ -22,7 +22,7 @@ pub(crate) enum Node {
     /// A plain name and the members after it.
     Path(Root, Vec<SmolStr>),
     /// Pieces of an interpolated text.
-    Pieces(Vec<Node>),
+    Interpolated(Vec<Node>),
     List(Vec<Node>),
     Map(Vec<(SmolStr, Node)>),
     Member(Box<Node>, SmolStr),
@@ -40,9 +40,9 @@ pub(crate) enum Node {
     /// A read whose arguments are constants.
     Read(Arc<Read>),
     /// A read whose arguments are known only when the script runs.
-    Ask(&'static Signature, Vec<Node>),
+    ComputedRead(&'static Signature, Vec<Node>),
     /// `min` or `max` of two numbers, or of a metric over a window: the kind of the first argument decides.
-    Extreme(&'static Signature, &'static Library, Vec<Node>),
+    MinOrMax(&'static Signature, &'static Library, Vec<Node>),
     Has(Box<Node>),
     Duration(Box<Node>),
     Size(Box<Node>),
@@ -117,7 +117,8 @@ pub(crate) struct Closure {
 pub(crate) struct Iterate {
     pub how: Iteration,
     pub holder: Node,
-    pub closure: Closure,
+    /// Shared, because a closure in a variable can be used more than once.
+    pub closure: Arc<Closure>,
     /// The value that `reduce` begins with.
     pub initial: Option<Node>,
 }
@@ -189,6 +190,13 @@ pub(crate) struct Place {
     pub slot: usize,
     /// Names and indexes.
     pub path: Vec<Node>,
+}
+
+impl Place {
+    /// The expression that reads the place.
+    pub fn node(&self) -> Node {
+        self.path.iter().fold(Node::Local(self.slot), |holder, at| Node::Index(Box::new((holder, at.clone()))))
+    }
 }
 
 #[derive(Clone, Debug)]

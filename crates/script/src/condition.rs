@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use crate::ast::{Function, Node};
+use crate::ast::{Function, Iteration, Node};
 use crate::evidence::{Evidence, Vars};
 use crate::fast_path::FastPath;
 use crate::func::About;
@@ -15,6 +15,7 @@ use crate::lexer::{SourceText, TokenKind};
 use crate::library::library_of;
 use crate::limits;
 use crate::lower::{self, Type};
+use crate::mutation::Change;
 use crate::names::Names;
 use crate::parse::{Parsed, Unreadable, read};
 use crate::problem::ScriptProblem;
@@ -71,9 +72,9 @@ impl Condition {
     ) -> Result<(Condition, Vec<ScriptProblem>), Vec<ScriptProblem>> {
         let parsed = match read(&host.engine, source) {
             Ok(parsed) => parsed,
-            Err(unreadable) => return Err(look_further(host, *unreadable, expect, names)),
+            Err(unreadable) => return Err(further_problems(host, *unreadable, expect, names)),
         };
-        let (compiled, problems) = lower_all(host, source, &parsed, expect, names);
+        let (compiled, problems) = compile_parsed(host, source, &parsed, expect, names);
         if problems.iter().any(|problem| problem.is_error()) {
             return Err(problems);
         }
@@ -166,7 +167,7 @@ fn shown(data: &Value) -> String {
 }
 
 /// Lowers a script and the functions that it defines.
-fn lower_all(
+fn compile_parsed(
     host: &ScriptHost,
     source: &str,
     parsed: &Parsed,
@@ -247,10 +248,15 @@ fn check_answer(parsed: &Parsed, expect: Expect, gives: Type, problems: &mut Vec
 
 /// Looks for further problems in a script that Rhai could not read: lowers the mended script where there is one, else
 /// looks at each call token by token.
-fn look_further(host: &ScriptHost, unreadable: Unreadable, expect: Expect, names: &Names<'_>) -> Vec<ScriptProblem> {
+fn further_problems(
+    host: &ScriptHost,
+    unreadable: Unreadable,
+    expect: Expect,
+    names: &Names<'_>,
+) -> Vec<ScriptProblem> {
     let Unreadable { mut problems, mended, places } = unreadable;
     let more = match mended {
-        Some(parsed) => lower_all(host, parsed.places.source(), &parsed, expect, names).1,
+        Some(parsed) => compile_parsed(host, parsed.places.source(), &parsed, expect, names).1,
         None => unknown_calls(host, &places),
     };
     let apart = |problem: &ScriptProblem| {
@@ -285,7 +291,8 @@ fn unknown_calls(host: &ScriptHost, places: &SourceText) -> Vec<ScriptProblem> {
             continue;
         }
         let names = || SIGNATURES.iter().map(|s| s.name).chain(PLAIN.iter().map(|(plain, _)| *plain));
-        if names().any(|known| known == name) || library_of(name).is_some() {
+        let is_method = Iteration::of(name).is_some() || Change::of(name).is_some() || name == "get";
+        if names().any(|known| known == name) || library_of(name).is_some() || is_method {
             continue;
         }
         let help = near(name, names()).map(|found| format!("did you mean `{found}`?"));

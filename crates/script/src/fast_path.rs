@@ -59,9 +59,9 @@ pub struct FastPath {
 impl FastPath {
     /// `settings` are those of the deployment concerned. `None`: the condition is more than arithmetic over metrics.
     pub(crate) fn of(code: &Node, settings: &Map) -> Option<FastPath> {
-        let mut making = Making { settings, ops: Vec::new(), reads: Vec::new() };
-        making.code(code, 0)?;
-        (making.ops.len() <= MAX_OPS).then_some(FastPath { ops: making.ops, reads: making.reads })
+        let mut compiler = Compiler { settings, ops: Vec::new(), reads: Vec::new() };
+        compiler.code(code, 0)?;
+        (compiler.ops.len() <= MAX_OPS).then_some(FastPath { ops: compiler.ops, reads: compiler.reads })
     }
 
     /// The reads of the program; [`FastPath::run`] asks for them by their index.
@@ -133,13 +133,13 @@ fn compared(op: Compare, left: f64, right: f64) -> f64 {
     }
 }
 
-struct Making<'m> {
+struct Compiler<'m> {
     settings: &'m Map,
     ops: Vec<Op>,
     reads: Vec<Read>,
 }
 
-impl Making<'_> {
+impl Compiler<'_> {
     /// `under` is how many values are on the stack before. `None`: the interpreter must decide.
     fn code(&mut self, code: &Node, under: usize) -> Option<Kind> {
         if under >= STACK || self.ops.len() > MAX_OPS {

@@ -121,7 +121,7 @@ impl<'a> Interpreter<'a> {
                 self.spend(data.weight())?;
                 Ok(data)
             }
-            Node::Pieces(_) | Node::List(_) | Node::Map(_) => self.make(code, frame),
+            Node::Interpolated(_) | Node::List(_) | Node::Map(_) => self.make(code, frame),
             Node::Member(holder, name) => Ok(self.eval(holder, frame)?.member(name)?),
             Node::Index(parts) => self.pair(parts, frame, |holder, at| holder.index(at)),
             Node::Not(inner) => Ok(match self.truth(inner, frame)? {
@@ -129,12 +129,12 @@ impl<'a> Interpreter<'a> {
                 None => Value::Nothing,
             }),
             Node::Negate(inner) => Ok(negate(&self.eval(inner, frame)?)?),
-            Node::Arith(op, parts) => self.weighed(parts, frame, |left, right| arith(*op, left, right)),
-            Node::Compare(op, parts) => self.weighed(parts, frame, |left, right| compare(*op, left, right)),
-            Node::In(parts) => self.weighed(parts, frame, |item, holder| contains(holder, item)),
-            Node::Range(parts, inclusive) => self.weighed(parts, frame, |from, to| range(from, to, *inclusive)),
-            Node::And(parts) => self.decide(parts, frame, false),
-            Node::Or(parts) => self.decide(parts, frame, true),
+            Node::Arith(op, parts) => self.large_pair(parts, frame, |left, right| arith(*op, left, right)),
+            Node::Compare(op, parts) => self.large_pair(parts, frame, |left, right| compare(*op, left, right)),
+            Node::In(parts) => self.large_pair(parts, frame, |item, holder| contains(holder, item)),
+            Node::Range(parts, inclusive) => self.large_pair(parts, frame, |from, to| range(from, to, *inclusive)),
+            Node::And(parts) => self.and_or(parts, frame, false),
+            Node::Or(parts) => self.and_or(parts, frame, true),
             Node::Coalesce(parts) => self.coalesce(parts, frame),
             Node::Read(read) => Ok(self.evidence.read(read)?.into()),
             Node::Has(inner) => Ok(Value::Bool(self.eval(inner, frame)? != Value::Nothing)),
@@ -148,8 +148,8 @@ impl<'a> Interpreter<'a> {
             Node::Iterate(iterate) => self.iterate(iterate, frame),
             Node::Change(change, target, args) => self.change_in_place(*change, target, args, frame),
             Node::Block(steps) => self.block(steps, frame),
-            Node::Ask(..)
-            | Node::Extreme(..)
+            Node::ComputedRead(..)
+            | Node::MinOrMax(..)
             | Node::Duration(_)
             | Node::Size(_)
             | Node::Setting(_)
@@ -170,7 +170,7 @@ impl<'a> Interpreter<'a> {
     }
 
     /// Like `pair`, for what goes through both values and makes a new one.
-    fn weighed(
+    fn large_pair(
         &mut self,
         parts: &(Node, Node),
         frame: &mut Vec<Value>,
@@ -189,7 +189,7 @@ impl<'a> Interpreter<'a> {
     }
 
     /// `&&` (settled by false) and `||` (settled by true): what comes after the one that settles is not evaluated.
-    fn decide(&mut self, parts: &[Node], frame: &mut Vec<Value>, settles: bool) -> Outcome {
+    fn and_or(&mut self, parts: &[Node], frame: &mut Vec<Value>, settles: bool) -> Outcome {
         let mut unknown = false;
         for part in parts {
             match self.truth(part, frame)? {
@@ -217,7 +217,7 @@ impl<'a> Interpreter<'a> {
 
     fn make(&mut self, code: &Node, frame: &mut Vec<Value>) -> Outcome {
         let made = match code {
-            Node::Pieces(pieces) => {
+            Node::Interpolated(pieces) => {
                 let mut text = String::new();
                 for piece in pieces {
                     let data = self.eval(piece, frame)?;

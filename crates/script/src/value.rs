@@ -245,7 +245,7 @@ impl Value {
         Ok(item)
     }
 
-    /// The operations that making this value or going through it costs, so that the limit on operations bounds time and
+    /// The operations that compiler this value or going through it costs, so that the limit on operations bounds time and
     /// memory too.
     pub fn weight(&self) -> u64 {
         (self.size() / ITEMS_PER_OPERATION) as u64

@@ -13,14 +13,14 @@ use smol_str::SmolStr;
 impl Interpreter<'_> {
     pub(super) fn call(&mut self, code: &Node, frame: &mut Vec<Value>) -> Outcome {
         match code {
-            Node::Ask(signature, args) => {
+            Node::ComputedRead(signature, args) => {
                 let args = self.all(args, frame)?;
-                self.ask(signature, &args)
+                self.computed_read(signature, &args)
             }
-            Node::Extreme(signature, library, args) => {
+            Node::MinOrMax(signature, library, args) => {
                 let args = self.all(args, frame)?;
                 if matches!(args.first(), Some(Value::Text(_))) {
-                    return self.ask(signature, &args);
+                    return self.computed_read(signature, &args);
                 }
                 Ok(call(library, &args)?)
             }
@@ -48,7 +48,7 @@ impl Interpreter<'_> {
         }
     }
 
-    fn ask(&mut self, signature: &Signature, args: &[Value]) -> Outcome {
+    fn computed_read(&mut self, signature: &Signature, args: &[Value]) -> Outcome {
         let args: Vec<Arg<'_>> = args.iter().map(Value::as_arg).collect();
         let read = plan(signature, &args).map_err(|bad| bad.message)?;
         Ok(self.evidence.read(&read)?.into())

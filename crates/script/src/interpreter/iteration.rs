@@ -39,7 +39,7 @@ impl Interpreter<'_> {
         let mut unknown = false;
         for (at, item) in list.iter().enumerate() {
             let given = self.apply(&iterate.closure, [item.clone(), index(at), Value::Nothing], frame)?;
-            match self.judge(how, given, item, at, &mut kept, &mut unknown)? {
+            match self.after_item(how, given, item, at, &mut kept, &mut unknown)? {
                 Flow::Next => {}
                 Flow::Done(value) => return Ok(value),
             }
@@ -60,7 +60,7 @@ impl Interpreter<'_> {
 
     /// What follows from the closure's answer about one item. `filter`, `find` and `index_of` pass over an item where the
     /// answer is unknown, as SQL's WHERE does; `some` and `all` are `||` and `&&` over the items.
-    fn judge(
+    fn after_item(
         &mut self,
         how: Iteration,
         given: Value,

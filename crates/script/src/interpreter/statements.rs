@@ -42,9 +42,9 @@ impl Interpreter<'_> {
                 return self.change(place, frame, assign);
             }
             Statement::While { guard, again, body_first, body } => {
-                return self.rounds(guard.as_ref(), *again, *body_first, body, frame);
+                return self.while_loop(guard.as_ref(), *again, *body_first, body, frame);
             }
-            Statement::For { item, counter, over, body } => return self.each(*item, *counter, over, body, frame),
+            Statement::For { item, counter, over, body } => return self.for_loop(*item, *counter, over, body, frame),
             Statement::Break(code) => {
                 let data = self.maybe(code.as_ref(), frame)?;
                 return Err(Stop::Break(data));
@@ -70,7 +70,7 @@ impl Interpreter<'_> {
         code.map_or(Ok(Value::Nothing), |code| self.eval(code, frame))
     }
 
-    fn rounds(
+    fn while_loop(
         &mut self,
         guard: Option<&Node>,
         again: bool,
@@ -97,7 +97,7 @@ impl Interpreter<'_> {
         }
     }
 
-    fn each(
+    fn for_loop(
         &mut self,
         item: usize,
         counter: Option<usize>,

@@ -34,11 +34,11 @@ impl Lowerer<'_> {
     pub(super) fn method(&mut self, call: &FnCallExpr, holder: Holder, at: Position) -> (Node, Type) {
         let name = call.name.as_str();
         if !self.known.contains_key(&(name.to_owned(), call.args.len() + 1)) {
-            let before = (holder.code.clone(), holder.gives);
             if let Some(how) = Iteration::of(name)
-                && let Some(iteration) = self.iteration(how, &before, &call.args, at)
+                && call.args.first().is_some_and(|arg| self.is_closure(arg))
             {
-                return iteration;
+                let iteration = self.iteration(how, holder.code, holder.gives, &call.args, at);
+                return iteration.unwrap_or((Node::Const(Value::Nothing), Type::Any));
             }
             if let Some(change) = Change::of(name) {
                 let target = match (holder.place, &holder.code) {
@@ -70,8 +70,13 @@ impl Lowerer<'_> {
         if !is_method || self.known.contains_key(&(name.to_owned(), call.args.len())) {
             return None;
         }
-        let place = self.place(first);
-        let (code, gives) = self.expr(first);
+        let (code, gives, place) = match self.place(first) {
+            Some(place) => (place.node(), Type::Any, Some(place)),
+            None => {
+                let (code, gives) = self.expr(first);
+                (code, gives, None)
+            }
+        };
         let mut method = call.clone();
         method.args = rest.iter().cloned().collect();
         Some(self.method(&method, Holder { code, gives, place }, at))
@@ -91,10 +96,10 @@ impl Lowerer<'_> {
             self.complain(at, "not-available", message, Some(help.to_owned()));
             return (Node::Const(Value::Nothing), Type::Any);
         }
-        let mut places: Vec<Position> = holder.iter().map(|_| at).collect();
+        let mut positions: Vec<Position> = holder.iter().map(|_| at).collect();
         let mut codes: Vec<(Node, Type)> = holder.into_iter().collect();
         for arg in args {
-            places.push(arg.start_position());
+            positions.push(arg.start_position());
             codes.push(self.expr(arg));
         }
         let types: Vec<Type> = codes.iter().map(|(_, gives)| *gives).collect();
@@ -105,11 +110,11 @@ impl Lowerer<'_> {
             return (Node::Call(*index, codes), Type::Any);
         }
         match (signature_of(name), library_of(name)) {
-            (Some(signature), Some(library)) => self.extreme(signature, library, codes, &types, &places, at),
-            (Some(signature), None) => self.ask(signature, codes, &places, at),
+            (Some(signature), Some(library)) => self.min_or_max(signature, library, codes, &types, &positions, at),
+            (Some(signature), None) => self.computed_read(signature, codes, &positions, at),
             (None, Some(library)) => self.library(library, codes, at),
             (None, None) if PLAIN.iter().any(|(plain, _)| *plain == name) => {
-                self.plain(name, codes, &types, &places, at)
+                self.plain(name, codes, &types, &positions, at)
             }
             (None, None) => {
                 match self.known.keys().filter(|(known, _)| known == name).map(|(_, count)| *count).next() {
@@ -149,11 +154,11 @@ impl Lowerer<'_> {
         false
     }
 
-    fn ask(
+    fn computed_read(
         &mut self,
         signature: &'static Signature,
         args: Vec<Node>,
-        places: &[Position],
+        positions: &[Position],
         at: Position,
     ) -> (Node, Type) {
         let gives = match signature.gives {
@@ -170,7 +175,7 @@ impl Lowerer<'_> {
         // One argument that is wrong for certain is told even where the other is computed.
         if constants.iter().any(Option::is_none) {
             self.reads_are_static = false;
-            self.check_known(signature, &constants, places);
+            self.check_known(signature, &constants, positions);
             let name = signature.name;
             if self.names.is_some() {
                 self.warn(
@@ -182,7 +187,7 @@ impl Lowerer<'_> {
                     ),
                 );
             }
-            return (Node::Ask(signature, args), gives);
+            return (Node::ComputedRead(signature, args), gives);
         }
         let from_settings = constants.iter().flatten().any(|constant| constant.from_settings);
         let known: Vec<Value> = constants.into_iter().flatten().map(|constant| constant.data).collect();
@@ -193,12 +198,12 @@ impl Lowerer<'_> {
                 if from_settings {
                     // A deployment's own settings may name another metric or window.
                     self.reads_are_static = false;
-                    return (Node::Ask(signature, args), gives);
+                    return (Node::ComputedRead(signature, args), gives);
                 }
                 (Node::Read(Arc::new(read)), gives)
             }
             Err(bad) => {
-                let place = places.get(bad.index).copied().unwrap_or(at);
+                let place = positions.get(bad.index).copied().unwrap_or(at);
                 self.complain(place, "wrong-arguments", bad.message, Some(format!("write {}", signature.shape)));
                 (Node::Const(Value::Nothing), gives)
             }
@@ -206,7 +211,7 @@ impl Lowerer<'_> {
     }
 
     /// Checks the arguments that are constants while others are not, with stand-ins for those.
-    fn check_known(&mut self, signature: &'static Signature, constants: &[Option<Constant>], places: &[Position]) {
+    fn check_known(&mut self, signature: &'static Signature, constants: &[Option<Constant>], positions: &[Position]) {
         let subject = if signature.subject == Some("time zone") { "UTC" } else { "x" };
         let stand_in = |param: &Param| match param {
             Param::Window | Param::Share | Param::Ahead | Param::Limit => Value::Int(1),
@@ -222,7 +227,7 @@ impl Lowerer<'_> {
             .collect();
         let values: Vec<_> = values.iter().map(Value::as_arg).collect();
         if let Err(bad) = plan(signature, &values)
-            && let Some(place) = places.get(bad.index)
+            && let Some(place) = positions.get(bad.index)
         {
             self.complain(*place, "wrong-arguments", bad.message, Some(format!("write {}", signature.shape)));
         }
@@ -235,24 +240,24 @@ impl Lowerer<'_> {
     }
 
     /// `min` and `max` are a metric's over a window, or the smaller and larger of two numbers.
-    fn extreme(
+    fn min_or_max(
         &mut self,
         signature: &'static Signature,
         library: &'static Library,
         args: Vec<Node>,
         types: &[Type],
-        places: &[Position],
+        positions: &[Position],
         at: Position,
     ) -> (Node, Type) {
         if args.len() != 2 {
-            return self.ask(signature, args, places, at);
+            return self.computed_read(signature, args, positions, at);
         }
         match (types.first(), self.constant(&args[0]).map(|constant| constant.data)) {
-            (Some(Type::Text), _) | (_, Some(Value::Text(_))) => self.ask(signature, args, places, at),
+            (Some(Type::Text), _) | (_, Some(Value::Text(_))) => self.computed_read(signature, args, positions, at),
             (Some(Type::Number), _) => (Node::Library(library, args), Type::Number),
             _ => {
                 self.reads_are_static = false;
-                (Node::Extreme(signature, library, args), Type::Number)
+                (Node::MinOrMax(signature, library, args), Type::Number)
             }
         }
     }
@@ -278,7 +283,7 @@ impl Lowerer<'_> {
         name: &str,
         args: Vec<Node>,
         types: &[Type],
-        places: &[Position],
+        positions: &[Position],
         at: Position,
     ) -> (Node, Type) {
         let shape = PLAIN.iter().find(|(plain, _)| *plain == name).map_or("", |(_, shape)| *shape);
@@ -286,7 +291,7 @@ impl Lowerer<'_> {
         let (Some(arg), true) = (args.into_iter().next(), self.counted(name, shape, (1, 1), count, at)) else {
             return (Node::Const(Value::Nothing), if name == "has" { Type::Bool } else { Type::Any });
         };
-        let place = places.first().copied().unwrap_or(at);
+        let place = positions.first().copied().unwrap_or(at);
         match name {
             "has" => {
                 if matches!(types.first(), Some(Type::Text)) && matches!(arg, Node::Const(_)) {

@@ -1,6 +1,6 @@
 //! Closures, the functions that call them, and the functions that change a list or map in place.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rhai::{Expr, FnCallExpr, FnPtr, Position, Stmt};
 
@@ -62,11 +62,11 @@ fn curried(call: &FnCallExpr) -> Option<(String, usize)> {
 
 impl Lowerer<'_> {
     /// The closure that an expression writes, or that a variable names.
-    pub(super) fn closure(&mut self, expr: &Expr) -> Option<Rc<Closure>> {
+    pub(super) fn closure(&mut self, expr: &Expr) -> Option<Arc<Closure>> {
         if let Expr::Variable(variable, ..) = expr
             && let Some(Binding::Closure(closure)) = self.binding(&variable.1)
         {
-            return Some(Rc::clone(closure));
+            return Some(Arc::clone(closure));
         }
         let (name, captured) = closure_of(expr)?;
         let parsed = self.parsed;
@@ -79,7 +79,7 @@ impl Lowerer<'_> {
                 params.push(lowerer.declare(THIS));
             }
             let (body, _) = lowerer.block(&definition.body);
-            Rc::new(Closure { params, takes_this, body })
+            Arc::new(Closure { params, takes_this, body })
         }))
     }
 
@@ -89,11 +89,12 @@ impl Lowerer<'_> {
         closure_of(expr).is_some() || matches!(expr, Expr::Variable(variable, ..) if is_named(&variable.1))
     }
 
-    /// A call with a closure, or `None` where the last arguments are none.
+    /// A call with a closure; `None` where the first argument is none.
     pub(super) fn iteration(
         &mut self,
         how: Iteration,
-        holder: &(Node, Type),
+        holder: Node,
+        holder_gives: Type,
         args: &[Expr],
         at: Position,
     ) -> Option<(Node, Type)> {
@@ -105,8 +106,8 @@ impl Lowerer<'_> {
             Iteration::IndexOf => Type::Number,
             Iteration::Find | Iteration::FindMap | Iteration::Reduce => Type::Any,
         };
-        if !matches!(holder.1, Type::Any | Type::Holder | Type::Nothing) {
-            let message = format!("`{}` needs a list, not {}", how.name(), holder.1.describe());
+        if !matches!(holder_gives, Type::Any | Type::Holder | Type::Nothing) {
+            let message = format!("`{}` needs a list, not {}", how.name(), holder_gives.describe());
             self.complain(at, "type-mismatch", message, None);
         }
         let wrong = match (how, rest) {
@@ -122,7 +123,7 @@ impl Lowerer<'_> {
             self.complain(at, "wrong-arguments", message, Some(format!("write {}", how.shape())));
         }
         let initial = rest.first().map(|initial| self.expr(initial).0);
-        let iterate = Iterate { how, holder: holder.0.clone(), closure: (*closure).clone(), initial };
+        let iterate = Iterate { how, holder, closure, initial };
         Some((Node::Iterate(Box::new(iterate)), gives))
     }
 

@@ -65,7 +65,7 @@ impl Lowerer<'_> {
         }
         match expr {
             Expr::InterpolatedString(pieces, _) => {
-                (Node::Pieces(pieces.iter().map(|piece| self.expr(piece).0).collect()), Type::Text)
+                (Node::Interpolated(pieces.iter().map(|piece| self.expr(piece).0).collect()), Type::Text)
             }
             Expr::Array(items, _) => (Node::List(items.iter().map(|item| self.expr(item).0).collect()), Type::Holder),
             Expr::Map(entries, _) => {
@@ -325,7 +325,7 @@ impl Lowerer<'_> {
     fn status_word(&mut self, asked: &Node, word: &Node, at: Position) {
         let asks_status = match asked {
             Node::Read(read) => read.func == Func::Status,
-            Node::Ask(signature, _) => signature.func == Func::Status,
+            Node::ComputedRead(signature, _) => signature.func == Func::Status,
             _ => false,
         };
         if let (true, Node::Const(Value::Text(word))) = (asks_status, word)

@@ -8,7 +8,7 @@ mod statements;
 mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use rhai::Position;
 use smol_str::SmolStr;
@@ -104,7 +104,7 @@ enum Binding {
     /// A variable, by its place in the frame.
     Slot(usize),
     /// `let is_high = |x| x > 80;`
-    Closure(Rc<Closure>),
+    Closure(Arc<Closure>),
 }
 
 struct Lowerer<'a> {

@@ -221,6 +221,18 @@ fn what_exceeds_a_limit_ends_and_cannot_be_caught() {
 }
 
 #[test]
+fn closures_that_use_closures_do_not_multiply() {
+    let mut source = "let l = [1]; let c0 = |x| x > 0;".to_owned();
+    for n in 1..40 {
+        source += &format!(" let c{n} = |x| l.some(c{0}) && l.some(c{0});", n - 1);
+    }
+    let told = truth(&(source + " l.some(c39)"));
+    assert!(matches!(&told, Truth::Error(why) if why.contains("deeper") || why.contains("cut off")), "{told:?}");
+    let nested = (0..6).fold("0".to_owned(), |inner, _| format!("get(l[{inner}], 0)"));
+    assert_eq!(truth(&format!("let l = [[0]]; {nested} == 0")), Truth::True);
+}
+
+#[test]
 fn what_conditions_do_without_is_told_with_what_to_write() {
     let told = |source: &str| {
         let host = host(FUNCTIONS);
