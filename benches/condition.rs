@@ -1,5 +1,5 @@
-//! What one evaluation of a condition of two parts costs: as the short program of a quick rule, by the small machine, and in
-//! plain Rhai.
+//! What one evaluation of a condition of two parts costs: on the fast path, by the interpreter, and in plain
+//! Rhai.
 //!
 //! `cargo bench --bench condition`
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -36,7 +36,7 @@ fn main() {
     let host = ScriptHost::new(&[]).unwrap_or_else(|problems| panic!("{problems:?}"));
     let compiled = Condition::compile(&host, SOURCE, Expect::Bool, &Names::default());
     let (condition, _) = compiled.unwrap_or_else(|problems| panic!("{problems:?}"));
-    let quick = condition.quick(&Map::new()).expect("it is arithmetic");
+    let fast_path = condition.fast_path(&Map::new()).expect("it is arithmetic");
     let vars = Vars::default();
 
     let mut engine = rhai::Engine::new();
@@ -45,10 +45,10 @@ fn main() {
     let ast = engine.compile(SOURCE).expect("it is Rhai");
 
     println!("{SOURCE}");
-    measured("a quick rule's program", || {
-        let truth = quick.run(f64::NAN, |index| black_box(Some([70.0, 40.0][index])));
+    measured("the fast path", || {
+        let truth = fast_path.run(f64::NAN, |index| black_box(Some([70.0, 40.0][index])));
         assert_eq!(black_box(truth), Some(0.0));
     });
-    measured("the small machine", || assert_eq!(black_box(condition.truth(&vars, &Warm)), Truth::False));
+    measured("the interpreter", || assert_eq!(black_box(condition.truth(&vars, &Warm)), Truth::False));
     measured("Rhai", || assert_eq!(black_box(engine.eval_ast::<bool>(&ast).ok()), Some(false)));
 }

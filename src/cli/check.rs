@@ -15,7 +15,7 @@ use selfheal_contract::diagnostic::{self, Level};
 use selfheal_detect::costs::{RuleCost, RuleWay, costs};
 use selfheal_policy::Policy;
 use selfheal_policy::record::Recorded;
-use selfheal_script::{Evidence, Quick, Read, Reading, Vars};
+use selfheal_script::{Evidence, FastPath, Read, Reading, Vars};
 
 /// How often a rule is asked to see what that takes.
 const ASKED: u32 = 2_000;
@@ -40,7 +40,6 @@ impl fmt::Display for Explained {
         let way = match way {
             RuleWay::Arithmetic => "arithmetic",
             RuleWay::Compiled => "compiled",
-            RuleWay::Rhai => "in Rhai",
         };
         let because = because.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         writeln!(f, "{rule}")?;
@@ -68,7 +67,8 @@ fn explain(policy: &Policy) -> Vec<Explained> {
     let vars = Vars { settings: policy.settings.clone(), value: Some(1.0), ..Vars::default() };
     let costs = costs(policy).into_iter();
     let measured = costs.zip(policy.rules.values()).map(|(cost, rule)| {
-        let programs: Option<Vec<Quick>> = rule.levels.iter().map(|level| level.when.quick(&policy.settings)).collect();
+        let programs: Option<Vec<FastPath>> =
+            rule.levels.iter().map(|level| level.when.fast_path(&policy.settings)).collect();
         let programs = programs.filter(|_| cost.way == RuleWay::Arithmetic);
         let began = Instant::now();
         for _ in 0..ASKED {

@@ -165,7 +165,7 @@ fn check_explains_what_every_rule_reads_and_how_it_is_evaluated() {
     let document: Value = serde_json::from_slice(&check.stdout).expect("one JSON document");
     let rules = document["rules"].as_array().expect("a list of rules");
     let told: Vec<_> = rules.iter().map(|rule| (rule["rule"].as_str(), rule["way"].as_str())).collect();
-    let expected = [("Busy", "arithmetic"), ("Full", "compiled"), ("Many", "compiled"), ("Odd", "rhai")]
+    let expected = [("Busy", "arithmetic"), ("Full", "compiled"), ("Many", "compiled"), ("Odd", "compiled")]
         .map(|(rule, way)| (Some(rule), Some(way)));
     assert_eq!(told, expected);
     assert_eq!(rules[0]["reads"], serde_json::json!(["avg(\"cpu\", \"5m\")"]));

@@ -10,7 +10,7 @@ use super::series::{LONGEST, MAX_SAMPLES, SLIDES};
 use selfheal_model::units::format_duration;
 use selfheal_policy::Policy;
 use selfheal_policy::rule::Rule;
-use selfheal_script::{About, Condition, Func, Read, Way};
+use selfheal_script::{About, Condition, Func, Read};
 
 /// One rule's share of the engine's work.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,10 +33,8 @@ pub struct RuleCost {
 pub enum RuleWay {
     /// A short program over plain numbers tells it quiet; its scripts are asked only when it is not.
     Arithmetic,
-    /// Its scripts run on the small machine.
+    /// The interpreter of the rule language runs its scripts.
     Compiled,
-    /// One of its scripts has something that only Rhai runs.
-    Rhai,
 }
 
 /// Every rule, in order of name.
@@ -52,15 +50,11 @@ fn cost(rule: &Rule, policy: &Policy, plan: &Plan) -> RuleCost {
             reads.push(read);
         }
     }
-    let way = match conditions(rule).any(|condition| condition.way() == Way::Rhai) {
-        true => RuleWay::Rhai,
-        false if plan.quick_of(&rule.name).is_some() => RuleWay::Arithmetic,
-        false => RuleWay::Compiled,
-    };
+    let way = if plan.quick_of(&rule.name).is_some() { RuleWay::Arithmetic } else { RuleWay::Compiled };
     RuleCost {
         rule: rule.name.to_string(),
         way,
-        because: (way != RuleWay::Arithmetic).then(|| because(rule, &reads, way)),
+        because: (way != RuleWay::Arithmetic).then(|| because(rule, &reads)),
         asked: asked(rule, &reads),
         keeps: kept(&reads, plan, policy),
         reads: reads.iter().map(ToString::to_string).collect(),
@@ -68,10 +62,7 @@ fn cost(rule: &Rule, policy: &Policy, plan: &Plan) -> RuleCost {
 }
 
 /// The first of the reasons, in words.
-fn because(rule: &Rule, reads: &[&Read], way: RuleWay) -> String {
-    if way == RuleWay::Rhai {
-        return "it has something that only Rhai runs, such as a closure or `switch`".to_owned();
-    }
+fn because(rule: &Rule, reads: &[&Read]) -> String {
     if rule.per.len() != 1 || rule.per.first().is_none_or(|label| label != "deployment") {
         return format!("it has not one scope for each deployment (per: [{}])", rule.per.join(", "));
     }

@@ -12,7 +12,7 @@ use super::subject::Subject;
 use selfheal_model::{Labels, MetricName, RuleName, Selector, Timestamp};
 use selfheal_policy::Policy;
 use selfheal_policy::rule::Rule;
-use selfheal_script::{Amount, Func, Quick, Read};
+use selfheal_script::{Amount, FastPath, Func, Read};
 
 /// A rule that reads more is asked by its scripts.
 const MAX_READS: usize = 8;
@@ -44,7 +44,7 @@ pub(super) struct QuickRule {
 
 #[derive(Clone, Debug)]
 struct Program {
-    quick: Quick,
+    quick: FastPath,
     /// For each of its reads the place among the rule's figures.
     figures: Vec<usize>,
 }
@@ -63,10 +63,10 @@ impl QuickRule {
             whens: Vec::new(),
         };
         if let Some(value) = &rule.value {
-            quick.value = Some(quick.program(value.quick(&policy.settings)?)?);
+            quick.value = Some(quick.program(value.fast_path(&policy.settings)?)?);
         }
         for level in &rule.levels {
-            let program = quick.program(level.when.quick(&policy.settings)?)?;
+            let program = quick.program(level.when.fast_path(&policy.settings)?)?;
             quick.whens.push(program);
         }
         (quick.figures.len() <= MAX_READS && quick.is_quiet_about_nothing()).then_some(quick)
@@ -93,7 +93,7 @@ impl QuickRule {
         })
     }
 
-    fn program(&mut self, quick: Quick) -> Option<Program> {
+    fn program(&mut self, quick: FastPath) -> Option<Program> {
         let mut figures = Vec::new();
         for read in quick.reads() {
             let figure = figure_of(read)?;

@@ -1,89 +1,52 @@
-//! Rhai conditions: parsed once, evaluated with SQL's unknown.
+//! Conditions and value expressions: compiled once, evaluated with SQL's unknown.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::Truth;
-use super::code::{Code, Function};
-use super::data::Data;
-use super::evidence::{About, Evidence, Read, Vars};
-use super::functions::{PLAIN, SIGNATURES};
-use super::host::{ScriptHost, fnv, limits};
-use super::library::library_of;
-use super::lower::{self, Type};
-use super::machine::Machine;
-use super::parse::{Parsed, Unreadable, problem, read};
-use super::quick::Quick;
-use super::reference::Script;
-use super::scan::{Kind, Places};
-use super::suggest::near;
+use crate::ast::{Function, Iteration, Node};
+use crate::evidence::{Evidence, Vars};
+use crate::fast_path::FastPath;
+use crate::func::About;
+use crate::functions::{PLAIN, SIGNATURES};
+use crate::host::{ScriptHost, fnv};
+use crate::interpreter::Interpreter;
+use crate::lexer::{SourceText, TokenKind};
+use crate::library::library_of;
+use crate::limits;
+use crate::lower::{self, Type};
+use crate::mutation::Change;
+use crate::names::Names;
+use crate::parse::{Parsed, Unreadable, read};
+use crate::problem::ScriptProblem;
+use crate::read::Read;
+use crate::suggest::near;
+use crate::truth::Truth;
+use crate::value::Value;
 use selfheal_model::Map;
 
-/// What kind of answer a script must give.
+/// The kind of answer that a script must give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
+    /// True or false: `when`, `if`, `until`, `assert`, …
     Bool,
+    /// A number: `value`.
     Number,
 }
 
-/// The names that exist where a script stands, for checking at load.
-#[derive(Clone, Debug, Default)]
-pub struct Names<'a> {
-    pub settings: Option<&'a Map>,
-    /// `Some` in playbooks: the declared inputs.
-    pub inputs: Option<&'a [String]>,
-    /// Those of them that are secrets.
-    pub secret_inputs: &'a [String],
-    /// `Some` in playbooks: the ids of the steps before this one.
-    pub steps: Option<&'a [String]>,
-    /// Whether the rule has a `value:`.
-    pub has_value: bool,
-    /// Whether `failed` exists (in `rescue`).
-    pub in_rescue: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemSeverity {
-    Error,
-    Warning,
-}
-
-/// Something wrong in a script or a text, at a byte range of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScriptProblem {
-    pub span: Range<usize>,
-    pub severity: ProblemSeverity,
-    /// A stable kebab-case code: `unknown-function`, `unknown-variable`, `wrong-arguments`, `not-rhai`, …
-    pub code: &'static str,
-    pub message: String,
-    pub help: Option<String>,
-}
-
-/// A compiled condition or value expression. Cheap to clone.
+/// A compiled condition or value expression. A clone shares the compiled form.
 #[derive(Clone)]
 pub struct Condition {
     compiled: Arc<Compiled>,
 }
 
-/// How a condition is evaluated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// By the small machine.
-    Compiled,
-    /// It has something that only Rhai can run.
-    Rhai,
-}
-
 struct Compiled {
     source: String,
-    /// Set where only Rhai can run it.
-    script: Option<Script>,
-    code: Code,
+    code: Node,
     locals: usize,
-    /// The policy's functions, shared by all conditions, and the script's own.
+    /// The policy's functions, shared by all conditions; empty where the script calls none.
     shared: Arc<Vec<Function>>,
+    /// The script's own functions, numbered after the shared ones.
     own: Vec<Function>,
     reads: Vec<Read>,
     reads_are_static: bool,
@@ -97,8 +60,10 @@ impl std::fmt::Debug for Condition {
 }
 
 impl Condition {
+    /// Compiles a script that must give `expect` and may use `names`. With the condition come the warnings.
+    ///
     /// # Errors
-    /// Every problem found, not only the first.
+    /// Every problem found, not only the first; at least one is an error.
     pub fn compile(
         host: &ScriptHost,
         source: &str,
@@ -107,25 +72,26 @@ impl Condition {
     ) -> Result<(Condition, Vec<ScriptProblem>), Vec<ScriptProblem>> {
         let parsed = match read(&host.engine, source) {
             Ok(parsed) => parsed,
-            Err(unreadable) => return Err(look_further(host, *unreadable, expect, names)),
+            Err(unreadable) => return Err(further_problems(host, *unreadable, expect, names)),
         };
-        let (compiled, problems) = lower_all(host, source, &parsed, expect, names);
-        if problems.iter().any(|problem| problem.severity == ProblemSeverity::Error) {
+        let (compiled, problems) = compile_parsed(host, source, &parsed, expect, names);
+        if problems.iter().any(|problem| problem.is_error()) {
             return Err(problems);
         }
         Ok((Condition { compiled: Arc::new(compiled) }, problems))
     }
 
+    /// The script as written.
     pub fn source(&self) -> &str {
         &self.compiled.source
     }
 
-    /// The reads whose arguments are constants, in order of appearance, without repeats.
+    /// The reads whose arguments are known at load, in order of appearance, without repeats.
     pub fn reads(&self) -> &[Read] {
         &self.compiled.reads
     }
 
-    /// Whether it may look at this check of its deployment.
+    /// Whether the condition may read this check of its deployment.
     pub fn reads_check(&self, check: &str) -> bool {
         !self.reads_are_static()
             || self
@@ -134,79 +100,74 @@ impl Condition {
                 .any(|read| matches!(read.func.about(), About::Check | About::CheckSeries) && read.subject == check)
     }
 
-    pub fn way(&self) -> Way {
-        if self.compiled.script.is_some() { Way::Rhai } else { Way::Compiled }
-    }
-
-    /// Whether every read is in [`Condition::reads`]; if not, it is evaluated on every event of its scope. A read whose
-    /// arguments are settings is in there as the policy has them, but counts as not static: a deployment may override
-    /// them.
+    /// Whether [`Condition::reads`] has every read. If not, the engine evaluates the condition on every event of its
+    /// scope. A read whose arguments are settings is listed with the policy's values but counts as not static, because a
+    /// deployment may override them.
     pub fn reads_are_static(&self) -> bool {
         self.compiled.reads_are_static
     }
 
-    /// The condition as arithmetic over metrics, where it is nothing else, under these settings.
-    pub fn quick(&self, settings: &Map) -> Option<Quick> {
+    /// The condition as a short program over numbers under these settings; `None` where it is more than arithmetic over
+    /// metrics.
+    pub fn fast_path(&self, settings: &Map) -> Option<FastPath> {
         let compiled = &self.compiled;
-        let plain = compiled.script.is_none() && compiled.locals == 0;
-        plain.then(|| Quick::of(&compiled.code, settings)).flatten()
+        let plain = compiled.locals == 0;
+        plain.then(|| FastPath::of(&compiled.code, settings)).flatten()
     }
 
-    /// Equal for equal source under equal functions; what a reload compares.
+    /// A hash of the source, of the policy's functions and of the expected kind; a reload compares it. The same on every
+    /// machine and in every version.
     pub fn hash(&self) -> u64 {
         self.compiled.hash
     }
 
-    /// Evaluates to a truth value.
+    /// Evaluates the condition once.
     pub fn truth(&self, vars: &Vars, evidence: &dyn Evidence) -> Truth {
         match self.run(vars, evidence) {
-            Ok(Data::Bool(true)) => Truth::True,
-            Ok(Data::Bool(false)) => Truth::False,
-            Ok(Data::Nothing) => Truth::NoData,
-            Ok(other) => Truth::Error(SmolStr::new(format!("the answer is {}, not true or false", told(&other)))),
+            Ok(Value::Bool(true)) => Truth::True,
+            Ok(Value::Bool(false)) => Truth::False,
+            Ok(Value::Nothing) => Truth::NoData,
+            Ok(other) => Truth::Error(SmolStr::new(format!("the answer is {}, not true or false", shown(&other)))),
             Err(message) => Truth::Error(SmolStr::new(message)),
         }
     }
 
-    /// Evaluates to a number; `Ok(None)` is no data.
+    /// Evaluates a value expression once; `Ok(None)` is no data.
     ///
     /// # Errors
-    /// The script failed, exceeded a limit or gave something else than a number.
+    /// The script failed, exceeded a limit or gave another kind of value than a number; the message is for people.
     pub fn number(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Option<f64>, String> {
         match self.run(vars, evidence)? {
-            Data::Nothing => Ok(None),
+            Value::Nothing => Ok(None),
             data => match data.number() {
                 Some(number) => Ok(Some(number)),
-                None => Err(format!("the answer is {}, not a number", told(&data))),
+                None => Err(format!("the answer is {}, not a number", shown(&data))),
             },
         }
     }
 
-    fn run(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Data, String> {
+    fn run(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
         let compiled = &self.compiled;
-        if let Some(script) = &compiled.script {
-            return script.run(&compiled.reads, vars, evidence);
-        }
-        let mut machine = Machine::new(vars, evidence, &compiled.shared, &compiled.own);
+        let mut machine = Interpreter::new(vars, evidence, &compiled.shared, &compiled.own);
         let outcome = machine.run(&compiled.code, compiled.locals);
         evidence.spent(machine.operations());
         outcome
     }
 }
 
-/// A value for a message, cut where it is long.
-fn told(data: &Data) -> String {
+/// A value as a message shows it; a long text is cut.
+fn shown(data: &Value) -> String {
     const SHOWN: usize = 60;
     match data {
-        Data::Bool(value) => value.to_string(),
-        Data::Int(_) | Data::Float(_) => format!("the number {}", data.print()),
-        Data::Text(text) => format!("the text \"{}\"", text.chars().take(SHOWN).collect::<String>()),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(_) | Value::Float(_) => format!("the number {}", data.print()),
+        Value::Text(text) => format!("the text \"{}\"", text.chars().take(SHOWN).collect::<String>()),
         other => other.kind().to_owned(),
     }
 }
 
-/// Lowers a script with the functions it defines itself.
-fn lower_all(
+/// Lowers a script and the functions that it defines.
+fn compile_parsed(
     host: &ScriptHost,
     source: &str,
     parsed: &Parsed,
@@ -219,7 +180,6 @@ fn lower_all(
         known.insert((definition.name.to_string(), definition.params.len()), first_own + index);
     }
     let body = lower::condition(parsed, names, &known);
-    let mut beyond = body.beyond;
     let mut problems = body.problems;
     check_answer(parsed, expect, body.gives, &mut problems);
 
@@ -229,21 +189,13 @@ fn lower_all(
     let mut own = Vec::new();
     for definition in parsed.named_functions() {
         let function = lower::function(parsed, definition, &known);
-        beyond |= function.beyond;
         problems.extend(function.problems);
         add_reads(&mut reads, &function.reads);
         reads_are_static &= function.reads_are_static;
         calls.extend(function.calls);
         own.push(Function { name: definition.name.clone(), locals: function.locals, body: function.code });
     }
-    if beyond {
-        let within = lower::closures(parsed, &known);
-        add_reads(&mut reads, &within.reads);
-        reads_are_static &= within.reads_are_static;
-        calls.extend(within.calls);
-    }
     for shared in host.reachable(&calls) {
-        beyond |= shared.beyond;
         add_reads(&mut reads, &shared.reads);
         reads_are_static &= shared.reads_are_static;
     }
@@ -256,9 +208,8 @@ fn lower_all(
     };
     let hash = fnv(fnv(host.hash, source.as_bytes()), if expect == Expect::Bool { b"bool" } else { b"number" });
     let source = source.to_owned();
-    let script = if beyond { host.reference.script(&source) } else { None };
     let compiled =
-        Compiled { source, script, code: body.code, locals: body.locals, shared, own, reads, reads_are_static, hash };
+        Compiled { source, code: body.code, locals: body.locals, shared, own, reads, reads_are_static, hash };
     (compiled, problems)
 }
 
@@ -270,11 +221,11 @@ fn add_reads(reads: &mut Vec<Read>, more: &[Read]) {
     }
 }
 
-/// Complains about an answer that is certainly of the wrong kind.
+/// Reports an answer that is certainly of the wrong kind.
 fn check_answer(parsed: &Parsed, expect: Expect, gives: Type, problems: &mut Vec<ScriptProblem>) {
     let right = matches!((expect, gives), (_, Type::Any) | (Expect::Bool, Type::Bool) | (Expect::Number, Type::Number));
     // An error elsewhere may be why the answer looks wrong.
-    if right || problems.iter().any(|problem| problem.severity == ProblemSeverity::Error) {
+    if right || problems.iter().any(|problem| problem.is_error()) {
         return;
     }
     let (code, message, help) = match (expect, gives) {
@@ -292,54 +243,60 @@ fn check_answer(parsed: &Parsed, expect: Expect, gives: Type, problems: &mut Vec
             ("not-a-number", "the answer is not a number", "a value is the number the alert carries")
         }
     };
-    problems.push(problem(parsed.places.whole(), code, message.to_owned(), Some(help.to_owned())));
+    problems.push(ScriptProblem::error(parsed.places.whole(), code, message.to_owned(), Some(help.to_owned())));
 }
 
-/// What else is wrong with a text that could not be read: the mended text is lowered where there is one, else its
-/// calls are looked at word by word.
-fn look_further(host: &ScriptHost, unreadable: Unreadable, expect: Expect, names: &Names<'_>) -> Vec<ScriptProblem> {
+/// Looks for further problems in a script that Rhai could not read: lowers the mended script where there is one, else
+/// looks at each call token by token.
+fn further_problems(
+    host: &ScriptHost,
+    unreadable: Unreadable,
+    expect: Expect,
+    names: &Names<'_>,
+) -> Vec<ScriptProblem> {
     let Unreadable { mut problems, mended, places } = unreadable;
     let more = match mended {
-        Some(parsed) => lower_all(host, parsed.places.source(), &parsed, expect, names).1,
+        Some(parsed) => compile_parsed(host, parsed.places.source(), &parsed, expect, names).1,
         None => unknown_calls(host, &places),
     };
     let apart = |problem: &ScriptProblem| {
         problems.iter().all(|other| problem.span.end <= other.span.start || other.span.end <= problem.span.start)
     };
-    // The answer's kind is told of a readable script only: its range is the whole text.
-    let more: Vec<ScriptProblem> =
-        more.into_iter().filter(|found| found.severity == ProblemSeverity::Error && apart(found)).collect();
+    // The kind of the answer is reported for a readable script only: its range is the whole script.
+    let more: Vec<ScriptProblem> = more.into_iter().filter(|found| found.is_error() && apart(found)).collect();
     problems.extend(more);
     problems.sort_by_key(|problem| problem.span.start);
     problems.truncate(limits::PROBLEMS);
     problems
 }
 
-/// Names before `(` that are no functions.
-fn unknown_calls(host: &ScriptHost, places: &Places) -> Vec<ScriptProblem> {
+/// Reports names before `(` that name no function.
+fn unknown_calls(host: &ScriptHost, places: &SourceText) -> Vec<ScriptProblem> {
     let own: Vec<&str> = places
-        .words
+        .tokens
         .windows(2)
         .filter(|pair| places.text(&pair[0]) == "fn")
         .map(|pair| places.text(&pair[1]))
         .collect();
     let mut problems = Vec::new();
-    for (index, pair) in places.words.windows(2).enumerate() {
+    for (index, pair) in places.tokens.windows(2).enumerate() {
         let name = places.text(&pair[0]);
-        let before = index.checked_sub(1).and_then(|before| places.word(before));
-        let is_call =
-            pair[0].kind == Kind::Name && places.text(&pair[1]) == "(" && !matches!(before, Some("." | "?." | "fn"));
+        let before = index.checked_sub(1).and_then(|before| places.token(before));
+        let is_call = pair[0].kind == TokenKind::Name
+            && places.text(&pair[1]) == "("
+            && !matches!(before, Some("." | "?." | "fn"));
         let keyword =
             matches!(name, "if" | "while" | "for" | "in" | "return" | "throw" | "else" | "and" | "or" | "not");
         if !is_call || keyword || own.contains(&name) || host.shared.keys().any(|(known, _)| known == name) {
             continue;
         }
         let names = || SIGNATURES.iter().map(|s| s.name).chain(PLAIN.iter().map(|(plain, _)| *plain));
-        if names().any(|known| known == name) || library_of(name).is_some() {
+        let is_method = Iteration::of(name).is_some() || Change::of(name).is_some() || name == "get";
+        if names().any(|known| known == name) || library_of(name).is_some() || is_method {
             continue;
         }
         let help = near(name, names()).map(|found| format!("did you mean `{found}`?"));
-        problems.push(problem(
+        problems.push(ScriptProblem::error(
             pair[0].span.clone(),
             "unknown-function",
             format!("there is no function `{name}`"),

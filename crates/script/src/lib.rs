@@ -1,51 +1,49 @@
-//! The two languages of a policy's files: Rhai conditions and MiniJinja texts, over the same names and functions.
+//! The rule language of selfheal: Rhai conditions with SQL's unknown, and MiniJinja texts, over the same names and
+//! functions.
 //!
-//! Invariant: compiling and evaluating touch nothing outside their arguments. What a script can read comes through
-//! [`Evidence`]; a script that runs away is cut off by the limits of [`host`].
+//! [`Condition`] is a compiled condition or number, [`Template`] a compiled text, [`ScriptHost`] compiles both kinds of
+//! condition with the policy's own functions. A script reads through [`Evidence`] and [`Vars`] and sees nothing else.
+//!
+//! The crate must never know where evidence comes from, what an answer leads to, or the time: it has no clock, no file
+//! and no random number, so the same arguments give the same answer. No input panics, overflows the stack or runs on
+//! for ever: the module `limits` bounds parsing and evaluating.
 
-mod code;
-pub mod condition;
-mod data;
-pub mod evidence;
+mod ast;
+mod common_mistakes;
+mod condition;
+mod evidence;
 #[cfg(test)]
-mod fake;
+mod fake_evidence;
+mod fast_path;
+mod func;
 mod functions;
-pub mod host;
+mod host;
+mod interpreter;
+mod lexer;
 mod library;
+mod limits;
 mod lower;
-mod machine;
+mod mutation;
+mod names;
+mod operators;
 mod parse;
-pub mod quick;
-mod reference;
-mod scan;
+mod problem;
+mod read;
+#[cfg(test)]
+mod rhai_oracle;
 mod suggest;
-pub mod template;
-mod traps;
+mod template;
+mod truth;
+mod value;
 
-pub use condition::{Condition, Expect, Names, ProblemSeverity, ScriptProblem, Way};
-pub use evidence::{About, Amount, Evidence, Func, Read, Reading, Vars};
+pub use condition::{Condition, Expect};
+pub use evidence::{Evidence, Reading, Vars};
+pub use fast_path::FastPath;
+pub use func::{About, Func};
 pub use functions::function_names;
 pub use host::ScriptHost;
-pub use quick::Quick;
+pub use names::Names;
+pub use problem::{ProblemSeverity, ScriptProblem};
+pub use read::{Amount, Read};
 pub use template::{Param, Template};
-
-use smol_str::SmolStr;
-
-/// What a condition came to. Unknown is *no data*, never false.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-pub enum Truth {
-    True,
-    False,
-    NoData,
-    /// The script failed or exceeded a limit; the text says how, for people.
-    Error(SmolStr),
-}
-
-impl Truth {
-    pub fn is_true(&self) -> bool {
-        matches!(self, Truth::True)
-    }
-    pub fn is_false(&self) -> bool {
-        matches!(self, Truth::False)
-    }
-}
+pub use truth::Truth;

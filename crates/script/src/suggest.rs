@@ -1,12 +1,10 @@
 //! "Did you mean": the nearest name, and what is wrong with a path such as `settings.cpu_percent.critcal`.
 
-use super::code::Root;
-use super::condition::Names;
-use super::lower::{FAILED_MEMBERS, STEP_MEMBERS};
-use selfheal_model::{Map, Value};
+use crate::names::{FAILED_MEMBERS, Names, Root, STEP_MEMBERS};
+use selfheal_model::{Map, Value as Json};
 
-/// The candidate that is most like `name`, if one is near enough to be meant.
-pub(super) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+/// The candidate nearest to `name` (Damerau-Levenshtein distance of at most 0 to 3, by length), if any.
+pub(crate) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let lower = name.to_lowercase();
     let allowed = match name.chars().count() {
         0..=2 => 0,
@@ -22,31 +20,8 @@ pub(super) fn near<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>
         .map(|(_, candidate)| candidate)
 }
 
-/// The plain names that exist where a script or text stands.
-pub(super) fn roots(names: &Names<'_>) -> Vec<(&'static str, Root)> {
-    let mut roots = vec![
-        ("deployment", Root::Deployment),
-        ("labels", Root::Labels),
-        ("severity", Root::Severity),
-        ("settings", Root::Settings),
-    ];
-    if names.has_value {
-        roots.push(("value", Root::Value));
-    }
-    if names.inputs.is_some() {
-        roots.push(("inputs", Root::Inputs));
-    }
-    if names.steps.is_some() {
-        roots.push(("steps", Root::Steps));
-    }
-    if names.in_rescue {
-        roots.push(("failed", Root::Failed));
-    }
-    roots
-}
-
-/// Why a plain name of the language does not exist where it was written.
-pub(super) fn not_here(name: &str) -> Option<String> {
+/// Why a plain name of the language does not exist in this place.
+pub(crate) fn not_here(name: &str) -> Option<String> {
     Some(match name {
         "value" => "the rule has no `value:`; add one, or write the expression itself here".to_owned(),
         "inputs" | "steps" => format!("`{name}` exists in playbooks only"),
@@ -56,10 +31,10 @@ pub(super) fn not_here(name: &str) -> Option<String> {
 }
 
 /// Code, message and help for a member that cannot be there.
-pub(super) type PathProblem = (&'static str, String, Option<String>);
+pub(crate) type PathProblem = (&'static str, String, Option<String>);
 
-/// What is wrong with the members after a plain name, where that is certain.
-pub(super) fn path_problem<S: AsRef<str>>(names: &Names<'_>, root: Root, path: &[S]) -> Option<PathProblem> {
+/// The problem with the members after a plain name, where there certainly is one.
+pub(crate) fn path_problem<S: AsRef<str>>(names: &Names<'_>, root: Root, path: &[S]) -> Option<PathProblem> {
     let first = path.first()?.as_ref();
     match root {
         Root::Deployment | Root::Value | Root::Severity => {
@@ -112,7 +87,7 @@ fn missing<'c>(
 }
 
 /// A setting that the policy does not have.
-pub(super) fn setting_problem<S: AsRef<str>>(settings: &Map, path: &[S]) -> Option<PathProblem> {
+pub(crate) fn setting_problem<S: AsRef<str>>(settings: &Map, path: &[S]) -> Option<PathProblem> {
     let mut holder = settings;
     for (index, name) in path.iter().enumerate() {
         let name = name.as_ref();
@@ -131,7 +106,7 @@ pub(super) fn setting_problem<S: AsRef<str>>(settings: &Map, path: &[S]) -> Opti
             return Some(("unknown-setting", format!("there is no setting `{}`", written.join(".")), Some(help)));
         };
         match value {
-            Value::Object(inner) => holder = inner,
+            Json::Object(inner) => holder = inner,
             _ if index + 1 == path.len() => {}
             _ => {
                 let message = format!("the setting `{}` is a value and has no members", written.join("."));

@@ -1,4 +1,4 @@
-//! MiniJinja texts, and step parameters that keep their type.
+//! MiniJinja texts, and parameters of steps that keep their type.
 
 mod check;
 mod render;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 use minijinja::Environment;
 
 use self::render::{BASE, Bounded, explain, to_json, with_answers};
-use super::condition::{Names, ScriptProblem};
-use super::evidence::{Evidence, Vars};
-use super::host::limits;
-use super::parse::problem;
-use selfheal_model::Value;
+use crate::evidence::{Evidence, Vars};
+use crate::limits;
+use crate::names::Names;
+use crate::problem::ScriptProblem;
+use selfheal_model::Value as Json;
 
 /// The name a text has in its own environment.
 const NAME: &str = "text";
 
-/// A text with `{{ … }}` in it, parsed once. Undefined names are errors; whole numbers print without `.0`; filters
-/// beside MiniJinja's own: `percent bytes duration`. Cheap to clone.
+/// A compiled text with `{{ … }}` in it. Undefined names are errors; whole numbers print without `.0`; filters beside
+/// MiniJinja's own are `percent`, `bytes` and `duration`. A clone shares the compiled form.
 #[derive(Clone)]
 pub struct Template {
     compiled: Arc<Compiled>,
@@ -46,12 +46,14 @@ impl std::fmt::Debug for Template {
 }
 
 impl Template {
+    /// Compiles a text that may use `names`.
+    ///
     /// # Errors
-    /// What is wrong, at its place in the text.
+    /// Every problem found, each at its place in the text.
     pub fn compile(source: &str, names: &Names<'_>) -> Result<Template, Vec<ScriptProblem>> {
         if source.len() > limits::SOURCE_BYTES {
             let message = format!("the text is longer than {} bytes", limits::SOURCE_BYTES);
-            return Err(vec![problem(0..0, "too-long", message, None)]);
+            return Err(vec![ScriptProblem::error(0..0, "too-long", message, None)]);
         }
         if !["{{", "{%", "{#"].iter().any(|open| source.contains(open)) {
             return Ok(Template { compiled: Arc::new(Compiled { source: source.to_owned(), form: Form::Plain }) });
@@ -62,7 +64,7 @@ impl Template {
         }
         let mut env = BASE.clone();
         env.add_template_owned(NAME, source.to_owned())
-            .map_err(|error| vec![problem(0..source.len(), "syntax", explain(&error, source), None)])?;
+            .map_err(|error| vec![ScriptProblem::error(0..source.len(), "syntax", explain(&error, source), None)])?;
         let form = match single(source) {
             Some(expression) => Form::Expression(expression.to_owned(), env),
             None => Form::Mixed(env),
@@ -70,12 +72,15 @@ impl Template {
         Ok(Template { compiled: Arc::new(Compiled { source: source.to_owned(), form }) })
     }
 
+    /// The text as written.
     pub fn source(&self) -> &str {
         &self.compiled.source
     }
 
+    /// Renders the text.
+    ///
     /// # Errors
-    /// An undefined name, a missing value, too much output or too many steps; a sentence for people.
+    /// An undefined name, a missing value, more than 64 KiB of output or too many steps; a sentence for people.
     pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<String, String> {
         let source = &self.compiled.source;
         let env = match &self.compiled.form {
@@ -100,9 +105,9 @@ impl Template {
     ///
     /// # Errors
     /// As [`Template::render`].
-    pub fn value(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
+    pub fn value(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Json, String> {
         let Form::Expression(expression, env) = &self.compiled.form else {
-            return self.render(vars, evidence).map(Value::String);
+            return self.render(vars, evidence).map(Json::String);
         };
         let value = with_answers(
             env,
@@ -125,30 +130,36 @@ fn single(source: &str) -> Option<&str> {
     }
 }
 
-/// A parameter as written: a literal, a text with templates, or a list or map of such.
+/// A parameter of a step, a playbook or a check, as the policy writes it.
 #[derive(Clone)]
 pub enum Param {
-    Literal(Value),
+    /// A value without templates.
+    Literal(Json),
+    /// A text with templates; exactly one `{{ … }}` keeps the type of its value.
     Template(Template),
+    /// A list that contains templates.
     List(Vec<Param>),
+    /// A map that contains templates, in the order written.
     Map(Vec<(String, Param)>),
 }
 
 impl Param {
+    /// Renders every template inside.
+    ///
     /// # Errors
     /// As [`Template::render`].
-    pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
+    pub fn render(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Json, String> {
         match self {
             Param::Literal(value) => Ok(value.clone()),
             Param::Template(template) => template.value(vars, evidence),
             Param::List(items) => {
-                items.iter().map(|item| item.render(vars, evidence)).collect::<Result<_, _>>().map(Value::Array)
+                items.iter().map(|item| item.render(vars, evidence)).collect::<Result<_, _>>().map(Json::Array)
             }
             Param::Map(entries) => entries
                 .iter()
                 .map(|(name, item)| Ok((name.clone(), item.render(vars, evidence)?)))
                 .collect::<Result<_, _>>()
-                .map(Value::Object),
+                .map(Json::Object),
         }
     }
 }

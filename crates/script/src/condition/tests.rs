@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::evidence::Reading;
-use super::super::fake::{Fake, key};
 use super::*;
-use selfheal_model::{Labels, Severity, Value};
+use crate::evidence::Reading;
+use crate::fake_evidence::{FakeEvidence, key};
+use selfheal_model::{Labels, Severity, Value as Json};
 
-fn map(value: Value) -> Map {
+fn map(value: Json) -> Map {
     match value {
-        Value::Object(map) => map,
+        Json::Object(map) => map,
         other => panic!("{other} is no map"),
     }
 }
@@ -26,8 +26,8 @@ fn host_with(text: &str) -> ScriptHost {
     ScriptHost::new(&[("f.rhai".to_owned(), text.to_owned())]).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-fn evidence() -> Fake {
-    Fake::new()
+fn evidence() -> FakeEvidence {
+    FakeEvidence::new()
         .number("last cpu", 90.0)
         .number("avg cpu 5m", 85.0)
         .number("last two", 2.0)
@@ -305,7 +305,7 @@ fn constant_reads_are_known_before() {
 fn a_deployments_own_settings_are_read() {
     let condition = compiled("avg(settings.metric, settings.window) > settings.cpu_percent.warning");
     let own = map(json!({ "cpu_percent": { "warning": 10 }, "metric": "own", "window": 60 }));
-    let evidence = Fake::new().number("avg own 1m", 11.0);
+    let evidence = FakeEvidence::new().number("avg own 1m", 11.0);
     assert_eq!(condition.truth(&Vars { settings: Arc::new(own), ..vars() }, &evidence), Truth::True);
     assert_eq!(evidence.asked(), ["avg own 1m"]);
 }

@@ -1,20 +1,25 @@
-//! Expressions: constants, names, members, operators, with the mistakes that are certain before anything is read.
+//! Expressions: constants, names, members, operators; reports mistakes that are certain before anything is read.
 
 use rhai::{ASTFlags, Expr, FnCallExpr, Position};
 use smol_str::SmolStr;
 
-use super::{Lowerer, Type};
-use crate::code::{Code, Root};
-use crate::data::{Arith, Compare, Data};
-use crate::evidence::Func;
+use super::calls::Holder;
+use super::closures::THIS;
+use super::{Binding, Lowerer, Type};
+use crate::ast::{Node, Place};
+use crate::func::Func;
+use crate::names::Root;
+use crate::operators::{Arith, Compare};
+use crate::parse::constant_of;
+use crate::value::Value;
 
 /// A member, an index or a call after a value: `.name`, `[index]`, `.name(…)`.
-enum Link<'e> {
+pub(super) enum Link<'e> {
     Member(&'e str, Position),
     Index(&'e Expr),
     Method(&'e FnCallExpr, Position),
-    /// What only Rhai can run.
-    Other,
+    /// Anything else, which conditions do without.
+    Other(Position),
 }
 
 /// Takes `a.b[c].d(e)` apart: what it begins with, and the links after it.
@@ -39,7 +44,7 @@ fn chain(expr: &Expr) -> (&Expr, Vec<Link<'_>>) {
             index if indexes => Link::Index(index),
             Expr::Property(property, at) => Link::Member(property.2.as_str(), *at),
             Expr::MethodCall(call, at) => Link::Method(call, *at),
-            _ => Link::Other,
+            other => Link::Other(other.start_position()),
         });
         match next {
             Some((after, is_index, breaks)) => (rest, indexes, ends) = (after, is_index, breaks),
@@ -49,72 +54,73 @@ fn chain(expr: &Expr) -> (&Expr, Vec<Link<'_>>) {
 }
 
 impl Lowerer<'_> {
-    pub(super) fn expr(&mut self, expr: &Expr) -> (Code, Type) {
-        self.deeper(expr.start_position(), (Code::Const(Data::Nothing), Type::Any), |lowerer| lowerer.expr_here(expr))
+    pub(crate) fn expr(&mut self, expr: &Expr) -> (Node, Type) {
+        self.deeper(expr.start_position(), (Node::Const(Value::Nothing), Type::Any), |lowerer| lowerer.expr_here(expr))
     }
 
-    fn expr_here(&mut self, expr: &Expr) -> (Code, Type) {
-        let constant = |data: Data| {
-            let gives = Type::of(&data);
-            (Code::Const(data), gives)
-        };
+    fn expr_here(&mut self, expr: &Expr) -> (Node, Type) {
+        if let Some(value) = constant_of(expr) {
+            let gives = Type::of(&value);
+            return (Node::Const(value), gives);
+        }
         match expr {
-            Expr::BoolConstant(value, _) => constant(Data::Bool(*value)),
-            Expr::IntegerConstant(whole, _) => constant(Data::Int(*whole)),
-            Expr::FloatConstant(number, _) => constant(Data::float(**number)),
-            Expr::CharConstant(letter, _) => constant(Data::text(letter.to_string())),
-            Expr::StringConstant(text, _) => constant(Data::text(text.as_str())),
-            Expr::Unit(_) => (Code::Const(Data::Nothing), Type::Nothing),
             Expr::InterpolatedString(pieces, _) => {
-                (Code::Pieces(pieces.iter().map(|piece| self.expr(piece).0).collect()), Type::Text)
+                (Node::Interpolated(pieces.iter().map(|piece| self.expr(piece).0).collect()), Type::Text)
             }
-            Expr::Array(items, _) => (Code::List(items.iter().map(|item| self.expr(item).0).collect()), Type::Holder),
+            Expr::Array(items, _) => (Node::List(items.iter().map(|item| self.expr(item).0).collect()), Type::Holder),
             Expr::Map(entries, _) => {
                 let entries = &entries.0;
                 let lowered = entries
                     .iter()
                     .map(|(name, value)| (SmolStr::new(name.name.as_str()), self.expr(value).0))
                     .collect();
-                (Code::Map(lowered), Type::Holder)
+                (Node::Map(lowered), Type::Holder)
             }
             Expr::Variable(variable, _, at) => self.variable(&variable.1, variable.2.is_empty(), *at),
+            Expr::ThisPtr(at) => self.variable(THIS, true, *at),
+            Expr::DynamicConstant(_, at) => {
+                self.lone_closure(*at);
+                (Node::Const(Value::Nothing), Type::Any)
+            }
             Expr::Stmt(block) => self.scoped(|lowerer| lowerer.block(block.statements())),
             Expr::FnCall(call, at) => self.fn_call(call, *at),
             Expr::Dot(..) | Expr::Index(..) => self.linked(expr),
-            Expr::And(parts, _) => (Code::And(self.deciders(parts, "&&")), Type::Bool),
-            Expr::Or(parts, _) => (Code::Or(self.deciders(parts, "||")), Type::Bool),
+            Expr::And(parts, _) => (Node::And(self.deciders(parts, "&&")), Type::Bool),
+            Expr::Or(parts, _) => (Node::Or(self.deciders(parts, "||")), Type::Bool),
             Expr::Coalesce(parts, _) => {
-                let lowered: Vec<(Code, Type)> = parts.iter().map(|part| self.expr(part)).collect();
+                let lowered: Vec<(Node, Type)> = parts.iter().map(|part| self.expr(part)).collect();
                 let gives = lowered.iter().map(|(_, gives)| *gives).reduce(Type::or).unwrap_or(Type::Any);
-                (Code::Coalesce(lowered.into_iter().map(|(code, _)| code).collect()), gives)
+                (Node::Coalesce(lowered.into_iter().map(|(code, _)| code).collect()), gives)
             }
             _ => {
-                self.beyond = true;
-                (Code::Const(Data::Nothing), Type::Any)
+                self.unavailable(expr.start_position(), "this expression");
+                (Node::Const(Value::Nothing), Type::Any)
             }
         }
     }
 
     /// A part of Rhai that conditions do without.
-    pub(super) fn unavailable(&mut self, at: Position, what: &str) {
+    pub(crate) fn unavailable(&mut self, at: Position, what: &str) {
         let help = "a condition has operators, function calls, let, if, for, while and functions of its own";
         self.complain(at, "not-available", format!("{what} is not available in conditions"), Some(help.to_owned()));
     }
 
-    fn variable(&mut self, name: &str, plain: bool, at: Position) -> (Code, Type) {
+    fn variable(&mut self, name: &str, plain: bool, at: Position) -> (Node, Type) {
         if !plain {
             self.unavailable(at, "a module");
         } else if let Some(slot) = self.local(name) {
-            return (Code::Local(slot), Type::Any);
+            return (Node::Local(slot), Type::Any);
+        } else if matches!(self.binding(name), Some(Binding::Closure(_))) {
+            self.lone_closure(at);
         } else if let Some(root) = self.root(name) {
             return self.path(root, Vec::new(), at);
         } else {
             self.unknown_name(name, at);
         }
-        (Code::Const(Data::Nothing), Type::Any)
+        (Node::Const(Value::Nothing), Type::Any)
     }
 
-    fn deciders(&mut self, parts: &[Expr], symbol: &str) -> Vec<Code> {
+    fn deciders(&mut self, parts: &[Expr], symbol: &str) -> Vec<Node> {
         parts
             .iter()
             .map(|part| {
@@ -125,8 +131,8 @@ impl Lowerer<'_> {
             .collect()
     }
 
-    /// Complains where something that decides is certainly no bool.
-    pub(super) fn must_be_bool(&mut self, gives: Type, at: Position, what: &str) {
+    /// Reports a deciding expression that is certainly not true or false.
+    pub(crate) fn must_be_bool(&mut self, gives: Type, at: Position, what: &str) {
         if matches!(gives, Type::Number | Type::Text | Type::Holder) {
             let message = format!("{what} needs true or false; this is {}", gives.describe());
             self.complain(at, "not-a-bool", message, Some("compare it with something, for example > 0".to_owned()));
@@ -134,11 +140,11 @@ impl Lowerer<'_> {
     }
 
     /// Members, indexes and methods after a value.
-    fn linked(&mut self, expr: &Expr) -> (Code, Type) {
+    fn linked(&mut self, expr: &Expr) -> (Node, Type) {
         let (first, links) = chain(expr);
         let mut rest = links.as_slice();
         let (mut code, mut gives) = match first {
-            Expr::Variable(variable, _, at) if variable.2.is_empty() && self.local(&variable.1).is_none() => {
+            Expr::Variable(variable, _, at) if variable.2.is_empty() && self.binding(&variable.1).is_none() => {
                 match self.root(&variable.1) {
                     Some(root) => {
                         let path = leading_members(rest);
@@ -151,55 +157,91 @@ impl Lowerer<'_> {
             }
             _ => self.expr(first),
         };
+        // The variable or its element that a method after it changes in place.
+        let mut place = match first {
+            Expr::Variable(variable, ..) => self.local(&variable.1).map(|slot| Place { slot, path: Vec::new() }),
+            _ => None,
+        };
         for link in rest {
-            (code, gives) = match link {
-                Link::Member(name @ ("len" | "is_empty"), at) if !matches!(code, Code::Path(Root::Labels, _)) => {
-                    self.property(code, name, *at)
+            if let Link::Method(call, at) = link {
+                let holder = Holder { code, gives, place: place.take() };
+                (code, gives) = self.method(call, holder, *at);
+                continue;
+            }
+            if let Link::Member(name @ ("len" | "is_empty"), at) = link
+                && !matches!(code, Node::Path(Root::Labels, _))
+            {
+                place = None;
+                (code, gives) = self.property(code, name, *at);
+                continue;
+            }
+            let Some(element) = self.element(link) else { continue };
+            if let Some(place) = &mut place {
+                place.path.push(element.clone());
+            }
+            code = match element {
+                Node::Const(Value::Text(name)) if matches!(link, Link::Member(..)) => {
+                    Node::Member(Box::new(code), name)
                 }
-                Link::Member(name, _) => (Code::Member(Box::new(code), SmolStr::new(name)), Type::Any),
-                Link::Index(index) => {
-                    let (index, _) = self.expr(index);
-                    (Code::Index(Box::new((code, index))), Type::Any)
-                }
-                Link::Method(call, at) => self.named_call(&call.name, Some((code, gives)), &call.args, *at),
-                Link::Other => {
-                    self.beyond = true;
-                    (code, Type::Any)
-                }
+                element => Node::Index(Box::new((code, element))),
             };
+            gives = Type::Any;
         }
         (code, gives)
     }
 
+    /// The name or index of a link.
+    pub(super) fn element(&mut self, link: &Link<'_>) -> Option<Node> {
+        match link {
+            Link::Member(name, _) => Some(Node::Const(Value::text(name))),
+            Link::Index(index) => Some(self.expr(index).0),
+            Link::Method(_, at) | Link::Other(at) => {
+                self.unavailable(*at, "this after a value");
+                None
+            }
+        }
+    }
+
+    /// The variable that an expression begins with, and the links after it.
+    pub(super) fn variable_and_links<'e>(&self, expr: &'e Expr) -> Option<(usize, Vec<Link<'e>>)> {
+        let (first, links) = chain(expr);
+        let Expr::Variable(variable, ..) = first else { return None };
+        let only_elements = links.iter().all(|link| matches!(link, Link::Member(..) | Link::Index(_)));
+        self.local(&variable.1).filter(|_| only_elements).map(|slot| (slot, links))
+    }
+
     /// `list.len`, as Rhai has it beside `list.len()`.
-    fn property(&mut self, holder: Code, name: &str, at: Position) -> (Code, Type) {
+    fn property(&mut self, holder: Node, name: &str, at: Position) -> (Node, Type) {
         self.named_call(name, Some((holder, Type::Any)), &[], at)
     }
 
     /// An operator or a call.
-    fn fn_call(&mut self, call: &FnCallExpr, at: Position) -> (Code, Type) {
+    fn fn_call(&mut self, call: &FnCallExpr, at: Position) -> (Node, Type) {
         if call.is_qualified() {
             self.unavailable(at, "a module");
-            return (Code::Const(Data::Nothing), Type::Any);
+            return (Node::Const(Value::Nothing), Type::Any);
         }
         if call.capture_parent_scope {
             self.unavailable(at, "a call with `!`");
         }
         if !call.is_operator_call() {
+            if let Some(method) = self.method_as_function(call, at) {
+                return method;
+            }
             return self.named_call(&call.name, None, &call.args, at);
         }
         match (call.name.as_str(), call.args.as_slice()) {
             ("!", [inner]) => {
                 let (code, gives) = self.expr(inner);
                 self.must_be_bool(gives, inner.start_position(), "`!`");
-                (Code::Not(Box::new(code)), Type::Bool)
+                (Node::Not(Box::new(code)), Type::Bool)
             }
             ("-", [inner]) => match self.expr(inner) {
-                (Code::Const(Data::Int(whole)), _) if whole != i64::MIN => {
-                    (Code::Const(Data::Int(-whole)), Type::Number)
+                (Node::Const(Value::Int(whole)), _) if whole != i64::MIN => {
+                    (Node::Const(Value::Int(-whole)), Type::Number)
                 }
-                (Code::Const(Data::Float(number)), _) => (Code::Const(Data::Float(-number)), Type::Number),
-                (code, _) => (Code::Negate(Box::new(code)), Type::Number),
+                (Node::Const(Value::Float(number)), _) => (Node::Const(Value::Float(-number)), Type::Number),
+                (code, _) => (Node::Negate(Box::new(code)), Type::Number),
             },
             ("+", [inner]) => self.expr(inner),
             (name, [left, right]) => self.operator(name, left, right, at),
@@ -207,7 +249,7 @@ impl Lowerer<'_> {
         }
     }
 
-    fn operator(&mut self, name: &str, left: &Expr, right: &Expr, at: Position) -> (Code, Type) {
+    fn operator(&mut self, name: &str, left: &Expr, right: &Expr, at: Position) -> (Node, Type) {
         if let Some(op) = Compare::of(name) {
             return self.comparison(op, left, right, at);
         }
@@ -216,13 +258,13 @@ impl Lowerer<'_> {
         let pair = Box::new((left_code, right_code));
         if let Some(op) = Arith::of(name) {
             let gives = self.arithmetic(op, left_gives, right_gives, at);
-            return (Code::Arith(op, pair), gives);
+            return (Node::Arith(op, pair), gives);
         }
         match name {
             // Rhai writes `item in holder` as `contains(holder, item)`.
-            "contains" | "in" => (Code::In(Box::new((pair.1, pair.0))), Type::Bool),
-            ".." => (Code::Range(pair, false), Type::Holder),
-            "..=" => (Code::Range(pair, true), Type::Holder),
+            "contains" | "in" => (Node::In(Box::new((pair.1, pair.0))), Type::Bool),
+            ".." => (Node::Range(pair, false), Type::Holder),
+            "..=" => (Node::Range(pair, true), Type::Holder),
             "&" | "|" => {
                 let help = format!("write {name}{name}");
                 self.complain(
@@ -231,11 +273,11 @@ impl Lowerer<'_> {
                     format!("`{name}` works on bits; conditions use {name}{name}"),
                     Some(help),
                 );
-                (Code::Const(Data::Nothing), Type::Bool)
+                (Node::Const(Value::Nothing), Type::Bool)
             }
             _ => {
                 self.complain(at, "not-available", format!("`{name}` is not available in conditions"), None);
-                (Code::Const(Data::Nothing), Type::Any)
+                (Node::Const(Value::Nothing), Type::Any)
             }
         }
     }
@@ -258,12 +300,12 @@ impl Lowerer<'_> {
         }
     }
 
-    fn comparison(&mut self, op: Compare, left: &Expr, right: &Expr, at: Position) -> (Code, Type) {
+    fn comparison(&mut self, op: Compare, left: &Expr, right: &Expr, at: Position) -> (Node, Type) {
         let symbol = op.symbol();
         let (left_code, left_gives) = self.expr(left);
         let (right_code, right_gives) = self.expr(right);
         let nothing = [left, right].into_iter().find(|side| matches!(side, Expr::Unit(_)));
-        let chained = op.is_ordering() && matches!(&left_code, Code::Compare(inner, _) if inner.is_ordering());
+        let chained = op.is_ordering() && matches!(&left_code, Node::Compare(inner, _) if inner.is_ordering());
         if let Some(nothing) = nothing {
             let message = format!("comparing with () by `{symbol}` is always unknown");
             let help = "ask with has(x) whether there is data, or give a default with x ?? 0".to_owned();
@@ -276,17 +318,17 @@ impl Lowerer<'_> {
             self.status_word(&left_code, &right_code, right.start_position());
             self.status_word(&right_code, &left_code, left.start_position());
         }
-        (Code::Compare(op, Box::new((left_code, right_code))), Type::Bool)
+        (Node::Compare(op, Box::new((left_code, right_code))), Type::Bool)
     }
 
     /// A verdict is one of two words; any other never equals it.
-    fn status_word(&mut self, asked: &Code, word: &Code, at: Position) {
+    fn status_word(&mut self, asked: &Node, word: &Node, at: Position) {
         let asks_status = match asked {
-            Code::Read(read) => read.func == Func::Status,
-            Code::Ask(signature, _) => signature.func == Func::Status,
+            Node::Read(read) => read.func == Func::Status,
+            Node::ComputedRead(signature, _) => signature.func == Func::Status,
             _ => false,
         };
-        if let (true, Code::Const(Data::Text(word))) = (asks_status, word)
+        if let (true, Node::Const(Value::Text(word))) = (asks_status, word)
             && !matches!(word.as_str(), "healthy" | "unhealthy")
         {
             let help = "write \"healthy\" or \"unhealthy\"".to_owned();

@@ -1,61 +1,45 @@
-//! From Rhai's syntax tree to [`Code`], collecting every problem, every read and the types that are certain.
+//! Lowers Rhai's syntax tree to [`Node`], and collects every problem, every read and the types that are certain.
 
 mod calls;
+mod closures;
 mod expressions;
 mod names;
 mod statements;
-
-pub(super) use names::{FAILED_MEMBERS, STEP_MEMBERS};
+mod switch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rhai::Position;
 use smol_str::SmolStr;
 
-use super::code::Code;
-use super::condition::{Names, ProblemSeverity, ScriptProblem};
-use super::data::Data;
-use super::evidence::Read;
-use super::host::limits;
-use super::parse::{Definition, Parsed, problem};
-use super::scan::Places;
+use crate::ast::{Closure, Node};
+use crate::limits;
+use crate::names::Names;
+use crate::parse::{Definition, Parsed};
+use crate::problem::ScriptProblem;
+use crate::read::Read;
+use crate::value::Value;
 
 /// Functions that can be called, by name and number of parameters.
-pub(super) type Known = BTreeMap<(String, usize), usize>;
+pub(crate) type Known = BTreeMap<(String, usize), usize>;
 
-/// A lowered body and what was found on the way.
-pub(super) struct Lowered {
-    pub code: Code,
+/// A lowered body, and what lowering found in it.
+pub(crate) struct Lowered {
+    pub code: Node,
     pub gives: Type,
+    /// How many variables the body needs.
     pub locals: usize,
     /// In order of appearance, without repeats.
     pub reads: Vec<Read>,
     pub reads_are_static: bool,
     pub calls: BTreeSet<usize>,
     pub problems: Vec<ScriptProblem>,
-    /// Something in it only Rhai can run.
-    pub beyond: bool,
 }
 
-impl Lowered {
-    /// Adds what closures inside it read. Which function each belongs to makes no difference to what is kept ready.
-    pub fn take_in(&mut self, within: &Lowered) {
-        if !self.beyond {
-            return;
-        }
-        for read in &within.reads {
-            if !self.reads.contains(read) {
-                self.reads.push(read.clone());
-            }
-        }
-        self.reads_are_static &= within.reads_are_static;
-        self.calls.extend(&within.calls);
-    }
-}
-
-/// What an expression gives when there is data, as far as that is certain.
+/// The kind of value that an expression gives when there is data, as far as that is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Bool,
     Number,
     Text,
@@ -67,13 +51,13 @@ pub(super) enum Type {
 }
 
 impl Type {
-    fn of(data: &Data) -> Type {
+    fn of(data: &Value) -> Type {
         match data {
-            Data::Nothing => Type::Nothing,
-            Data::Bool(_) => Type::Bool,
-            Data::Int(_) | Data::Float(_) => Type::Number,
-            Data::Text(_) => Type::Text,
-            Data::List(_) | Data::Map(_) => Type::Holder,
+            Value::Nothing => Type::Nothing,
+            Value::Bool(_) => Type::Bool,
+            Value::Int(_) | Value::Float(_) => Type::Number,
+            Value::Text(_) => Type::Text,
+            Value::List(_) | Value::Map(_) => Type::Holder,
         }
     }
 
@@ -98,15 +82,15 @@ impl Type {
 }
 
 /// Lowers the statements of a condition.
-pub(super) fn condition(parsed: &Parsed, names: &Names<'_>, known: &Known) -> Lowered {
-    let mut lowerer = Lowerer::new(&parsed.places, Some(names), known);
+pub(crate) fn condition(parsed: &Parsed, names: &Names<'_>, known: &Known) -> Lowered {
+    let mut lowerer = Lowerer::new(parsed, Some(names), known);
     let (code, gives) = lowerer.block(&parsed.statements);
     lowerer.finish(code, gives)
 }
 
 /// Lowers a function: it sees its parameters only.
-pub(super) fn function(parsed: &Parsed, definition: &Definition, known: &Known) -> Lowered {
-    let mut lowerer = Lowerer::new(&parsed.places, None, known);
+pub(crate) fn function(parsed: &Parsed, definition: &Definition, known: &Known) -> Lowered {
+    let mut lowerer = Lowerer::new(parsed, None, known);
     for name in &definition.params {
         lowerer.declare(name);
     }
@@ -114,39 +98,34 @@ pub(super) fn function(parsed: &Parsed, definition: &Definition, known: &Known) 
     lowerer.finish(code, gives)
 }
 
-/// What a text's closures read and call, all of them together. What is wrong in them shows when Rhai runs them.
-pub(super) fn closures(parsed: &Parsed, known: &Known) -> Lowered {
-    let mut lowerer = Lowerer::new(&parsed.places, None, known);
-    for definition in parsed.closures() {
-        for name in &definition.params {
-            lowerer.declare(name);
-        }
-        let _ = lowerer.block(&definition.body);
-    }
-    lowerer.problems.clear();
-    lowerer.finish(Code::Const(Data::Nothing), Type::Any)
+/// What a name in scope stands for.
+#[derive(Clone)]
+enum Binding {
+    /// A variable, by its place in the frame.
+    Slot(usize),
+    /// `let is_high = |x| x > 80;`
+    Closure(Arc<Closure>),
 }
 
 struct Lowerer<'a> {
-    places: &'a Places,
+    parsed: &'a Parsed,
     /// `None` inside a function.
     names: Option<&'a Names<'a>>,
     known: &'a Known,
-    /// Names in scope with their places in the frame; a later one hides an earlier.
-    scope: Vec<(SmolStr, usize)>,
+    /// Names in scope; a later one hides an earlier one.
+    scope: Vec<(SmolStr, Binding)>,
     locals: usize,
     depth: usize,
     reads: Vec<Read>,
     reads_are_static: bool,
     calls: BTreeSet<usize>,
     problems: Vec<ScriptProblem>,
-    beyond: bool,
 }
 
 impl<'a> Lowerer<'a> {
-    fn new(places: &'a Places, names: Option<&'a Names<'a>>, known: &'a Known) -> Self {
+    fn new(parsed: &'a Parsed, names: Option<&'a Names<'a>>, known: &'a Known) -> Self {
         Lowerer {
-            places,
+            parsed,
             names,
             known,
             scope: Vec::new(),
@@ -156,42 +135,47 @@ impl<'a> Lowerer<'a> {
             reads_are_static: true,
             calls: BTreeSet::new(),
             problems: Vec::new(),
-            beyond: false,
         }
     }
 
-    fn finish(self, code: Code, gives: Type) -> Lowered {
-        let Lowerer { locals, reads, reads_are_static, calls, mut problems, beyond, .. } = self;
+    fn finish(self, code: Node, gives: Type) -> Lowered {
+        let Lowerer { locals, reads, reads_are_static, calls, mut problems, .. } = self;
         problems.sort_by_key(|problem| problem.span.start);
         problems.dedup();
         problems.truncate(limits::PROBLEMS);
-        let gives = if beyond { Type::Any } else { gives };
-        Lowered { code, gives, locals, reads, reads_are_static, calls, problems, beyond }
+        Lowered { code, gives, locals, reads, reads_are_static, calls, problems }
     }
 
     fn declare(&mut self, name: &str) -> usize {
         let slot = self.locals;
-        self.scope.push((SmolStr::new(name), slot));
+        self.scope.push((SmolStr::new(name), Binding::Slot(slot)));
         self.locals += 1;
         slot
     }
 
+    fn binding(&self, name: &str) -> Option<&Binding> {
+        self.scope.iter().rev().find(|(known, _)| known == name).map(|(_, binding)| binding)
+    }
+
+    /// Where a variable lies in the frame.
     fn local(&self, name: &str) -> Option<usize> {
-        self.scope.iter().rev().find(|(known, _)| known == name).map(|(_, slot)| *slot)
+        match self.binding(name) {
+            Some(Binding::Slot(slot)) => Some(*slot),
+            Some(Binding::Closure(_)) | None => None,
+        }
     }
 
     fn complain(&mut self, at: Position, code: &'static str, message: impl Into<String>, help: Option<String>) {
-        let span = self.places.span(at);
-        self.problems.push(problem(span, code, message.into(), help));
+        let span = self.parsed.places.span(at);
+        self.problems.push(ScriptProblem::error(span, code, message, help));
     }
 
     fn warn(&mut self, at: Position, code: &'static str, message: impl Into<String>, help: Option<String>) {
-        let span = self.places.span(at);
-        let severity = ProblemSeverity::Warning;
-        self.problems.push(ScriptProblem { span, severity, code, message: message.into(), help });
+        let span = self.parsed.places.span(at);
+        self.problems.push(ScriptProblem::warning(span, code, message, help));
     }
 
-    /// Keeps the walk itself from nesting too deep; what lies deeper is not looked at, and refused.
+    /// Bounds the depth of the walk itself; a deeper expression is refused.
     fn deeper<T>(&mut self, at: Position, fallback: T, walk: impl FnOnce(&mut Self) -> T) -> T {
         if self.depth >= limits::NESTING {
             let already = self.problems.iter().any(|problem| problem.code == "too-deep");

@@ -1,33 +1,30 @@
-//! Plain names and their members: which exist here, and what was probably meant by one that does not.
+//! Plain names and their members: reports those that do not exist, with the name that was probably meant.
 
 use rhai::Position;
 use smol_str::SmolStr;
 
 use super::{Lowerer, Type};
-use crate::code::{Code, Root, inside};
-use crate::data::Data;
+use crate::ast::{Node, inside};
 use crate::functions::{PLAIN, SIGNATURES, signature_of};
 use crate::library::LIBRARY;
-use crate::suggest::{near, not_here, path_problem, roots};
-use selfheal_model::{Map, Value};
-
-/// What a run's step shows of itself.
-pub(crate) const STEP_MEMBERS: [&str; 5] = ["outcome", "class", "message", "output", "seconds"];
-/// What is shown of the step that failed.
-pub(crate) const FAILED_MEMBERS: [&str; 2] = ["id", "message"];
+use crate::names::Names;
+use crate::names::Root;
+use crate::suggest::{near, not_here, path_problem};
+use crate::value::Value;
+use selfheal_model::{Map, Value as Json};
 
 impl Lowerer<'_> {
     /// The plain names that exist where the script stands; none inside a function.
     fn roots(&self) -> Vec<(&'static str, Root)> {
-        self.names.map(roots).unwrap_or_default()
+        self.names.map(Names::roots).unwrap_or_default()
     }
 
-    pub(super) fn root(&self, name: &str) -> Option<Root> {
+    pub(crate) fn root(&self, name: &str) -> Option<Root> {
         self.roots().into_iter().find(|(known, _)| *known == name).map(|(_, root)| root)
     }
 
     /// A plain name with the members after it, checked.
-    pub(super) fn path(&mut self, root: Root, path: Vec<SmolStr>, at: Position) -> (Code, Type) {
+    pub(crate) fn path(&mut self, root: Root, path: Vec<SmolStr>, at: Position) -> (Node, Type) {
         let mut gives = match root {
             Root::Deployment | Root::Severity => Type::Text,
             Root::Value => Type::Number,
@@ -48,11 +45,11 @@ impl Lowerer<'_> {
                 gives = setting_type(settings, &path);
             }
         }
-        (Code::Path(root, path), gives)
+        (Node::Path(root, path), gives)
     }
 
-    /// A name that is none: says what was probably meant.
-    pub(super) fn unknown_name(&mut self, name: &str, at: Position) {
+    /// Reports a plain name that does not exist.
+    pub(crate) fn unknown_name(&mut self, name: &str, at: Position) {
         let message = format!("there is no `{name}` here");
         let help = self.help_for_name(name);
         self.complain(at, "unknown-variable", message, help);
@@ -95,8 +92,8 @@ impl Lowerer<'_> {
         Some(format!("a metric is read with last(\"{name}\"), a text is written \"{name}\""))
     }
 
-    /// A function's name that is none.
-    pub(super) fn unknown_function(&mut self, name: &str, at: Position) {
+    /// Reports a function that does not exist.
+    pub(crate) fn unknown_function(&mut self, name: &str, at: Position) {
         let own = self.known.keys().map(|(name, _)| name.as_str());
         let candidates = SIGNATURES
             .iter()
@@ -117,7 +114,7 @@ impl Lowerer<'_> {
     }
 
     /// What a setting holds where the script is compiled; a deployment may override it.
-    pub(super) fn setting_now(&self, path: &[SmolStr]) -> Option<Data> {
+    pub(crate) fn setting_now(&self, path: &[SmolStr]) -> Option<Value> {
         let settings = self.names?.settings?;
         Some(inside(settings, path))
     }
@@ -129,19 +126,19 @@ fn setting_type(settings: &Map, path: &[SmolStr]) -> Type {
         value = if index == 0 {
             settings.get(name.as_str())
         } else {
-            value.and_then(|value: &Value| value.get(name.as_str()))
+            value.and_then(|value: &Json| value.get(name.as_str()))
         };
     }
     match value {
-        Some(Value::Number(_)) => Type::Number,
-        Some(Value::Bool(_)) => Type::Bool,
-        Some(Value::String(_)) => Type::Text,
-        Some(Value::Array(_) | Value::Object(_)) => Type::Holder,
+        Some(Json::Number(_)) => Type::Number,
+        Some(Json::Bool(_)) => Type::Bool,
+        Some(Json::String(_)) => Type::Text,
+        Some(Json::Array(_) | Json::Object(_)) => Type::Holder,
         _ => Type::Any,
     }
 }
 
-/// What functions of other languages are called here.
+/// What to write instead of a function of another language.
 fn elsewhere(name: &str) -> Option<&'static str> {
     Some(match name {
         "mean" | "average" | "avg_over_time" => "write avg(\"metric\", \"5m\")",

@@ -1,15 +1,16 @@
-//! Statements: `let`, assignment, `if`, loops, `return`, `throw`.
+//! Statements: `let`, assignment, `if`, loops, `return`, `throw`, `try`.
 
 use rhai::{ASTFlags, Expr, FlowControl, FnCallExpr, Position, Stmt};
+use smol_str::SmolStr;
 
-use super::{Lowerer, Type};
-use crate::code::{Code, Step};
-use crate::data::Arith;
-use crate::host::limits;
+use super::{Binding, Lowerer, Type};
+use crate::ast::{Node, Statement, Try};
+use crate::limits;
+use crate::operators::Arith;
 
 impl Lowerer<'_> {
     /// Names declared inside end with it.
-    pub(super) fn scoped<T>(&mut self, walk: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn scoped<T>(&mut self, walk: impl FnOnce(&mut Self) -> T) -> T {
         let names = self.scope.len();
         let outcome = walk(self);
         self.scope.truncate(names);
@@ -17,7 +18,7 @@ impl Lowerer<'_> {
     }
 
     /// Statements; they give what the last one gives.
-    pub(super) fn block(&mut self, statements: &[Stmt]) -> (Code, Type) {
+    pub(crate) fn block(&mut self, statements: &[Stmt]) -> (Node, Type) {
         let mut steps = Vec::new();
         let mut gives = Type::Nothing;
         let written: Vec<&Stmt> = statements.iter().filter(|statement| !statement.is_noop()).collect();
@@ -29,29 +30,29 @@ impl Lowerer<'_> {
             }
         }
         // A lone expression needs no block around it.
-        if let [Step::Do(_)] = steps.as_slice()
-            && let Some(Step::Do(code)) = steps.pop()
+        if let [Statement::Do(_)] = steps.as_slice()
+            && let Some(Statement::Do(code)) = steps.pop()
         {
             return (code, gives);
         }
-        (Code::Block(steps), gives)
+        (Node::Block(steps), gives)
     }
 
-    fn statement(&mut self, statement: &Stmt, last: bool) -> Option<(Step, Type)> {
+    fn statement(&mut self, statement: &Stmt, last: bool) -> Option<(Statement, Type)> {
         self.deeper(statement.position(), None, |lowerer| lowerer.statement_here(statement, last))
     }
 
-    fn statement_here(&mut self, statement: &Stmt, last: bool) -> Option<(Step, Type)> {
+    fn statement_here(&mut self, statement: &Stmt, last: bool) -> Option<(Statement, Type)> {
         Some(match statement {
             Stmt::Noop(_) => return None,
             Stmt::Expr(expr) => {
                 let (code, gives) = self.expr(expr);
-                (Step::Do(code), gives)
+                (Statement::Do(code), gives)
             }
             Stmt::FnCall(call, at) => self.call_statement(call, *at),
             Stmt::Block(block) => {
                 let (code, gives) = self.scoped(|lowerer| lowerer.block(block.statements()));
-                (Step::Do(code), gives)
+                (Statement::Do(code), gives)
             }
             Stmt::If(flow, at) => {
                 if last && self.depth <= 1 && self.names.is_some() && open_ended(flow) {
@@ -59,8 +60,9 @@ impl Lowerer<'_> {
                     self.warn(*at, "no-answer", message, Some("add else { false }".to_owned()));
                 }
                 let (code, gives) = self.branch(flow);
-                (Step::Do(code), gives)
+                (Statement::Do(code), gives)
             }
+            Stmt::Var(variable, _, _) if self.bind_closure(&variable.0.name, &variable.1) => return None,
             Stmt::Var(variable, _, at) => {
                 let (code, _) = self.expr(&variable.1);
                 if self.locals >= limits::VARIABLES {
@@ -68,7 +70,7 @@ impl Lowerer<'_> {
                     self.complain(*at, "too-many-variables", message, None);
                     return None;
                 }
-                (Step::Let(self.declare(&variable.0.name), code), Type::Nothing)
+                (Statement::Let(self.declare(&variable.0.name), code), Type::Nothing)
             }
             Stmt::Assignment(assignment) => self.assignment(
                 &assignment.1.lhs,
@@ -85,51 +87,62 @@ impl Lowerer<'_> {
                 let (body, _) = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
                 let (guard, gives) = self.expr(&flow.expr);
                 self.must_be_bool(gives, flow.expr.start_position(), "a loop");
-                (Step::While { guard: Some(guard), again, body_first: true, body }, Type::Nothing)
+                (Statement::While { guard: Some(guard), again, body_first: true, body }, Type::Nothing)
             }
             Stmt::For(parts, _) => {
                 (self.for_loop(&parts.0.name, parts.1.as_ref().map(|name| name.name.as_str()), &parts.2), {
                     Type::Nothing
                 })
             }
-            Stmt::BreakLoop(_, flags, _) if !flags.contains(ASTFlags::BREAK) => (Step::Continue, Type::Any),
-            Stmt::BreakLoop(value, ..) => (Step::Break(self.optional(value.as_deref()).0), Type::Any),
+            Stmt::BreakLoop(_, flags, _) if !flags.contains(ASTFlags::BREAK) => (Statement::Continue, Type::Any),
+            Stmt::BreakLoop(value, ..) => (Statement::Break(self.optional(value.as_deref()).0), Type::Any),
             Stmt::Return(value, flags, _) if flags.contains(ASTFlags::BREAK) => {
-                (Step::Throw(self.optional(value.as_deref()).0), Type::Any)
+                (Statement::Throw(self.optional(value.as_deref()).0), Type::Any)
             }
             Stmt::Return(value, ..) => {
                 let (code, gives) = self.optional(value.as_deref());
-                (Step::Return(code), gives)
+                (Statement::Return(code), gives)
             }
-            Stmt::Switch(parts, _) => {
-                self.beyond = true;
+            Stmt::Switch(parts, at) => {
                 let (subject, cases) = &**parts;
-                let _ = self.expr(subject);
-                for case in &cases.expressions {
-                    let _ = self.expr(&case.lhs);
-                    let _ = self.expr(&case.rhs);
+                if last && self.depth <= 1 && self.names.is_some() && cases.def_case.is_none() {
+                    let message = "where no case of this `switch` fits there is no answer, which is no data";
+                    self.warn(*at, "no-answer", message, Some("add _ => false".to_owned()));
                 }
-                return None;
+                let (code, gives) = self.switch(subject, cases);
+                (Statement::Do(code), gives)
             }
-            Stmt::TryCatch(flow, _) => {
-                self.beyond = true;
-                let _ = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
-                let _ = self.scoped(|lowerer| {
-                    if let Expr::Variable(caught, ..) = &flow.expr {
-                        lowerer.declare(&caught.1);
-                    }
-                    lowerer.block(flow.branch.statements())
-                });
-                return None;
+            Stmt::TryCatch(flow, at) => {
+                if last && self.depth <= 1 && self.names.is_some() {
+                    let message = "where the body of this `try` fails there is no answer, which is no data";
+                    let help = "assign to a variable in both blocks, and end with the variable".to_owned();
+                    self.warn(*at, "no-answer", message, Some(help));
+                }
+                let (code, gives) = self.try_catch(flow);
+                (Statement::Do(code), gives)
             }
+            // What Rhai writes before a closure that uses variables around it.
+            Stmt::Share(_) => return None,
             _ => {
-                self.beyond = true;
+                self.unavailable(statement.position(), "this statement");
                 return None;
             }
         })
     }
 
-    fn optional(&mut self, value: Option<&Expr>) -> (Option<Code>, Type) {
+    fn try_catch(&mut self, flow: &FlowControl) -> (Node, Type) {
+        let (body, body_gives) = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
+        let (caught, (handler, _)) = self.scoped(|lowerer| {
+            let caught = match &flow.expr {
+                Expr::Variable(caught, ..) => Some(lowerer.declare(&caught.1)),
+                _ => None,
+            };
+            (caught, lowerer.block(flow.branch.statements()))
+        });
+        (Node::Try(Box::new(Try { body, caught, handler })), body_gives)
+    }
+
+    fn optional(&mut self, value: Option<&Expr>) -> (Option<Node>, Type) {
         match value {
             Some(expr) => {
                 let (code, gives) = self.expr(expr);
@@ -139,21 +152,21 @@ impl Lowerer<'_> {
         }
     }
 
-    fn call_statement(&mut self, call: &FnCallExpr, at: Position) -> (Step, Type) {
+    fn call_statement(&mut self, call: &FnCallExpr, at: Position) -> (Statement, Type) {
         let expr = Expr::FnCall(Box::new(call.clone()), at);
         let (code, gives) = self.expr(&expr);
-        (Step::Do(code), gives)
+        (Statement::Do(code), gives)
     }
 
-    fn branch(&mut self, flow: &FlowControl) -> (Code, Type) {
+    fn branch(&mut self, flow: &FlowControl) -> (Node, Type) {
         let (guard, guard_gives) = self.expr(&flow.expr);
         self.must_be_bool(guard_gives, flow.expr.start_position(), "`if`");
         let (then, then_gives) = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
         let (otherwise, else_gives) = self.scoped(|lowerer| lowerer.block(flow.branch.statements()));
-        (Code::If(Box::new((guard, then, otherwise))), then_gives.or(else_gives))
+        (Node::If(Box::new((guard, then, otherwise))), then_gives.or(else_gives))
     }
 
-    fn while_loop(&mut self, flow: &FlowControl) -> Step {
+    fn while_loop(&mut self, flow: &FlowControl) -> Statement {
         let endless = matches!(flow.expr, Expr::Unit(_));
         let guard = (!endless).then(|| {
             let (guard, gives) = self.expr(&flow.expr);
@@ -161,10 +174,10 @@ impl Lowerer<'_> {
             guard
         });
         let (body, _) = self.scoped(|lowerer| lowerer.block(flow.body.statements()));
-        Step::While { guard, again: true, body_first: false, body }
+        Statement::While { guard, again: true, body_first: false, body }
     }
 
-    fn for_loop(&mut self, item: &str, counter: Option<&str>, flow: &FlowControl) -> Step {
+    fn for_loop(&mut self, item: &str, counter: Option<&str>, flow: &FlowControl) -> Statement {
         let (over, gives) = self.expr(&flow.expr);
         if matches!(gives, Type::Bool | Type::Number | Type::Text) {
             let message = format!("`for` needs a list or a range, not {}", gives.describe());
@@ -174,11 +187,12 @@ impl Lowerer<'_> {
             let counter = counter.map(|name| lowerer.declare(name));
             let item = lowerer.declare(item);
             let (body, _) = lowerer.block(flow.body.statements());
-            Step::For { item, counter, over, body }
+            Statement::For { item, counter, over, body }
         })
     }
 
-    /// `x = 5` and `x += 5`, of variables of the script only; as the last statement it was meant as a comparison.
+    /// `x = 5`, `x[0] = 5`, `x += 5`, of variables of the script only. As the last statement, `x = 5` is reported as a
+    /// comparison written with the wrong operator.
     fn assignment(
         &mut self,
         target: &Expr,
@@ -186,18 +200,12 @@ impl Lowerer<'_> {
         op: Option<&'static str>,
         at: Position,
         last: bool,
-    ) -> Option<(Step, Type)> {
+    ) -> Option<(Statement, Type)> {
         let (code, _) = self.expr(value);
-        let slot = match target {
-            Expr::Variable(variable, ..) => self.local(&variable.1),
-            _ => None,
-        };
-        if is_part_of_a_variable(self, target) {
-            self.beyond = true;
-            let _ = self.expr(target);
-            return None;
-        }
-        let Some(slot) = slot.filter(|_| !(last && op.is_none() && self.depth <= 1)) else {
+        let place = self.place(target);
+        let is_element = place.as_ref().is_some_and(|place| !place.path.is_empty());
+        let is_comparison = last && op.is_none() && self.depth <= 1 && !is_element;
+        let Some(place) = place.filter(|_| !is_comparison) else {
             let (message, help) = match op {
                 Some(op) => (format!("`{op}=` changes variables of the script only"), "declare it with let first"),
                 None => ("`=` assigns; a comparison is written ==".to_owned(), "write =="),
@@ -217,22 +225,23 @@ impl Lowerer<'_> {
                 }
             },
         };
-        Some((Step::Assign(slot, op, code), Type::Nothing))
+        let statement = if place.path.is_empty() {
+            Statement::Assign(place.slot, op, code)
+        } else {
+            Statement::AssignAt(place, op, code)
+        };
+        Some((statement, Type::Nothing))
+    }
+
+    /// `let is_high = |x| x > 80;`: the name stands for the closure from here on.
+    fn bind_closure(&mut self, name: &str, value: &Expr) -> bool {
+        let Some(closure) = self.closure(value) else { return false };
+        self.scope.push((SmolStr::new(name), Binding::Closure(closure)));
+        true
     }
 }
 
-/// `list[0]` or `map.key` of a variable of the script.
-fn is_part_of_a_variable(lowerer: &Lowerer<'_>, target: &Expr) -> bool {
-    match target {
-        Expr::Dot(pair, ..) | Expr::Index(pair, ..) => match &pair.lhs {
-            Expr::Variable(variable, ..) => lowerer.local(&variable.1).is_some(),
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-/// Whether some way through the `if` meets no branch at all.
+/// Whether no branch runs where no guard of the `if` holds.
 fn open_ended(flow: &FlowControl) -> bool {
     match flow.branch.statements() {
         [] => true,

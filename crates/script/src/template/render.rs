@@ -1,4 +1,4 @@
-//! MiniJinja as texts get it: strict, bounded, with the functions of conditions.
+//! MiniJinja with strict names, limits, and the functions of conditions.
 //!
 //! A function of MiniJinja cannot borrow the evidence. So a text is rendered with the answers known so far; a read
 //! that is not among them stops it, is answered, and the text is rendered again. Reads do not change while it is
@@ -13,25 +13,26 @@ use minijinja::value::{Rest, Value as Jinja, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, escape_formatter};
 use smol_str::SmolStr;
 
-use crate::code::{bytes_of, seconds_of, setting};
-use crate::data::Data;
-use crate::evidence::{Evidence, Read, Reading, Vars};
-use crate::functions::{Arg, SIGNATURES, Signature, plan};
-use selfheal_model::{Bytes, Map, Value, units};
+use crate::ast::{bytes_of, seconds_of, setting};
+use crate::evidence::{Evidence, Reading, Vars};
+use crate::functions::{SIGNATURES, Signature};
+use crate::read::{Arg, Read, plan};
+use crate::value::Value;
+use selfheal_model::{Bytes, Map, Value as Json, units};
 
-/// Steps of one rendering.
+/// MiniJinja's instructions of one rendering.
 const FUEL: u64 = 100_000;
-/// What a text may come to.
-pub(super) const OUTPUT_BYTES: usize = 64 * 1024;
-/// Calls within calls (macros).
+/// Length of a rendered text, in bytes.
+pub(crate) const OUTPUT_BYTES: usize = 64 * 1024;
+/// Macro calls within macro calls.
 const RECURSION: usize = 32;
-/// Lists in lists of a value.
+/// Lists within lists of a rendered value.
 const VALUE_DEPTH: usize = 32;
-/// Different reads of one text.
+/// Different reads of one text; each costs one more rendering.
 const READS: usize = 64;
 
-/// What every text has in common.
-pub(super) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
+/// The environment that every text starts from.
+pub(crate) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(FUEL));
@@ -48,7 +49,7 @@ pub(super) static BASE: LazyLock<Environment<'static>> = LazyLock::new(|| {
     env
 });
 
-/// Whole numbers print without `.0`, truth as the policy's files write it.
+/// Prints a value: whole numbers without `.0`, true and false as the policy writes them.
 fn print(out: &mut Output, state: &mut State, value: &Jinja) -> Result<(), Error> {
     if value.kind() == ValueKind::Bool {
         return escape_formatter(out, state, &Jinja::from(if value.is_true() { "true" } else { "false" }));
@@ -59,7 +60,7 @@ fn print(out: &mut Output, state: &mut State, value: &Jinja) -> Result<(), Error
     }
 }
 
-/// A float that is a whole number, as one.
+/// The whole number that a float holds, if it holds one.
 fn whole(value: &Jinja) -> Option<i64> {
     const LARGEST: f64 = 1e15;
     if value.kind() != ValueKind::Number || value.is_integer() {
@@ -122,7 +123,7 @@ fn ask(answers: &Shared, read: Read) -> Result<Jinja, Error> {
 }
 
 /// Renders until every read is answered.
-pub(super) fn with_answers<T>(
+pub(crate) fn with_answers<T>(
     env: &Environment<'static>,
     vars: &Vars,
     evidence: &dyn Evidence,
@@ -169,12 +170,12 @@ fn add_functions(env: &mut Environment<'static>, answers: &Shared, settings: &Ar
     });
 }
 
-fn converted(args: &[Jinja], converts: fn(&Data) -> Result<Data, String>) -> Result<Jinja, Error> {
+fn converted(args: &[Jinja], converts: fn(&Value) -> Result<Value, String>) -> Result<Jinja, Error> {
     let [value] = args else { return Err(wrong("one argument is needed".to_owned())) };
     let data = match (value.as_str(), f64::try_from(value.clone())) {
-        (Some(text), _) => Data::text(text),
-        (None, Ok(number)) => Data::float(number),
-        (None, Err(_)) => Data::Bool(false),
+        (Some(text), _) => Value::text(text),
+        (None, Ok(number)) => Value::float(number),
+        (None, Err(_)) => Value::Bool(false),
     };
     converts(&data).map(|data| from_data(&data)).map_err(wrong)
 }
@@ -232,15 +233,15 @@ fn from_reading(reading: &Reading) -> Jinja {
     }
 }
 
-fn from_data(data: &Data) -> Jinja {
+fn from_data(data: &Value) -> Jinja {
     match data {
-        Data::Nothing => Jinja::UNDEFINED,
-        Data::Bool(value) => Jinja::from(*value),
-        Data::Int(whole) => Jinja::from(*whole),
-        Data::Float(number) => from_number(*number),
-        Data::Text(text) => Jinja::from(text.as_str()),
-        Data::List(items) => Jinja::from(items.iter().map(from_data).collect::<Vec<_>>()),
-        Data::Map(entries) => Jinja::from(
+        Value::Nothing => Jinja::UNDEFINED,
+        Value::Bool(value) => Jinja::from(*value),
+        Value::Int(whole) => Jinja::from(*whole),
+        Value::Float(number) => from_number(*number),
+        Value::Text(text) => Jinja::from(text.as_str()),
+        Value::List(items) => Jinja::from(items.iter().map(from_data).collect::<Vec<_>>()),
+        Value::Map(entries) => Jinja::from(
             entries.iter().map(|(name, value)| (name.to_string(), from_data(value))).collect::<BTreeMap<_, _>>(),
         ),
     }
@@ -256,17 +257,17 @@ fn from_number(number: f64) -> Jinja {
 }
 
 /// `null` is missing.
-fn from_json(value: &Value) -> Jinja {
+fn from_json(value: &Json) -> Jinja {
     match value {
-        Value::Null => Jinja::UNDEFINED,
-        Value::Bool(value) => Jinja::from(*value),
-        Value::Number(number) => match number.as_i64() {
+        Json::Null => Jinja::UNDEFINED,
+        Json::Bool(value) => Jinja::from(*value),
+        Json::Number(number) => match number.as_i64() {
             Some(whole) => Jinja::from(whole),
             None => number.as_f64().map_or(Jinja::UNDEFINED, from_number),
         },
-        Value::String(text) => Jinja::from(text.as_str()),
-        Value::Array(items) => Jinja::from(items.iter().map(from_json).collect::<Vec<_>>()),
-        Value::Object(entries) => from_map(entries),
+        Json::String(text) => Jinja::from(text.as_str()),
+        Json::Array(items) => Jinja::from(items.iter().map(from_json).collect::<Vec<_>>()),
+        Json::Object(entries) => from_map(entries),
     }
 }
 
@@ -276,7 +277,7 @@ fn from_map(map: &Map) -> Jinja {
 }
 
 /// A rendered value as JSON; whole numbers as such.
-pub(super) fn to_json(value: &Jinja) -> Result<Value, String> {
+pub(crate) fn to_json(value: &Jinja) -> Result<Json, String> {
     if value.is_undefined() {
         return Err("it is missing".to_owned());
     }
@@ -284,8 +285,8 @@ pub(super) fn to_json(value: &Jinja) -> Result<Value, String> {
     json_of(value, VALUE_DEPTH, &mut room)
 }
 
-/// `room` is what may still come, in bytes.
-fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Value, String> {
+/// `room` is how many bytes the value may still take.
+fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Json, String> {
     let mut take = |bytes: usize| match room.checked_sub(bytes) {
         Some(left) => {
             *room = left;
@@ -297,26 +298,26 @@ fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Value, Strin
     let deeper = depth.checked_sub(1).ok_or_else(|| format!("it nests deeper than {VALUE_DEPTH} levels"))?;
     let refuse = || format!("{} cannot be handed on", value.kind());
     Ok(match value.kind() {
-        ValueKind::Undefined | ValueKind::None => Value::Null,
-        ValueKind::Bool => Value::Bool(value.is_true()),
+        ValueKind::Undefined | ValueKind::None => Json::Null,
+        ValueKind::Bool => Json::Bool(value.is_true()),
         ValueKind::Number => match whole(value).or_else(|| value.as_i64()) {
-            Some(whole) => Value::from(whole),
+            Some(whole) => Json::from(whole),
             None => f64::try_from(value.clone())
                 .ok()
                 .and_then(serde_json::Number::from_f64)
-                .map_or(Value::Null, Value::Number),
+                .map_or(Json::Null, Json::Number),
         },
         ValueKind::String => {
             let text = value.as_str().ok_or_else(refuse)?;
             take(text.len())?;
-            Value::String(text.to_owned())
+            Json::String(text.to_owned())
         }
         ValueKind::Seq | ValueKind::Iterable => {
             let mut items = Vec::new();
             for item in value.try_iter().map_err(|_| refuse())? {
                 items.push(json_of(&item, deeper, room)?);
             }
-            Value::Array(items)
+            Json::Array(items)
         }
         ValueKind::Map => {
             let mut entries = Map::new();
@@ -325,15 +326,15 @@ fn json_of(value: &Jinja, depth: usize, room: &mut usize) -> Result<Value, Strin
                 let item = json_of(&item, deeper, room)?;
                 entries.insert(name.as_str().map_or_else(|| name.to_string(), str::to_owned), item);
             }
-            Value::Object(entries)
+            Json::Object(entries)
         }
         _ => return Err(refuse()),
     })
 }
 
-/// Takes at most [`OUTPUT_BYTES`].
+/// A buffer of at most [`OUTPUT_BYTES`].
 #[derive(Default)]
-pub(super) struct Bounded {
+pub(crate) struct Bounded {
     pub bytes: Vec<u8>,
 }
 
@@ -352,7 +353,7 @@ impl io::Write for Bounded {
 }
 
 /// One sentence about an error, with the piece of the text it is about.
-pub(super) fn explain(error: &Error, source: &str) -> String {
+pub(crate) fn explain(error: &Error, source: &str) -> String {
     let piece = error.range().and_then(|range| source.get(range)).map(str::trim).filter(|piece| !piece.is_empty());
     match (error.kind(), error.detail(), piece) {
         (ErrorKind::UndefinedError, _, Some(piece)) => format!("`{piece}` is missing"),

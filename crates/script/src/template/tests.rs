@@ -2,14 +2,14 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::super::evidence::Reading;
-use super::super::fake::Fake;
 use super::*;
+use crate::evidence::Reading;
+use crate::fake_evidence::FakeEvidence;
 use selfheal_model::{Labels, Map, Severity};
 
-fn map(value: Value) -> Map {
+fn map(value: Json) -> Map {
     match value {
-        Value::Object(map) => map,
+        Json::Object(map) => map,
         other => panic!("{other} is no map"),
     }
 }
@@ -31,8 +31,8 @@ fn vars() -> Vars {
     }
 }
 
-fn evidence() -> Fake {
-    Fake::new()
+fn evidence() -> FakeEvidence {
+    FakeEvidence::new()
         .number("fact replicas", 2.0)
         .text("fact version", "v42")
         .number("last cpu", 91.25)
@@ -62,7 +62,7 @@ fn render(source: &str) -> Result<String, String> {
     compile(source).unwrap_or_else(|problems| panic!("{source}: {problems:#?}")).render(&vars(), &evidence())
 }
 
-fn value(source: &str) -> Result<Value, String> {
+fn value(source: &str) -> Result<Json, String> {
     compile(source).unwrap_or_else(|problems| panic!("{source}: {problems:#?}")).value(&vars(), &evidence())
 }
 

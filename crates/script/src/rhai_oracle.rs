@@ -1,8 +1,8 @@
-//! Scripts that Rhai runs itself: what the small language of [`lower`](super::lower) does not know (`switch`, closures,
-//! `try`, assignment to elements) is run by Rhai, with the same operators, functions and limits.
+//! Rhai as the oracle of property tests: it runs a script itself, with the operators, functions and limits of the rule
+//! language, and the tests compare its answer with the interpreter's.
 //!
-//! Invariant: operators and functions are those of [`data`](super::data) and [`library`](super::library), so both ways
-//! give the same answer. One thing differs: `&&` and `||` look at both sides here, where the other way stops as soon as
+//! Three things are registered anew because Rhai's own meaning knows no unknown: operators, `some` and `all`, and
+//! functions of lists that get nothing. `&&` and `||` look at both sides here, where the interpreter stops as soon as
 //! the answer is known; without a failing side the answer is the same.
 
 use std::cell::{Cell, RefCell};
@@ -10,15 +10,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rhai::packages::{BasicArrayPackage, BasicFnPackage, BasicIteratorPackage, BasicMapPackage, Package};
-use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, OptimizationLevel, Position, Scope, Token};
+use rhai::{
+    AST, Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, NativeCallContext, OptimizationLevel, Position,
+    Scope, Token,
+};
 use smol_str::SmolStr;
 
-use super::code::{bytes_of, inside, seconds_of, setting};
-use super::data::{Arith, Compare, Data, arith, compare, contains, negate};
-use super::evidence::{Evidence, Read, Reading, Vars};
-use super::functions::{SIGNATURES, Signature, plan};
-use super::host::{limit, limits};
-use super::library::{LIBRARY, call, library_of, range};
+use crate::ast::{bytes_of, inside, seconds_of, setting};
+use crate::evidence::{Evidence, Reading, Vars};
+use crate::functions::{SIGNATURES, Signature};
+use crate::library::{LIBRARY, call, range};
+use crate::limits;
+use crate::operators::{Arith, Compare, arith, compare, contains, negate};
+use crate::read::{Read, plan};
+use crate::value::Value;
 use selfheal_model::Map;
 
 /// What `&&` and `||` are read as: Rhai's own know no unknown.
@@ -45,7 +50,7 @@ thread_local! {
 }
 
 /// Rhai with the functions of the rule language.
-pub(super) struct Reference {
+pub(crate) struct Oracle {
     engine: Engine,
     /// The policy's functions.
     functions: AST,
@@ -53,14 +58,14 @@ pub(super) struct Reference {
 
 /// A script as Rhai runs it.
 #[derive(Clone)]
-pub(super) struct Script {
-    reference: Arc<Reference>,
+pub(crate) struct Script {
+    oracle: Arc<Oracle>,
     ast: AST,
 }
 
-impl Reference {
+impl Oracle {
     /// `functions` are texts that Rhai could read.
-    pub fn new<'t>(functions: impl Iterator<Item = &'t str>) -> Reference {
+    pub fn new<'t>(functions: impl Iterator<Item = &'t str>) -> Oracle {
         let engine = engine();
         let mut all = AST::empty();
         for text in functions {
@@ -68,13 +73,13 @@ impl Reference {
                 all += ast.clone_functions_only();
             }
         }
-        Reference { engine, functions: all }
+        Oracle { engine, functions: all }
     }
 
     /// `None`: Rhai cannot read it.
     pub fn script(self: &Arc<Self>, source: &str) -> Option<Script> {
         let ast = self.engine.compile(source).ok()?;
-        Some(Script { reference: self.clone(), ast: self.functions.merge(&ast) })
+        Some(Script { oracle: self.clone(), ast: self.functions.merge(&ast) })
     }
 }
 
@@ -83,7 +88,7 @@ impl Script {
     ///
     /// # Errors
     /// The script failed or exceeded a limit. Unknown is `Nothing`.
-    pub fn run(&self, known: &[Read], vars: &Vars, evidence: &dyn Evidence) -> Result<Data, String> {
+    pub fn run(&self, known: &[Read], vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
         let answers = known.iter().map(|read| (read.clone(), evidence.read(read))).collect();
         DESK.set(Desk { answers, missing: None, settings: vars.settings.clone() });
         let outcome = self.run_until_answered(vars, evidence);
@@ -92,10 +97,10 @@ impl Script {
         outcome
     }
 
-    fn run_until_answered(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Data, String> {
+    fn run_until_answered(&self, vars: &Vars, evidence: &dyn Evidence) -> Result<Value, String> {
         for _ in 0..MAX_RUNS {
             let mut scope = scope(vars);
-            let outcome = self.reference.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &self.ast);
+            let outcome = self.oracle.engine.eval_ast_with_scope::<Dynamic>(&mut scope, &self.ast);
             let missing = DESK.with_borrow_mut(|desk| desk.missing.take());
             if let Some(read) = missing {
                 let answer = evidence.read(&read);
@@ -112,10 +117,10 @@ impl Script {
 }
 
 /// An `if` or a loop that asked something unknown has no answer; everything else went wrong.
-fn explained(error: EvalAltResult) -> Result<Data, String> {
+fn explained(error: EvalAltResult) -> Result<Value, String> {
     match error {
         EvalAltResult::ErrorMismatchDataType(wanted, found, _) if found == "()" && wanted == "bool" => {
-            Ok(Data::Nothing)
+            Ok(Value::Nothing)
         }
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => explained(*inner),
         EvalAltResult::ErrorTooManyOperations(_) => {
@@ -132,7 +137,7 @@ fn explained(error: EvalAltResult) -> Result<Data, String> {
 
 fn engine() -> Engine {
     let mut engine = Engine::new_raw();
-    limit(&mut engine);
+    limits::apply(&mut engine);
     engine.set_optimization_level(OptimizationLevel::None);
     // built-in operators divide whole numbers and know no unknown
     engine.set_fast_operators(false);
@@ -224,22 +229,45 @@ fn functions(engine: &mut Engine) {
                 // of a metric, or of two values
                 let signature = SIGNATURES.iter().find(|signature| signature.name == library.name);
                 match (signature, args.first()) {
-                    (Some(signature), Some(Data::Text(_))) => asked(signature, args),
+                    (Some(signature), Some(Value::Text(_))) => asked(signature, args),
                     _ => given(call(library, args)),
                 }
             });
         }
     }
+    closures(engine);
     // the package's own gives no list
-    engine.register_fn("range", |from: i64, to: i64| given(range(&Data::Int(from), &Data::Int(to), false)));
-    register(engine, "has", 1, |args| Ok((args[0] != Data::Nothing).into()));
+    engine.register_fn("range", |from: i64, to: i64| given(range(&Value::Int(from), &Value::Int(to), false)));
+    register(engine, "has", 1, |args| Ok((args[0] != Value::Nothing).into()));
     register(engine, "duration", 1, |args| given(seconds_of(&args[0])));
     register(engine, "size", 1, |args| given(bytes_of(&args[0])));
     register(engine, "setting", 1, |args| match &args[0] {
-        Data::Text(path) => DESK.with_borrow(|desk| Ok(to_dynamic(&setting(&desk.settings, path)))),
-        Data::Nothing => Ok(Dynamic::UNIT),
+        Value::Text(path) => DESK.with_borrow(|desk| Ok(to_dynamic(&setting(&desk.settings, path)))),
+        Value::Nothing => Ok(Dynamic::UNIT),
         other => Err(failed(format!("`setting` needs a path such as \"cpu.warning\", not {}", other.kind()))),
     });
+}
+
+/// `some` and `all` with SQL's unknown; with nothing instead of a list, every function of lists gives nothing.
+fn closures(engine: &mut Engine) {
+    for (name, settles) in [("some", true), ("all", false)] {
+        engine.register_fn(name, move |context: NativeCallContext<'_>, list: Array, closure: FnPtr| -> Answer {
+            let mut unknown = false;
+            for item in list {
+                let given = closure.call_raw(&context, None, [item])?;
+                match of_dynamic(&given).and_then(|value| value.truth()).map_err(failed)? {
+                    Some(value) if value == settles => return Ok(settles.into()),
+                    Some(_) => {}
+                    None => unknown = true,
+                }
+            }
+            Ok(if unknown { Dynamic::UNIT } else { (!settles).into() })
+        });
+    }
+    for name in ["map", "filter", "find", "find_map", "some", "all", "index_of"] {
+        engine.register_fn(name, |(): (), _: FnPtr| ());
+    }
+    engine.register_fn("reduce", |(): (), _: FnPtr, _: Dynamic| ());
 }
 
 /// Registers a function of `count` arguments of any kind.
@@ -247,7 +275,7 @@ fn register(
     engine: &mut Engine,
     name: &'static str,
     count: usize,
-    function: impl Fn(&[Data]) -> Answer + Send + Sync + 'static,
+    function: impl Fn(&[Value]) -> Answer + Send + Sync + 'static,
 ) {
     let data = |values: &[Dynamic]| values.iter().map(of_dynamic).collect::<Result<Vec<_>, _>>().map_err(failed);
     match count {
@@ -259,14 +287,14 @@ fn register(
 }
 
 /// Takes an answer from the desk, or ends the run to have it laid there.
-fn asked(signature: &'static Signature, args: &[Data]) -> Answer {
-    if args.contains(&Data::Nothing) {
+fn asked(signature: &'static Signature, args: &[Value]) -> Answer {
+    if args.contains(&Value::Nothing) {
         return Ok(Dynamic::UNIT);
     }
-    let values: Vec<_> = args.iter().map(Data::as_arg).collect();
+    let values: Vec<_> = args.iter().map(Value::as_arg).collect();
     let read = plan(signature, &values).map_err(|bad| failed(bad.message))?;
     DESK.with_borrow_mut(|desk| match desk.answers.get(&read) {
-        Some(Ok(reading)) => Ok(to_dynamic(&Data::from(reading.clone()))),
+        Some(Ok(reading)) => Ok(to_dynamic(&Value::from(reading.clone()))),
         Some(Err(why)) => Err(failed(why.clone())),
         None => {
             desk.missing = Some(read);
@@ -276,7 +304,7 @@ fn asked(signature: &'static Signature, args: &[Data]) -> Answer {
     })
 }
 
-fn given(outcome: Result<Data, String>) -> Answer {
+fn given(outcome: Result<Value, String>) -> Answer {
     outcome.map(|data| to_dynamic(&data)).map_err(failed)
 }
 
@@ -287,13 +315,13 @@ fn failed(message: String) -> Box<EvalAltResult> {
 /// The plain names, as constants.
 fn scope(vars: &Vars) -> Scope<'static> {
     let whole = |map: &Map| to_dynamic(&inside::<&str>(map, &[]));
-    let labels = vars.labels.iter().map(|(name, value)| (SmolStr::new(name), Data::text(value))).collect();
+    let labels = vars.labels.iter().map(|(name, value)| (SmolStr::new(name), Value::text(value))).collect();
     let mut scope = Scope::new();
-    scope.push_constant_dynamic("deployment", to_dynamic(&vars.deployment.clone().map_or(Data::Nothing, Data::Text)));
-    scope.push_constant_dynamic("value", to_dynamic(&vars.value.map_or(Data::Nothing, Data::float)));
-    let severity = vars.severity.map_or(Data::Nothing, |severity| Data::text(severity.as_str()));
+    scope.push_constant_dynamic("deployment", to_dynamic(&vars.deployment.clone().map_or(Value::Nothing, Value::Text)));
+    scope.push_constant_dynamic("value", to_dynamic(&vars.value.map_or(Value::Nothing, Value::float)));
+    let severity = vars.severity.map_or(Value::Nothing, |severity| Value::text(severity.as_str()));
     scope.push_constant_dynamic("severity", to_dynamic(&severity));
-    scope.push_constant_dynamic("labels", to_dynamic(&Data::map(labels)));
+    scope.push_constant_dynamic("labels", to_dynamic(&Value::map(labels)));
     scope.push_constant_dynamic("settings", whole(&vars.settings));
     scope.push_constant_dynamic("inputs", whole(&vars.inputs));
     scope.push_constant_dynamic("steps", whole(&vars.steps));
@@ -301,15 +329,15 @@ fn scope(vars: &Vars) -> Scope<'static> {
     scope
 }
 
-fn to_dynamic(data: &Data) -> Dynamic {
+fn to_dynamic(data: &Value) -> Dynamic {
     match data {
-        Data::Nothing => Dynamic::UNIT,
-        Data::Bool(value) => (*value).into(),
-        Data::Int(whole) => (*whole).into(),
-        Data::Float(number) => (*number).into(),
-        Data::Text(text) => ImmutableString::from(text.as_str()).into(),
-        Data::List(items) => items.iter().map(to_dynamic).collect::<rhai::Array>().into(),
-        Data::Map(entries) => {
+        Value::Nothing => Dynamic::UNIT,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(whole) => (*whole).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Text(text) => ImmutableString::from(text.as_str()).into(),
+        Value::List(items) => items.iter().map(to_dynamic).collect::<rhai::Array>().into(),
+        Value::Map(entries) => {
             entries.iter().map(|(name, value)| (name.as_str().into(), to_dynamic(value))).collect::<rhai::Map>().into()
         }
     }
@@ -317,78 +345,33 @@ fn to_dynamic(data: &Data) -> Dynamic {
 
 /// # Errors
 /// It is of a kind that conditions do not compute with.
-fn of_dynamic(value: &Dynamic) -> Result<Data, String> {
+fn of_dynamic(value: &Dynamic) -> Result<Value, String> {
     if value.is_unit() {
-        return Ok(Data::Nothing);
+        return Ok(Value::Nothing);
     }
     if let Ok(value) = value.as_bool() {
-        return Ok(Data::Bool(value));
+        return Ok(Value::Bool(value));
     }
     if let Ok(whole) = value.as_int() {
-        return Ok(Data::Int(whole));
+        return Ok(Value::Int(whole));
     }
     if let Ok(number) = value.as_float() {
-        return Ok(Data::float(number));
+        return Ok(Value::float(number));
     }
     if let Ok(letter) = value.as_char() {
-        return Ok(Data::text(letter.to_string()));
+        return Ok(Value::text(letter.to_string()));
     }
     if let Ok(text) = value.as_immutable_string_ref() {
-        return Ok(Data::text(text.as_str()));
+        return Ok(Value::text(text.as_str()));
     }
     if let Ok(items) = value.as_array_ref() {
-        return items.iter().map(of_dynamic).collect::<Result<_, _>>().map(Data::list);
+        return items.iter().map(of_dynamic).collect::<Result<_, _>>().map(Value::list);
     }
     if let Ok(entries) = value.as_map_ref() {
         let entries = entries.iter().map(|(name, value)| Ok((SmolStr::new(name.as_str()), of_dynamic(value)?)));
-        return entries.collect::<Result<_, String>>().map(Data::map);
+        return entries.collect::<Result<_, String>>().map(Value::map);
     }
     Err(format!("a condition cannot compute with a {}", value.type_name()))
 }
 
-/// Functions that only Rhai has: of lists and maps, most of them with closures. `curry` is what Rhai makes of a closure that
-/// uses a variable around it.
-const ONLY_RHAI: [&str; 34] = [
-    "all",
-    "append",
-    "chop",
-    "clear",
-    "concat",
-    "curry",
-    "dedup",
-    "drain",
-    "extract",
-    "fill_with",
-    "filter",
-    "find",
-    "find_index",
-    "find_map",
-    "for_each",
-    "get",
-    "insert",
-    "map",
-    "mixin",
-    "order",
-    "order_desc",
-    "pad",
-    "pop",
-    "push",
-    "reduce",
-    "reduce_rev",
-    "remove",
-    "retain",
-    "set",
-    "shift",
-    "some",
-    "splice",
-    "truncate",
-    "zip",
-];
-
-/// Whether only Rhai knows the function, and not the small language.
-pub(super) fn is_of_rhai(name: &str) -> bool {
-    ONLY_RHAI.contains(&name) && library_of(name).is_none()
-}
-
-#[cfg(test)]
 mod tests;

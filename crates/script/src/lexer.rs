@@ -1,11 +1,11 @@
-//! A script's text as words with byte ranges: total on any input, also where Rhai's own parser gives up.
+//! Splits a source into tokens with byte ranges, for any input, also where Rhai's own parser gives up.
 
 use std::ops::Range;
 
 use rhai::Position;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum TokenKind {
     Name,
     Number,
     /// `"…"`, `` `…` `` or `#"…"#`.
@@ -16,32 +16,32 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
-    pub kind: Kind,
+pub(crate) struct Token {
+    pub kind: TokenKind,
     pub span: Range<usize>,
 }
 
-/// Longest first, so that the first that fits is the right one.
+/// Longest first, so that the first match is the longest.
 const SYMBOLS: [&str; 39] = [
     "**=", "<<=", ">>=", "..=", "===", "!==", "&&", "||", "==", "!=", "<=", ">=", "<>", "=>", "=<", "??", "?.", "?[",
     "..", "::", "+=", "-=", "*=", "/=", "%=", "&=", "|=", "^=", "**", "<<", ">>", "#{", "->", "{{", "}}", "{%", "%}",
     "{#", "#}",
 ];
 
-/// Where `{{` and its kin are words of their own (templates), or two braces (Rhai).
+/// Whether `{{`, `{%` and `{#` are tokens (texts) or separate braces (Rhai).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Grammar {
+pub(crate) enum Grammar {
     Rhai,
     /// The inside of `{{ … }}` or `{% … %}`.
     Jinja,
 }
 
-pub(super) fn scan(source: &str, grammar: Grammar) -> Vec<Word> {
-    words(source, grammar).collect()
+pub(crate) fn scan(source: &str, grammar: Grammar) -> Vec<Token> {
+    tokens(source, grammar).collect()
 }
 
-/// The words one by one, for whoever stops before the end.
-pub(super) fn words(source: &str, grammar: Grammar) -> impl Iterator<Item = Word> {
+/// The tokens one by one, for a caller that stops before the end.
+pub(crate) fn tokens(source: &str, grammar: Grammar) -> impl Iterator<Item = Token> {
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -54,30 +54,30 @@ pub(super) fn words(source: &str, grammar: Grammar) -> impl Iterator<Item = Word
             } else if grammar == Grammar::Rhai && rest.starts_with("/*") {
                 at += block_comment(rest);
             } else {
-                let (kind, length) = word(rest, letter, grammar);
+                let (kind, length) = token(rest, letter, grammar);
                 let span = at..at + length;
                 at = span.end;
-                return Some(Word { kind, span });
+                return Some(Token { kind, span });
             }
         }
     })
 }
 
-fn word(rest: &str, letter: char, grammar: Grammar) -> (Kind, usize) {
+fn token(rest: &str, letter: char, grammar: Grammar) -> (TokenKind, usize) {
     match letter {
-        '"' => (Kind::Text, quoted(rest, '"')),
-        '`' if grammar == Grammar::Rhai => (Kind::Text, quoted(rest, '`')),
-        '#' if grammar == Grammar::Rhai && raw_hashes(rest) > 0 => (Kind::Text, raw_text(rest, raw_hashes(rest))),
-        '\'' if grammar == Grammar::Jinja => (Kind::Text, quoted(rest, '\'')),
-        '\'' => (Kind::Quoted, single_quoted(rest)),
-        '0'..='9' => (Kind::Number, number(rest)),
+        '"' => (TokenKind::Text, quoted(rest, '"')),
+        '`' if grammar == Grammar::Rhai => (TokenKind::Text, quoted(rest, '`')),
+        '#' if grammar == Grammar::Rhai && raw_hashes(rest) > 0 => (TokenKind::Text, raw_text(rest, raw_hashes(rest))),
+        '\'' if grammar == Grammar::Jinja => (TokenKind::Text, quoted(rest, '\'')),
+        '\'' => (TokenKind::Quoted, single_quoted(rest)),
+        '0'..='9' => (TokenKind::Number, number(rest)),
         _ if letter.is_alphabetic() || letter == '_' => {
             let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            (Kind::Name, end)
+            (TokenKind::Name, end)
         }
         _ => {
             let symbol = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol) && fits(symbol, grammar));
-            (Kind::Symbol, symbol.map_or(letter.len_utf8(), |symbol| symbol.len()))
+            (TokenKind::Symbol, symbol.map_or(letter.len_utf8(), |symbol| symbol.len()))
         }
     }
 }
@@ -108,7 +108,8 @@ fn block_comment(rest: &str) -> usize {
     rest.len()
 }
 
-/// From the opening quote to the closing one, or to the end. An interpolation's own braces and texts are passed over.
+/// The length from the opening quote to the closing one, or to the end of the source. Braces and texts inside an
+/// interpolation do not end the text.
 fn quoted(rest: &str, quote: char) -> usize {
     let mut letters = rest.char_indices().skip(1).peekable();
     let mut depth = 0_usize;
@@ -141,7 +142,7 @@ fn raw_text(rest: &str, hashes: usize) -> usize {
     rest[start..].find(&close).map_or(rest.len(), |at| start + at + close.len())
 }
 
-/// To the closing quote on the same line, else to the line's end.
+/// The length to the closing quote on the same line, else to the end of the line.
 fn single_quoted(rest: &str) -> usize {
     let line = rest.find('\n').unwrap_or(rest.len());
     let mut letters = rest[..line].char_indices().skip(1);
@@ -157,7 +158,7 @@ fn single_quoted(rest: &str) -> usize {
     line
 }
 
-/// `12`, `1_000`, `1.5`, `2e-3`, `0xff`; not the `..` of a range nor a unit glued to it.
+/// The length of `12`, `1_000`, `1.5`, `2e-3` or `0xff`, without the `..` of a range or a unit written after it.
 fn number(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     if bytes.len() > 2 && bytes[0] == b'0' && matches!(bytes[1], b'x' | b'o' | b'b') && bytes[2].is_ascii_hexdigit() {
@@ -181,34 +182,34 @@ fn number(rest: &str) -> usize {
     end
 }
 
-/// Finds byte ranges for Rhai's lines and columns.
+/// A source with its lines and tokens; converts Rhai's lines and columns into byte ranges.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(crate) struct SourceText {
     source: String,
     lines: Vec<usize>,
-    pub words: Vec<Word>,
+    pub tokens: Vec<Token>,
 }
 
-impl Places {
-    pub fn new(source: &str) -> Places {
+impl SourceText {
+    pub fn new(source: &str) -> SourceText {
         let lines = std::iter::once(0).chain(source.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Places { source: source.to_owned(), lines, words: scan(source, Grammar::Rhai) }
+        SourceText { source: source.to_owned(), lines, tokens: scan(source, Grammar::Rhai) }
     }
 
     pub fn source(&self) -> &str {
         &self.source
     }
 
-    pub fn text(&self, word: &Word) -> &str {
-        &self.source[word.span.clone()]
+    pub fn text(&self, token: &Token) -> &str {
+        &self.source[token.span.clone()]
     }
 
-    /// The text of the word at an index, or nothing.
-    pub fn word(&self, index: usize) -> Option<&str> {
-        self.words.get(index).map(|word| self.text(word))
+    /// The text of the token at an index, or nothing.
+    pub fn token(&self, index: usize) -> Option<&str> {
+        self.tokens.get(index).map(|token| self.text(token))
     }
 
-    /// The byte that a position names; the end of the text where there is no position.
+    /// The byte offset of a position; the end of the source where there is no position.
     pub fn offset(&self, position: Position) -> usize {
         let Some(line) = position.line() else { return self.source.len() };
         let Some(start) = self.lines.get(line.saturating_sub(1)) else { return self.source.len() };
@@ -217,18 +218,18 @@ impl Places {
         start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at)
     }
 
-    /// The word at a position; an empty range at the end of the text.
+    /// The range of the token at a position; an empty range at the end of the source.
     pub fn span(&self, position: Position) -> Range<usize> {
         let at = self.offset(position);
-        match self.words.iter().find(|word| word.span.contains(&at)) {
-            Some(word) => word.span.clone(),
+        match self.tokens.iter().find(|token| token.span.contains(&at)) {
+            Some(token) => token.span.clone(),
             None => at..self.source[at..].chars().next().map_or(at, |letter| at + letter.len_utf8()),
         }
     }
 
-    /// The whole text without the blanks around it.
+    /// The range of the whole source without the blanks around it.
     pub fn whole(&self) -> Range<usize> {
-        match (self.words.first(), self.words.last()) {
+        match (self.tokens.first(), self.tokens.last()) {
             (Some(first), Some(last)) => first.span.start..last.span.end,
             _ => 0..self.source.len(),
         }
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     fn texts(source: &str) -> Vec<&str> {
-        scan(source, Grammar::Rhai).into_iter().map(|word| &source[word.span]).collect()
+        scan(source, Grammar::Rhai).into_iter().map(|token| &source[token.span]).collect()
     }
 
     #[test]
@@ -254,14 +255,14 @@ mod tests {
     #[test]
     fn nothing_is_too_broken_to_scan() {
         for source in ["\"", "'", "`${", "/*", "\"\\", "ä'ö", "#\"", "0x", "1e", "\u{1f600}"] {
-            let words = scan(source, Grammar::Rhai);
-            assert!(words.iter().all(|word| source.get(word.span.clone()).is_some()), "{source}");
+            let tokens = scan(source, Grammar::Rhai);
+            assert!(tokens.iter().all(|token| source.get(token.span.clone()).is_some()), "{source}");
         }
     }
 
     #[test]
     fn positions_count_letters_and_give_bytes() {
-        let places = Places::new("ä > 1\n  foo(2)");
+        let places = SourceText::new("ä > 1\n  foo(2)");
         assert_eq!(places.span(Position::new(1, 3)), 3..4);
         assert_eq!(places.span(Position::new(2, 3)), 9..12);
         assert_eq!(places.span(Position::NONE), 15..15);

@@ -1,18 +1,22 @@
-//! Conditions that are arithmetic over metrics, as a short program over plain numbers.
+//! Conditions that are arithmetic over metrics, as a short program over numbers; the engine uses it to decide most rules
+//! without the interpreter.
 //!
-//! Invariant: where a program comes to an answer it is the very answer of the condition it was made of; where it cannot
-//! tell, it says so. A truth value is 1 or 0, unknown and missing are NaN: every number in here is finite or NaN.
+//! Invariant: where a program gives an answer, the condition has the same answer; where it cannot tell, it gives `None`.
+//! True is 1, false is 0, unknown and missing are NaN; every other number is finite.
 
-use super::code::{Code, Root, bytes_of, inside, seconds_of, setting};
-use super::data::{Arith, Compare, Data};
-use super::evidence::{Func, Read};
+use crate::ast::{Node, bytes_of, inside, seconds_of, setting};
+use crate::func::Func;
+use crate::names::Root;
+use crate::operators::{Arith, Compare};
+use crate::read::Read;
+use crate::value::Value;
 use selfheal_model::Map;
 
-/// A longer program is left to the machine.
+/// A condition whose program would be longer is left to the interpreter.
 const MAX_OPS: usize = 64;
-/// What a program may have under way at once.
+/// Values on the stack of a program.
 const STACK: usize = 16;
-/// Whole numbers beyond this are no exact floats.
+/// Larger whole numbers are not exact as floats.
 const EXACT: i64 = 1 << 53;
 
 #[derive(Clone, Copy, Debug)]
@@ -25,48 +29,49 @@ enum Op {
     Not,
     Negate,
     Has,
-    /// Of the two on top; what settles the first is left out by the jump before it.
+    /// `&&` of the two values on top; a jump skips it where the first one decides.
     And,
     Or,
-    /// Goes to that operation where the top is false.
+    /// Jumps to that operation where the top is false.
     SkipIfFalse(u16),
     SkipIfTrue(u16),
-    /// Goes to that operation where the top is something, else drops it.
+    /// Jumps to that operation where the top is not missing, else drops it.
     SkipIfSome(u16),
 }
 
-/// What stands on the stack, known before anything runs.
+/// The kind of a value on the stack, known when the program is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bool,
-    /// A whole number, which calculates otherwise with another one.
+    /// A whole number: two of them calculate without rounding.
     Whole,
     Number,
     Nothing,
 }
 
-/// A program; see [`Condition::quick`](super::Condition::quick).
+/// A condition as a short program over numbers; see [`Condition::fast_path`](crate::Condition::fast_path).
 #[derive(Clone, Debug)]
-pub struct Quick {
+pub struct FastPath {
     ops: Vec<Op>,
     reads: Vec<Read>,
 }
 
-impl Quick {
-    /// `settings` are those of whoever is asked about.
-    pub(super) fn of(code: &Code, settings: &Map) -> Option<Quick> {
-        let mut making = Making { settings, ops: Vec::new(), reads: Vec::new() };
-        making.code(code, 0)?;
-        (making.ops.len() <= MAX_OPS).then_some(Quick { ops: making.ops, reads: making.reads })
+impl FastPath {
+    /// `settings` are those of the deployment concerned. `None`: the condition is more than arithmetic over metrics.
+    pub(crate) fn of(code: &Node, settings: &Map) -> Option<FastPath> {
+        let mut compiler = Compiler { settings, ops: Vec::new(), reads: Vec::new() };
+        compiler.code(code, 0)?;
+        (compiler.ops.len() <= MAX_OPS).then_some(FastPath { ops: compiler.ops, reads: compiler.reads })
     }
 
-    /// What it reads, in the order that [`Quick::run`] names it by.
+    /// The reads of the program; [`FastPath::run`] asks for them by their index.
     pub fn reads(&self) -> &[Read] {
         &self.reads
     }
 
-    /// `value` is the rule's, NaN where there is none. `read` gives a number, NaN where there is none, or `None` where
-    /// it cannot tell; then neither can this.
+    /// Runs the program: 1 is true, 0 is false, NaN is no data, any other number is that of a value expression. `None`:
+    /// the interpreter must decide. `value` is the number of the rule's `value:`, NaN where it has none. `read` answers a
+    /// read by its index with a number, with NaN for no data, or with `None` where it cannot tell.
     pub fn run(&self, value: f64, mut read: impl FnMut(usize) -> Option<f64>) -> Option<f64> {
         let mut stack = [f64::NAN; STACK];
         let mut top = 0;
@@ -128,32 +133,32 @@ fn compared(op: Compare, left: f64, right: f64) -> f64 {
     }
 }
 
-struct Making<'m> {
+struct Compiler<'m> {
     settings: &'m Map,
     ops: Vec<Op>,
     reads: Vec<Read>,
 }
 
-impl Making<'_> {
-    /// `under` values stand on the stack already. `None`: this is for the machine.
-    fn code(&mut self, code: &Code, under: usize) -> Option<Kind> {
+impl Compiler<'_> {
+    /// `under` is how many values are on the stack before. `None`: the interpreter must decide.
+    fn code(&mut self, code: &Node, under: usize) -> Option<Kind> {
         if under >= STACK || self.ops.len() > MAX_OPS {
             return None;
         }
         match code {
-            Code::Const(data) => self.constant(data),
-            Code::Path(Root::Value, path) if path.is_empty() => {
+            Node::Const(data) => self.constant(data),
+            Node::Path(Root::Value, path) if path.is_empty() => {
                 self.ops.push(Op::Value);
                 Some(Kind::Number)
             }
-            Code::Path(Root::Settings, path) => self.constant(&inside(self.settings, path)),
-            Code::Setting(inner) => match inner.as_ref() {
-                Code::Const(Data::Text(path)) => self.constant(&setting(self.settings, path)),
+            Node::Path(Root::Settings, path) => self.constant(&inside(self.settings, path)),
+            Node::Setting(inner) => match inner.as_ref() {
+                Node::Const(Value::Text(path)) => self.constant(&setting(self.settings, path)),
                 _ => None,
             },
-            Code::Duration(inner) => self.constant(&seconds_of(constant_of(inner)?).ok()?),
-            Code::Size(inner) => self.constant(&bytes_of(constant_of(inner)?).ok()?),
-            Code::Read(read) => {
+            Node::Duration(inner) => self.constant(&seconds_of(constant_of(inner)?).ok()?),
+            Node::Size(inner) => self.constant(&bytes_of(constant_of(inner)?).ok()?),
+            Node::Read(read) => {
                 if !is_number_of_a_metric(read.func) {
                     return None;
                 }
@@ -165,59 +170,59 @@ impl Making<'_> {
                 self.ops.push(Op::Read(u16::try_from(index).ok()?));
                 Some(Kind::Number)
             }
-            Code::Not(inner) => {
+            Node::Not(inner) => {
                 self.truth(inner, under)?;
                 self.ops.push(Op::Not);
                 Some(Kind::Bool)
             }
-            Code::Negate(inner) => match self.code(inner, under)? {
+            Node::Negate(inner) => match self.code(inner, under)? {
                 Kind::Number => {
                     self.ops.push(Op::Negate);
                     Some(Kind::Number)
                 }
                 Kind::Whole | Kind::Bool | Kind::Nothing => None,
             },
-            Code::Has(inner) => {
+            Node::Has(inner) => {
                 self.code(inner, under)?;
                 self.ops.push(Op::Has);
                 Some(Kind::Bool)
             }
-            Code::Arith(op, parts) => {
+            Node::Arith(op, parts) => {
                 let kinds = (self.code(&parts.0, under)?, self.code(&parts.1, under + 1)?);
                 let numbers = matches!(kinds, (Kind::Number, Kind::Number | Kind::Whole) | (Kind::Whole, Kind::Number));
                 self.ops.push(Op::Arith(*op));
                 numbers.then_some(Kind::Number)
             }
-            Code::Compare(op, parts) => {
+            Node::Compare(op, parts) => {
                 let kinds = (self.code(&parts.0, under)?, self.code(&parts.1, under + 1)?);
                 let number = |kind| matches!(kind, Kind::Number | Kind::Whole);
                 self.ops.push(Op::Compare(*op));
                 (number(kinds.0) && number(kinds.1)).then_some(Kind::Bool)
             }
-            Code::And(parts) => self.decide(parts, under, Op::And, Op::SkipIfFalse),
-            Code::Or(parts) => self.decide(parts, under, Op::Or, Op::SkipIfTrue),
-            Code::Coalesce(parts) => self.coalesce(parts, under),
+            Node::And(parts) => self.decide(parts, under, Op::And, Op::SkipIfFalse),
+            Node::Or(parts) => self.decide(parts, under, Op::Or, Op::SkipIfTrue),
+            Node::Coalesce(parts) => self.coalesce(parts, under),
             _ => None,
         }
     }
 
-    fn truth(&mut self, code: &Code, under: usize) -> Option<()> {
+    fn truth(&mut self, code: &Node, under: usize) -> Option<()> {
         matches!(self.code(code, under)?, Kind::Bool | Kind::Nothing).then_some(())
     }
 
-    fn constant(&mut self, data: &Data) -> Option<Kind> {
+    fn constant(&mut self, data: &Value) -> Option<Kind> {
         let (number, kind) = match data {
-            Data::Nothing => (f64::NAN, Kind::Nothing),
-            Data::Bool(value) => (f64::from(u8::from(*value)), Kind::Bool),
-            Data::Int(whole) if (-EXACT..=EXACT).contains(whole) => (*whole as f64, Kind::Whole),
-            Data::Float(number) => (*number, Kind::Number),
-            Data::Int(_) | Data::Text(_) | Data::List(_) | Data::Map(_) => return None,
+            Value::Nothing => (f64::NAN, Kind::Nothing),
+            Value::Bool(value) => (f64::from(u8::from(*value)), Kind::Bool),
+            Value::Int(whole) if (-EXACT..=EXACT).contains(whole) => (*whole as f64, Kind::Whole),
+            Value::Float(number) => (*number, Kind::Number),
+            Value::Int(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => return None,
         };
         self.ops.push(Op::Push(number));
         Some(kind)
     }
 
-    fn decide(&mut self, parts: &[Code], under: usize, join: Op, skip: fn(u16) -> Op) -> Option<Kind> {
+    fn decide(&mut self, parts: &[Node], under: usize, join: Op, skip: fn(u16) -> Op) -> Option<Kind> {
         let mut skips = Vec::new();
         for (index, part) in parts.iter().enumerate() {
             if index == 0 {
@@ -233,7 +238,7 @@ impl Making<'_> {
         (!parts.is_empty()).then_some(Kind::Bool)
     }
 
-    fn coalesce(&mut self, parts: &[Code], under: usize) -> Option<Kind> {
+    fn coalesce(&mut self, parts: &[Node], under: usize) -> Option<Kind> {
         let mut skips = Vec::new();
         let mut kind = Kind::Nothing;
         for (index, part) in parts.iter().enumerate() {
@@ -266,9 +271,9 @@ fn is_number_of_a_metric(func: Func) -> bool {
     func.is_number_of_metric()
 }
 
-fn constant_of(code: &Code) -> Option<&Data> {
+fn constant_of(code: &Node) -> Option<&Value> {
     match code {
-        Code::Const(data) => Some(data),
+        Node::Const(data) => Some(data),
         _ => None,
     }
 }

@@ -3,16 +3,17 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::condition::{Condition, Expect, Names};
-use super::super::evidence::Vars;
-use super::super::fake::Fake;
-use super::super::host::ScriptHost;
-use super::super::{Evidence, Reading, Truth};
 use super::*;
-use selfheal_model::Value;
+use crate::condition::{Condition, Expect};
+use crate::evidence::Vars;
+use crate::fake_evidence::FakeEvidence;
+use crate::host::ScriptHost;
+use crate::names::Names;
+use crate::{Evidence, Reading, Truth};
+use selfheal_model::Value as Json;
 
 fn settings() -> Arc<Map> {
-    let Value::Object(settings) = json!({ "limit": 3, "share": 0.5, "name": "x" }) else { panic!("a map") };
+    let Json::Object(settings) = json!({ "limit": 3, "share": 0.5, "name": "x" }) else { panic!("a map") };
     Arc::new(settings)
 }
 
@@ -29,7 +30,7 @@ fn compile(source: &str, expect: Expect) -> Option<Condition> {
 }
 
 /// What the program says of the evidence, as a truth value; `None` where it leaves that to the machine.
-fn said(quick: &Quick, vars: &Vars, evidence: &Fake) -> Option<f64> {
+fn said(quick: &FastPath, vars: &Vars, evidence: &FakeEvidence) -> Option<f64> {
     quick.run(vars.value.unwrap_or(f64::NAN), |index| match evidence.read(&quick.reads()[index]) {
         Ok(Reading::Number(number)) => Some(number),
         Ok(Reading::Missing) => Some(f64::NAN),
@@ -98,14 +99,14 @@ proptest! {
         let condition = compile(&source, Expect::Bool);
         prop_assume!(condition.is_some());
         let Some(condition) = condition else { return Ok(()) };
-        let mut evidence = Fake::new();
+        let mut evidence = FakeEvidence::new();
         for (key, value) in ["last a", "last b", "avg c 5m"].iter().zip(&readings) {
             if let Some(value) = value {
                 evidence = evidence.number(key, *value);
             }
         }
         let vars = Vars { value: readings[3], settings: settings(), ..Vars::default() };
-        let quick = condition.quick(&vars.settings);
+        let quick = condition.fast_path(&vars.settings);
         let (made, of) = {
             let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             made.0 += u32::from(quick.is_some());
@@ -126,8 +127,8 @@ proptest! {
     }
 }
 
-fn quick(source: &str) -> Option<Quick> {
-    compile(source, Expect::Bool).expect("no deep script").quick(&settings())
+fn quick(source: &str) -> Option<FastPath> {
+    compile(source, Expect::Bool).expect("no deep script").fast_path(&settings())
 }
 
 #[test]

@@ -3,39 +3,41 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use super::evidence::{Evidence, Func, Read, Reading};
+use crate::evidence::{Evidence, Reading};
+use crate::func::Func;
+use crate::read::Read;
 use selfheal_model::units::format_duration;
 
 /// Answers by `func subject [window] [other]`, written as in a script: `last cpu`, `avg cpu 5m`, `open a b`.
 #[derive(Default)]
-pub(super) struct Fake {
+pub(crate) struct FakeEvidence {
     pub answers: BTreeMap<String, Result<Reading, String>>,
     pub asked: Mutex<Vec<String>>,
 }
 
-impl Fake {
-    pub fn new() -> Fake {
-        Fake::default()
+impl FakeEvidence {
+    pub fn new() -> FakeEvidence {
+        FakeEvidence::default()
     }
 
-    pub fn number(self, key: &str, number: f64) -> Fake {
+    pub fn number(self, key: &str, number: f64) -> FakeEvidence {
         self.with(key, Reading::Number(number))
     }
 
-    pub fn bool(self, key: &str, value: bool) -> Fake {
+    pub fn bool(self, key: &str, value: bool) -> FakeEvidence {
         self.with(key, Reading::Bool(value))
     }
 
-    pub fn text(self, key: &str, text: &str) -> Fake {
+    pub fn text(self, key: &str, text: &str) -> FakeEvidence {
         self.with(key, Reading::Text(text.into()))
     }
 
-    pub fn with(mut self, key: &str, reading: Reading) -> Fake {
+    pub fn with(mut self, key: &str, reading: Reading) -> FakeEvidence {
         self.answers.insert(key.to_owned(), Ok(reading));
         self
     }
 
-    pub fn error(mut self, key: &str, message: &str) -> Fake {
+    pub fn error(mut self, key: &str, message: &str) -> FakeEvidence {
         self.answers.insert(key.to_owned(), Err(message.to_owned()));
         self
     }
@@ -45,7 +47,7 @@ impl Fake {
     }
 }
 
-pub(super) fn key(read: &Read) -> String {
+pub(crate) fn key(read: &Read) -> String {
     let func = match read.func {
         Func::SuccessRate => "success_rate".to_owned(),
         Func::SignalAge => "signal_age".to_owned(),
@@ -62,7 +64,7 @@ pub(super) fn key(read: &Read) -> String {
     key
 }
 
-impl Evidence for Fake {
+impl Evidence for FakeEvidence {
     fn read(&self, read: &Read) -> Result<Reading, String> {
         let key = key(read);
         if let Ok(mut asked) = self.asked.lock() {
