@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 /// Which decisions this engine makes of the same inputs: it grows with every change that makes others.
-pub const ENGINE_VERSION: u32 = 6;
+pub const ENGINE_VERSION: u32 = 7;
 
 /// Why bytes are no state.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fan::Targets;
+use super::same_ladder::is_same_ladder;
 use super::state::{Cause, Fan, LadderState, MadeFor, Rest, Run, Stand};
 use super::windows::longest_window;
 use super::{ASK_AGAIN, KEPT_OVER, KEPT_PER_ALERT, Remedy, Timer};
@@ -18,35 +19,10 @@ use selfheal_model::units::format_duration;
 use selfheal_model::{AlertKey, DeploymentId, RunId, Severity, Timestamp};
 use selfheal_policy::Policy;
 use selfheal_policy::ladder::{Ladder, Rung};
-use selfheal_script::{Condition, Param};
 
 /// The ladder the policy has for this rule at this level.
 fn ladder_of(policy: &Policy, key: &AlertKey, level: Severity) -> Option<Arc<Ladder>> {
     policy.ladder_of(key, level).cloned()
-}
-
-/// Levels that fill in the same `remediate` share one ladder: a rise between them begins nothing anew.
-fn same(one: &Arc<Ladder>, other: &Arc<Ladder>) -> bool {
-    let text = |condition: &Option<Condition>| condition.as_ref().map(|condition| condition.source().to_owned());
-    Arc::ptr_eq(one, other)
-        || (one.rungs.len() == other.rungs.len()
-            && one.rungs.iter().zip(&other.rungs).all(|(a, b)| {
-                a.playbook == b.playbook && same_entries(&a.with, &b.with) && text(&a.if_) == text(&b.if_)
-            }))
-}
-
-fn same_entries(one: &[(String, Param)], other: &[(String, Param)]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| a.0 == b.0 && same_param(&a.1, &b.1))
-}
-
-fn same_param(one: &Param, other: &Param) -> bool {
-    match (one, other) {
-        (Param::Literal(a), Param::Literal(b)) => a == b,
-        (Param::Template(a), Param::Template(b)) => a.source() == b.source(),
-        (Param::List(a), Param::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_param(a, b)),
-        (Param::Map(a), Param::Map(b)) => same_entries(a, b),
-        _ => false,
-    }
 }
 
 impl Remedy {
@@ -158,7 +134,7 @@ impl Remedy {
             return self.begin_ladder(turn, alerts, key, to);
         };
         let running = ladder_of(&turn.policy, key, ladder.level);
-        if to <= from || to <= ladder.level || running.is_some_and(|running| same(&running, &own)) {
+        if to <= from || to <= ladder.level || running.is_some_and(|running| is_same_ladder(&running, &own)) {
             return;
         }
         match ladder.stand.clone() {

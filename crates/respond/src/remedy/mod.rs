@@ -25,6 +25,7 @@ mod operate;
 mod outages;
 mod parts;
 mod reconciler;
+mod same_ladder;
 mod saved;
 mod schedules;
 mod scope;

@@ -1,7 +1,7 @@
 //! Stories of ladders and runs, with detect's part played by hand.
 
 mod approvals;
-mod bench;
+pub(super) mod bench;
 mod fan;
 mod fleet;
 mod guarded;

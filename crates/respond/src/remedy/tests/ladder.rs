@@ -220,6 +220,32 @@ fn a_rise_starts_that_levels_own_ladder_once_the_run_under_way_has_ended() {
     assert!(bench.told(NewsKind::Exhausted).is_empty(), "the lower ladder was left, not ended");
 }
 
+#[test]
+fn a_level_whose_rungs_differ_only_in_how_they_are_run_has_a_ladder_of_its_own() {
+    let rung = || Rung::plain("restart".into(), Vec::new());
+    let on_the_database = Some(On::Deployment(Param::Literal("db".into())));
+    let (approval, batch) = (Rung { approval: true, ..rung() }, Rung { batch: Some(1), ..rung() });
+    for (own, verbs, waits) in [
+        (Rung { on: on_the_database, ..rung() }, vec!["restart", "restart"], false),
+        (approval, vec!["restart"], true),
+        (batch, vec!["restart", "restart"], false),
+    ] {
+        let mut policy = policy();
+        policy.ladders.insert(("Slow".into(), Severity::Critical), Arc::new(Ladder { rungs: vec![own] }));
+        let mut bench = Bench::with(policy);
+        let alert = key("Slow", "checkout");
+        bench.fires(&alert, Severity::Warning, AlertChangeKind::Fired);
+        bench.pass(secs(5));
+        let rise = AlertChangeKind::SeverityChanged { from: Severity::Warning, to: Severity::Critical };
+        bench.fires(&alert, Severity::Critical, rise);
+        bench.ends_failed(FailureClass::Permanent);
+        bench.pass(secs(5));
+        assert_eq!(bench.verbs(), verbs, "the ladder of critical takes over once the run under way has ended");
+        assert_eq!(!bench.approvals.is_empty(), waits, "its first rung asks a person where the policy says so");
+        assert!(bench.told(NewsKind::Exhausted).is_empty(), "the ladder of warning was left, not exhausted");
+    }
+}
+
 /// `Slow` restarts at warning and rolls back at critical; it rose to critical while the restart is under way, and resolved.
 fn risen_and_resolved() -> (Bench, selfheal_model::AlertKey) {
     let mut own = policy();
