@@ -6,7 +6,7 @@ use super::budget::{OPERATIONS_A_SECOND, Pace, SLOW_EVERY, Turn};
 use super::evidence::{Reader, Seen as Noted};
 use super::scopes::{RuleState, Said, Seen};
 use super::{Because, Detect, Due};
-use selfheal_messages::{LevelAnswer, RuleAnswer, ToJudge};
+use selfheal_messages::{LevelAnswer, RuleAnswer, ToRespond};
 use selfheal_model::units::format_duration;
 use selfheal_model::{AlertKey, DeploymentId, Labels, RuleName, Timestamp};
 use selfheal_script::{Condition, Truth, Vars};
@@ -74,7 +74,7 @@ impl Detect {
         name: &Labels,
         because: Because,
         tell_anyway: bool,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let due = Due::Ask(rule.clone(), name.clone());
         // what a new text of the rule says is wanted at once
@@ -94,6 +94,7 @@ impl Detect {
         self.spend(now, rule, seen.operations(), out);
         let loud = levels.iter().any(|level| matches!(level.when, Truth::True | Truth::Error(_)));
         let Some(state) = self.rules.get_mut(rule) else { return };
+        let rule_hash = state.rule.hash;
         let Some(scope) = state.kept_mut(name) else { return };
         let before = scope.said.take();
         if before.is_none() && !loud && !(tell_anyway && scope.told) {
@@ -109,9 +110,10 @@ impl Detect {
         let changed = before.as_deref().is_none_or(is_other);
         if changed || tell_anyway {
             scope.told = true;
-            out.push_back(ToJudge::Answer(RuleAnswer {
+            out.push_back(ToRespond::Rule(RuleAnswer {
                 key: AlertKey { rule: rule.clone(), scope: name.clone() },
                 at: now,
+                rule_hash,
                 levels: said.levels.clone(),
                 value: said.value,
                 evidence: evidence(&seen, said.made_by_time, now),
@@ -131,7 +133,7 @@ impl Detect {
     }
 
     /// Counts what asking a rule took, and slows it down where that is too much.
-    fn spend(&mut self, now: Timestamp, rule: &RuleName, operations: u64, out: &mut VecDeque<ToJudge>) {
+    fn spend(&mut self, now: Timestamp, rule: &RuleName, operations: u64, out: &mut VecDeque<ToRespond>) {
         let Some(state) = self.rules.get_mut(rule) else { return };
         if state.budget.spend(operations, now) == Pace::Slow {
             let why = format!(
@@ -140,16 +142,16 @@ impl Detect {
                 format_duration(SLOW_EVERY)
             );
             self.timers.set(Due::Beat(rule.clone()), now + SLOW_EVERY);
-            out.push_back(ToJudge::Slow { rule: rule.clone(), why: Some(why) });
+            out.push_back(ToRespond::Slow { rule: rule.clone(), why: Some(why) });
         }
     }
 
     /// What waits for the end of a rule's slow beat is asked at this very instant; perhaps another begins.
-    pub(super) fn beat_ended(&mut self, now: Timestamp, rule: &RuleName, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn beat_ended(&mut self, now: Timestamp, rule: &RuleName, out: &mut VecDeque<ToRespond>) {
         let Some(state) = self.rules.get_mut(rule) else { return };
         match state.budget.beat_ended(now) {
             Some(true) => self.timers.set(Due::Beat(rule.clone()), now + SLOW_EVERY),
-            Some(false) => out.push_back(ToJudge::Slow { rule: rule.clone(), why: None }),
+            Some(false) => out.push_back(ToRespond::Slow { rule: rule.clone(), why: None }),
             None => {}
         }
     }

@@ -11,7 +11,7 @@ use super::subject::{FORGET_AFTER, MAX_REGISTERED, Subject};
 use super::subjects::SubjectIx;
 use super::{CHECK_LATENCY, CHECK_UP, Detect, Dirty, Due, SOURCE_UP};
 use selfheal_contract::input::Observation;
-use selfheal_messages::{DeploymentHealth, ToJudge};
+use selfheal_messages::{DeploymentHealth, ToRespond};
 use selfheal_model::{
     CheckName, CheckStatus, DeploymentId, Event, EventKind, Health, Labels, MetricName, OWN_DEPLOYMENT, Origin,
     Timestamp,
@@ -67,7 +67,7 @@ impl Detect {
         event: Event,
         found: Option<Found>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let at = self.placed(&event).min(now);
         let known = match &found {
@@ -177,7 +177,7 @@ impl Detect {
         now: Timestamp,
         id: &DeploymentId,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) -> Option<SubjectIx> {
         if let Some(number) = self.subjects.number(id) {
             return Some(number);
@@ -217,7 +217,7 @@ impl Detect {
         labels: &Labels,
         sample: Sample,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let known = place.or_else(|| self.place_of(number, metric));
         let Some(subject) = self.subjects.at_mut(number) else { return };
@@ -284,7 +284,7 @@ impl Detect {
         latency_ms: Option<f64>,
         at: Timestamp,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let replica = replica.map(|replica| replica.to_string());
         let labels: Labels = [("check", check.as_str())]
@@ -307,7 +307,7 @@ impl Detect {
         metric: &MetricName,
         new: Option<&Labels>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let Some(subject) = self.subjects.get(id) else { return };
         let mut moves = Vec::new();
@@ -339,7 +339,7 @@ impl Detect {
         now: Timestamp,
         id: &DeploymentId,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let Some(subject) = self.subjects.get_mut(id) else { return };
         let span = SERIES_IDLE.max(self.world.plan.kept_longest());
@@ -361,7 +361,7 @@ impl Detect {
     }
 
     /// Tells judge of a deployment's health where it changed, and looks again when a verdict goes stale.
-    pub(super) fn tell_health(&mut self, now: Timestamp, id: &DeploymentId, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn tell_health(&mut self, now: Timestamp, id: &DeploymentId, out: &mut VecDeque<ToRespond>) {
         let flap = self.policy.guards.flap;
         let Some(subject) = self.subjects.get_mut(id) else { return };
         let (health, checks) = subject.checks.health(now);
@@ -385,7 +385,7 @@ impl Detect {
         };
         if news {
             subject.told_health = Some(told.clone());
-            out.push_back(ToJudge::Health(told));
+            out.push_back(ToRespond::Health(told));
         }
     }
 
@@ -396,7 +396,7 @@ impl Detect {
         id: &DeploymentId,
         observation: Result<Observation, String>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let Some(subject) = self.subjects.get_mut(id).filter(|subject| subject.listed.is_some()) else { return };
         let observation = match observation {
@@ -440,7 +440,7 @@ impl Detect {
             }
         }
         self.tell_health(now, id, out);
-        out.push_back(ToJudge::Facts { deployment: id.clone(), facts: observation.facts });
+        out.push_back(ToRespond::Facts { deployment: id.clone(), facts: observation.facts });
     }
 }
 

@@ -3,7 +3,6 @@
 //! Invariant: a rule is asked again exactly when something it reads changed: an event, a fact, its scope, an alert it
 //! counts, the policy, or passing time at an instant known before. What is quiet costs nothing and says nothing.
 
-mod asks;
 mod budget;
 mod checks;
 pub mod costs;
@@ -14,6 +13,7 @@ mod few;
 mod intake;
 mod plan;
 mod posted;
+mod queries;
 mod query;
 mod quick;
 mod reload;
@@ -32,10 +32,10 @@ mod windows;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use self::asks::Watching;
 use self::evidence::{Deaf, World};
 use self::plan::Topic;
 use self::posted::Posted;
+use self::queries::Watching;
 use self::scopes::{Moved, RuleState};
 use self::store::{MetricPlace, NO_PLACE};
 use self::subject::{Eased, FORGET_AFTER};
@@ -46,7 +46,7 @@ use self::wheel::Wheel;
 use selfheal_contract::effect::{Desired, DesiredDeployment, Effect};
 use selfheal_contract::input::{Gap, Intake, Observation, Storage};
 use selfheal_contract::view::{Change, DeploymentView};
-use selfheal_messages::{ToDetect, ToJudge, Unwatched, WatchId};
+use selfheal_messages::{ToDetect, ToRespond, Unwatched, WatchId};
 use selfheal_model::timers::Timers;
 use selfheal_model::{AlertKey, DeploymentId, Event, Labels, RuleName, Timestamp};
 use selfheal_policy::Policy;
@@ -160,7 +160,7 @@ impl Detect {
     }
 
     /// Does what is due first, at `at`; one instant's worth at most.
-    pub fn fire(&mut self, at: Timestamp, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {
+    pub fn fire(&mut self, at: Timestamp, out: &mut VecDeque<ToRespond>, effects: &mut Vec<Effect>) {
         self.now = self.now.max(at);
         let mut dirty = Dirty::default();
         while let Some((_, due)) = self.timers.pop_due(at) {
@@ -232,7 +232,7 @@ impl Detect {
         &mut self,
         now: Timestamp,
         mut events: Vec<Event>,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         _effects: &mut Vec<Effect>,
     ) {
         self.now = self.now.max(now);
@@ -260,7 +260,7 @@ impl Detect {
         now: Timestamp,
         deployment: &DeploymentId,
         observation: Result<Observation, String>,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) {
         self.now = self.now.max(now);
@@ -274,7 +274,7 @@ impl Detect {
         &mut self,
         now: Timestamp,
         policy: Arc<Policy>,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) {
         self.now = self.now.max(now);
@@ -284,45 +284,45 @@ impl Detect {
         self.settle(now, &mut dirty, Because::News, out);
     }
 
-    /// Whether what is sent is taken, as far as the storage goes. Gives the span in which it was not, once it is over.
-    pub fn storage(&mut self, now: Timestamp, storage: &Storage, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
-        self.hear(now, Deaf::Storage, *storage == Storage::Working, out)
+    /// Whether events are accepted, as far as the journal can store them. The message that tells respond of a span in which
+    /// they were refused is the first one in `out`.
+    pub fn storage(&mut self, now: Timestamp, storage: &Storage, out: &mut VecDeque<ToRespond>) {
+        self.hear(now, Deaf::Storage, *storage == Storage::Working, out);
     }
 
-    /// As [`Detect::storage`], as far as there is room for it.
-    pub fn intake(&mut self, now: Timestamp, intake: Intake, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+    /// As [`Detect::storage`], as far as there is room in the queues.
+    pub fn intake(&mut self, now: Timestamp, intake: Intake, out: &mut VecDeque<ToRespond>) {
         if intake == Intake::Shed {
             self.now = self.now.max(now);
             self.world.gap(now, now);
             let mut dirty = self.all_scopes();
-            self.settle(now, &mut dirty, Because::News, out);
-            return None;
+            return self.settle(now, &mut dirty, Because::News, out);
         }
-        self.hear(now, Deaf::Shedding, intake == Intake::Whole, out)
+        self.hear(now, Deaf::Shedding, intake == Intake::Whole, out);
     }
 
-    /// While what is sent is refused no silence grows, and nothing runs out.
-    fn hear(&mut self, now: Timestamp, deaf: Deaf, hears: bool, out: &mut VecDeque<ToJudge>) -> Option<Unwatched> {
+    /// While events are refused no silence grows, and nothing runs out.
+    fn hear(&mut self, now: Timestamp, deaf: Deaf, hears: bool, out: &mut VecDeque<ToRespond>) {
         self.now = self.now.max(now);
         let before = self.world.deaf_since();
         if !self.world.hears(now, deaf, hears) {
-            return None;
+            return;
         }
         let mut dirty = match before {
             // what is quiet is asked when its own time comes
             None => self.loud_scopes(),
             Some(since) => {
+                out.push_back(ToRespond::Unwatched(Unwatched { from: since, to: now }));
                 self.posted_unwatched(since, now, out);
                 self.all_scopes()
             }
         };
         self.settle(now, &mut dirty, Because::News, out);
-        before.map(|from| Unwatched { from, to: now })
     }
 
     /// Nothing was watched between the two: no age counts it, and silence begins anew at `to`. Whoever comes back from a
     /// stop hears again.
-    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, because: Gap, out: &mut VecDeque<ToJudge>) {
+    pub fn resumed(&mut self, from: Timestamp, to: Timestamp, because: Gap, out: &mut VecDeque<ToRespond>) {
         self.now = self.now.max(to);
         if because == Gap::Stopped {
             let deaf_since = self.world.deaf_since();
@@ -371,7 +371,7 @@ impl Detect {
     }
 
     /// Events say when by the wall clock, which is so far ahead of the engine's time now.
-    pub fn clock_moved(&mut self, now: Timestamp, offset_ms: i64, out: &mut VecDeque<ToJudge>) {
+    pub fn clock_moved(&mut self, now: Timestamp, offset_ms: i64, out: &mut VecDeque<ToRespond>) {
         self.now = self.now.max(now);
         self.world.offset_ms = offset_ms;
         let mut dirty = Dirty::default();
@@ -385,20 +385,22 @@ impl Detect {
         &mut self,
         now: Timestamp,
         message: ToDetect,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) {
         match message {
             ToDetect::Firing { key, firing } => self.count_firing(now, &key, firing, out),
-            ToDetect::Ask(ask) => self.answer_ask(now, ask, out),
+            ToDetect::Query(query) => self.answer(now, &query, out),
             ToDetect::Watch(watch) => {
                 let id = watch.id.clone();
                 self.watches.insert(id.clone(), Watching::new(watch));
                 self.look(now, &id, out);
             }
-            ToDetect::Unwatch(id) => {
-                self.watches.remove(&id);
-                self.timers.clear(&Due::Watch(id));
+            ToDetect::Unwatch { id, generation } => {
+                if self.watches.get(&id).is_some_and(|watching| watching.watch.generation == generation) {
+                    self.watches.remove(&id);
+                    self.timers.clear(&Due::Watch(id));
+                }
             }
             ToDetect::SetCheck { deployment, set } => self.ease(now, &deployment, set, effects),
             ToDetect::Emit(event) => self.events(now, vec![event], out, effects),
@@ -426,7 +428,7 @@ impl Detect {
     }
 
     /// Asks again what has to be, rules first, in order of name and scope. Leaves `dirty` empty for the next.
-    fn settle(&mut self, now: Timestamp, dirty: &mut Dirty, because: Because, out: &mut VecDeque<ToJudge>) {
+    fn settle(&mut self, now: Timestamp, dirty: &mut Dirty, because: Because, out: &mut VecDeque<ToRespond>) {
         self.sift(now, dirty);
         for key in dirty.scopes.union(&dirty.anew) {
             let (rule, scope) = key;
@@ -443,7 +445,7 @@ impl Detect {
         dirty.clear();
     }
 
-    fn count_firing(&mut self, now: Timestamp, key: &AlertKey, firing: bool, out: &mut VecDeque<ToJudge>) {
+    fn count_firing(&mut self, now: Timestamp, key: &AlertKey, firing: bool, out: &mut VecDeque<ToRespond>) {
         let scopes = self.world.firing.entry(key.rule.clone()).or_default();
         let changed = if firing { scopes.insert(key.scope.clone()) } else { scopes.remove(&key.scope) };
         if scopes.is_empty() {
@@ -500,7 +502,7 @@ impl Detect {
     }
 
     /// Takes over that scopes of a rule have changed.
-    fn moved(&mut self, rule: &RuleName, moved: Moved, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>) {
+    fn moved(&mut self, rule: &RuleName, moved: Moved, dirty: &mut Dirty, out: &mut VecDeque<ToRespond>) {
         for (scope, told) in moved.gone {
             self.scope_gone(rule, scope, told, dirty, out);
         }
@@ -514,12 +516,12 @@ impl Detect {
         scope: Labels,
         told: bool,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         self.timers.clear(&Due::Ask(rule.clone(), scope.clone()));
         dirty.scopes.remove(&(rule.clone(), scope.clone()));
         if told {
-            out.push_back(ToJudge::ScopeGone { key: AlertKey { rule: rule.clone(), scope } });
+            out.push_back(ToRespond::ScopeGone { key: AlertKey { rule: rule.clone(), scope } });
         }
     }
 
@@ -586,7 +588,7 @@ impl Detect {
         now: Timestamp,
         id: &DeploymentId,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) {
         let Some(subject) = self.subjects.get(id).filter(|subject| subject.listed.is_none()) else { return };
@@ -598,7 +600,13 @@ impl Detect {
         }
     }
 
-    fn forget(&mut self, id: &DeploymentId, dirty: &mut Dirty, out: &mut VecDeque<ToJudge>, effects: &mut Vec<Effect>) {
+    fn forget(
+        &mut self,
+        id: &DeploymentId,
+        dirty: &mut Dirty,
+        out: &mut VecDeque<ToRespond>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(gone) = self.subjects.remove(id) else { return };
         self.series -= gone.series.len();
         for due in [Due::Stale(id.clone()), Due::Idle(id.clone()), Due::Forget(id.clone())] {

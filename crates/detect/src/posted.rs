@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::asks::Found;
+use super::queries::Found;
 use super::{Detect, Due};
-use selfheal_messages::{POSTED_KEPT, PostedNow, ToJudge, WatchId};
+use selfheal_messages::{POSTED_KEPT, PostedNow, ToRespond, WatchId};
 use selfheal_model::{AlertKey, Labels, PostedAlert, Timestamp};
 use selfheal_script::Truth;
 
@@ -111,7 +111,7 @@ impl Known {
 }
 
 impl Detect {
-    pub fn posted(&mut self, now: Timestamp, posted: Vec<PostedAlert>, out: &mut VecDeque<ToJudge>) {
+    pub fn posted(&mut self, now: Timestamp, posted: Vec<PostedAlert>, out: &mut VecDeque<ToRespond>) {
         self.now = self.now.max(now);
         let wall = self.world.wall(now);
         for alert in posted {
@@ -148,7 +148,7 @@ impl Detect {
     }
 
     /// It is no longer fresh, runs out, or is forgotten.
-    pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn posted_due(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToRespond>) {
         let Some(known) = self.posted.remove(key) else { return };
         // it may be posted in vain now: nothing runs out before that is over
         if self.world.deaf_since().is_some() && matches!(known.state, State::Standing { .. }) {
@@ -166,7 +166,7 @@ impl Detect {
     }
 
     /// Nothing could be posted meanwhile: what stood runs out that much later, and is not fresh any more.
-    pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn posted_unwatched(&mut self, from: Timestamp, to: Timestamp, out: &mut VecDeque<ToRespond>) {
         let mut due = Vec::new();
         for (key, known) in &mut self.posted.alerts {
             if let State::Standing { runs_out_at } = &mut known.state {
@@ -180,7 +180,7 @@ impl Detect {
     }
 
     /// Under a new policy all of it may mean something else.
-    pub(super) fn posted_anew(&mut self, now: Timestamp, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn posted_anew(&mut self, now: Timestamp, out: &mut VecDeque<ToRespond>) {
         let standing =
             |(key, known): (&AlertKey, &Known)| matches!(known.state, State::Standing { .. }).then(|| key.clone());
         let keys: Vec<AlertKey> = self.posted.alerts.iter().filter_map(standing).collect();
@@ -240,10 +240,10 @@ impl Detect {
         }
     }
 
-    fn posted_moved(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToJudge>) {
+    fn posted_moved(&mut self, now: Timestamp, key: &AlertKey, out: &mut VecDeque<ToRespond>) {
         self.time_posted(now, key);
         let Some(known) = self.posted.alerts.get(key) else { return };
-        out.push_back(ToJudge::Posted(Box::new(PostedNow {
+        out.push_back(ToRespond::Posted(Box::new(PostedNow {
             key: key.clone(),
             at: now,
             stands: known.stands(now, self.policy.guards.max_event_age),

@@ -9,7 +9,7 @@ use super::store::NO_PLACE;
 use super::subject::Subject;
 use super::{Detect, Dirty, Due};
 use selfheal_contract::effect::Effect;
-use selfheal_messages::ToJudge;
+use selfheal_messages::ToRespond;
 use selfheal_model::{DeploymentId, Labels, RuleName, Timestamp};
 use selfheal_policy::Policy;
 
@@ -19,7 +19,7 @@ impl Detect {
         &mut self,
         now: Timestamp,
         policy: Arc<Policy>,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) -> Dirty {
         self.policy = policy;
@@ -35,7 +35,7 @@ impl Detect {
         &mut self,
         now: Timestamp,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
         effects: &mut Vec<Effect>,
     ) -> BTreeSet<DeploymentId> {
         let policy = self.policy.clone();
@@ -70,7 +70,7 @@ impl Detect {
         now: Timestamp,
         changed: &BTreeSet<DeploymentId>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let policy = self.policy.clone();
         let quick: BTreeSet<RuleName> = self.world.plan.quick.iter().map(|rule| rule.name.clone()).collect();
@@ -83,7 +83,7 @@ impl Detect {
             let is_edited = old.as_ref().is_none_or(|old| old.rule.hash != rule.hash);
             match &old {
                 Some(old) if !is_edited => state.budget = old.budget.clone(),
-                Some(old) if old.budget.is_slow() => out.push_back(ToJudge::Slow { rule: name.clone(), why: None }),
+                Some(old) if old.budget.is_slow() => out.push_back(ToRespond::Slow { rule: name.clone(), why: None }),
                 _ => {}
             }
             if is_edited {
@@ -113,7 +113,7 @@ impl Detect {
         state: &mut RuleState,
         old: Option<&RuleState>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let Follow { name, changed, is_edited, is_quick } = *follow;
         let relabelled = old.is_some_and(|old| old.rule.labels != state.rule.labels);
@@ -155,7 +155,7 @@ impl Detect {
         state: &mut RuleState,
         old: Option<&RuleState>,
         dirty: &mut Dirty,
-        out: &mut VecDeque<ToJudge>,
+        out: &mut VecDeque<ToRespond>,
     ) {
         let Follow { name, changed, is_edited, .. } = *follow;
         for subject in self.subjects.values() {

@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::asks::Watching;
 use super::budget::Budget;
 use super::evidence::{Deafness, World};
 use super::plan::Plan;
 use super::posted::Posted;
+use super::queries::Watching;
 use super::scopes::{Kept, RuleState, SavedScopes, Scope};
 use super::subject::{SavedSubject, SavingSubject, Subject};
 use super::{Detect, Due, Refused};
 use selfheal_contract::effect::{Desired, Effect};
 use selfheal_contract::saved::RestoreError;
 use selfheal_contract::view::Change;
-use selfheal_messages::{Context, Watch, WatchId, Watched};
+use selfheal_messages::{Context, Generation, LevelRef, Watch, WatchId, WatchSubject};
 use selfheal_model::timers::Timers;
 use selfheal_model::{DeploymentId, Labels, RuleName, Severity, Timestamp};
 use selfheal_policy::Policy;
@@ -77,6 +77,7 @@ struct SavedRule {
 #[derive(Serialize)]
 struct SavingWatch<'a> {
     context: &'a Context,
+    generation: Generation,
     clear: Option<(&'a RuleName, Severity)>,
     said: &'a Option<Truth>,
     blind: bool,
@@ -85,6 +86,8 @@ struct SavingWatch<'a> {
 #[derive(Deserialize)]
 struct SavedWatch {
     context: Context,
+    #[serde(default)]
+    generation: Generation,
     clear: Option<(RuleName, Severity)>,
     said: Option<Truth>,
     #[serde(default)]
@@ -109,14 +112,15 @@ impl Detect {
         }
     }
 
-    /// `condition_of` gives the condition that a run waits for.
+    /// `conditions` are those of the watches that were under way: a condition belongs to the playbook of a run, so respond
+    /// repeats it and detect goes on with the watch as it was saved.
     ///
     /// # Errors
-    /// The state does not fit the policy it was saved under.
+    /// The state does not fit the policy it was saved under, or a watched condition is not among `conditions`.
     pub fn restored(
         saved: Saved,
         policy: Arc<Policy>,
-        condition_of: impl Fn(&WatchId) -> Option<Condition>,
+        mut conditions: BTreeMap<WatchId, Condition>,
     ) -> Result<Self, RestoreError> {
         let damaged = |what: String| RestoreError::Damaged(what);
         let mut detect = Detect::new(saved.now, policy.clone());
@@ -145,14 +149,16 @@ impl Detect {
             }
             detect.rules.insert(name, state);
         }
-        for (id, SavedWatch { context, clear, said, blind }) in saved.watches {
-            let what = match clear {
-                Some((rule, severity)) => Watched::Clear { rule, severity },
+        for (id, SavedWatch { context, generation, clear, said, blind }) in saved.watches {
+            let subject = match clear {
+                Some((rule, severity)) => WatchSubject::Clear(LevelRef { rule, severity }),
                 None => {
-                    Watched::Condition(condition_of(&id).ok_or_else(|| damaged(format!("nobody waits for {id:?}")))?)
+                    let condition = conditions.remove(&id);
+                    WatchSubject::Condition(condition.ok_or_else(|| damaged(format!("no run waits for {id:?}")))?)
                 }
             };
-            detect.watches.insert(id.clone(), Watching { watch: Watch { id, context, what }, said, blind });
+            let watch = Watch { id: id.clone(), generation, context, subject };
+            detect.watches.insert(id, Watching { watch, said, blind });
         }
         detect.posted = saved.posted;
         detect.timers = saved.timers;
@@ -175,9 +181,10 @@ fn saving_rule(state: &RuleState) -> SavingRule<'_> {
 }
 
 fn saving_watch(watching: &Watching) -> SavingWatch<'_> {
-    let clear = match &watching.watch.what {
-        Watched::Condition(_) => None,
-        Watched::Clear { rule, severity } => Some((rule, *severity)),
+    let Watch { generation, context, subject, .. } = &watching.watch;
+    let clear = match subject {
+        WatchSubject::Condition(_) => None,
+        WatchSubject::Clear(LevelRef { rule, severity }) => Some((rule, *severity)),
     };
-    SavingWatch { context: &watching.watch.context, clear, said: &watching.said, blind: watching.blind }
+    SavingWatch { context, generation: *generation, clear, said: &watching.said, blind: watching.blind }
 }

@@ -16,10 +16,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use selfheal_messages::{Ask, AskId, Context, Question, Reply, Watch, Watched};
+use selfheal_messages::{
+    Answer, Context, Finding, Generation, LevelRef, Query, QueryId, QueryKind, RenderedMaterial, StepMaterial, Watch,
+    WatchSubject,
+};
 use selfheal_model::{
     AdapterDef, AdapterName, Allow, Check, CheckKind, CheckStatus, Deployment, EventKind, Facts, HealthyWhen, Map,
-    Origin, Reach, Replica, RunId, Selector, Severity, SourceRef, StepId, Value,
+    Origin, Reach, Replica, Selector, Severity, SourceRef, Value,
 };
 use selfheal_policy::guards::Guards;
 use selfheal_policy::route::{GroupBy, Route};
@@ -183,7 +186,7 @@ impl Bench {
     pub fn turn(
         &mut self,
         seconds: i64,
-        act: impl FnOnce(&mut Detect, Timestamp, &mut VecDeque<ToJudge>, &mut Vec<Effect>),
+        act: impl FnOnce(&mut Detect, Timestamp, &mut VecDeque<ToRespond>, &mut Vec<Effect>),
     ) {
         self.until(seconds);
         let mut out = VecDeque::new();
@@ -202,11 +205,11 @@ impl Bench {
         self.now = at(seconds);
     }
 
-    fn note(&mut self, out: VecDeque<ToJudge>) {
+    fn note(&mut self, out: VecDeque<ToRespond>) {
         let seconds = self.now.as_millis() as f64 / 1000.0;
         for message in out {
             let line = match message {
-                ToJudge::Answer(answer) => {
+                ToRespond::Rule(answer) => {
                     self.blind.insert(answer.key.rule.to_string(), answer.blind);
                     self.evidence.push(answer.evidence);
                     let levels: Vec<_> = answer.levels.iter().map(|level| word(&level.when)).collect();
@@ -214,24 +217,28 @@ impl Bench {
                     let value = answer.value.map(|value| format!(" {value}")).unwrap_or_default();
                     format!("{seconds} {} {}/{}{value}", answer.key, levels.join(","), clear.join(","))
                 }
-                ToJudge::Watched { seen, .. } => format!("{seconds} watched {}", word(&seen.truth)),
-                ToJudge::Posted(posted) => format!("{seconds} posted {} {}", posted.key.rule, word(&posted.stands)),
-                ToJudge::ScopeGone { key } => format!("{seconds} gone {key}"),
-                ToJudge::Health(health) => format!("{seconds} {} is {}", health.deployment, health.health),
-                ToJudge::Facts { .. } => continue,
-                ToJudge::Slow { rule, why } => {
+                ToRespond::Watched { seen, .. } => format!("{seconds} watched {}", word(&seen.truth)),
+                ToRespond::Posted(posted) => format!("{seconds} posted {} {}", posted.key.rule, word(&posted.stands)),
+                ToRespond::ScopeGone { key } => format!("{seconds} gone {key}"),
+                ToRespond::Health(health) => format!("{seconds} {} is {}", health.deployment, health.health),
+                ToRespond::Facts { .. } => continue,
+                ToRespond::Slow { rule, why } => {
                     format!("{seconds} {rule} is {}", if why.is_some() { "slow" } else { "not slow" })
                 }
-                ToJudge::Told { replies, .. } => replies
-                    .iter()
-                    .map(|reply| match reply {
-                        Reply::Truth { truth, evidence } => {
-                            format!("{seconds} told {} of {}", word(truth), evidence.as_millis() / 1000)
-                        }
-                        other => panic!("{other:?}"),
-                    })
-                    .collect::<Vec<_>>()
-                    .join("; "),
+                ToRespond::Answer { answer, .. } => match answer {
+                    Answer::RetryStep { symptom: Finding { truth, evidence } } => {
+                        format!("{seconds} told {} of {}", word(&truth), evidence.as_millis() / 1000)
+                    }
+                    Answer::CheckHealthy { healthy: truth }
+                    | Answer::BeginStep { material: RenderedMaterial::Assertion { truth, .. }, .. } => {
+                        format!("{seconds} told {}", word(&truth))
+                    }
+                    other => panic!("{other:?}"),
+                },
+                ToRespond::Unwatched(span) => {
+                    let (from, to) = (span.from.as_millis() / 1000, span.to.as_millis() / 1000);
+                    format!("{seconds} unwatched {from} to {to}")
+                }
             };
             self.said.push(line);
         }
@@ -323,7 +330,7 @@ impl Bench {
         let bytes = rmp_serde::to_vec_named(&self.detect.saving()).expect("plain data");
         let saved = rmp_serde::from_slice(&bytes).unwrap_or_else(|error| panic!("{error}"));
         let policy = self.detect.policy.clone();
-        self.detect = Detect::restored(saved, policy, |_| None).unwrap_or_else(|error| panic!("{error}"));
+        self.detect = Detect::restored(saved, policy, BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
         let again = rmp_serde::to_vec_named(&self.detect.saving()).expect("plain data");
         assert!(bytes == again, "a restored state is another one");
     }
@@ -331,9 +338,17 @@ impl Bench {
     /// What a condition comes to for `shop`, now.
     pub fn ask(&mut self, seconds: i64, text: &str, cut: Option<i64>) -> String {
         let context = Context { cut: cut.map(at), ..context("shop") };
-        let id = AskId::Step { run: RunId::from("shop-1"), step: StepId::from("s") };
-        let questions = vec![Question::Condition(condition(text))];
-        self.message(seconds, ToDetect::Ask(Ask { id, context, questions }));
+        let material = StepMaterial::Assertion { condition: condition(text), message: None };
+        let kind = QueryKind::BeginStep { if_: None, symptom: None, material };
+        self.message(seconds, ToDetect::Query(Query { id: QueryId(1), context, kind }));
+        self.said.pop().unwrap_or_default()
+    }
+
+    /// Whether the newest raw verdict of a check of `shop` is healthy.
+    pub fn check_healthy(&mut self, seconds: i64, check: &str, cut: Option<i64>) -> String {
+        let context = Context { cut: cut.map(at), ..context("shop") };
+        let kind = QueryKind::CheckHealthy { check: check.into() };
+        self.message(seconds, ToDetect::Query(Query { id: QueryId(1), context, kind }));
         self.said.pop().unwrap_or_default()
     }
 

@@ -8,16 +8,17 @@
 mod dependency_tests;
 mod explain;
 mod input;
+mod link;
 mod saved;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub use input::Input;
+use link::{Arrived, Delayed, Link, Outbox};
 
 use selfheal_contract::Effect;
 use selfheal_detect::Detect;
-use selfheal_messages::{ToDetect, ToJudge};
+use selfheal_messages::ToRespond;
 use selfheal_model::Timestamp;
 use selfheal_policy::Policy;
 use selfheal_respond::Judge;
@@ -31,6 +32,7 @@ pub struct Engine {
     policy: Arc<Policy>,
     detect: Detect,
     judge: Judge,
+    link: Link,
 }
 
 impl Engine {
@@ -41,6 +43,7 @@ impl Engine {
             detect: Detect::new(start, policy.clone()),
             judge: Judge::new(start, policy.clone()),
             policy: policy.clone(),
+            link: Link::default(),
         };
         let mut effects = Vec::new();
         engine.handle(start, Input::PolicyReplaced(policy), &mut effects);
@@ -63,9 +66,23 @@ impl Engine {
         &self.judge
     }
 
+    /// From now on the messages between the halves arrive late, each after a time that follows from `seed`; as they would with
+    /// the halves on two machines. For tests: whoever recovers such an engine from its journal has to set the same seed.
+    pub fn delay_messages(&mut self, seed: u64) {
+        self.link = Link::Delayed(Delayed::new(seed));
+    }
+
+    /// Messages between the halves that have been sent and have not arrived; live always 0 between two inputs.
+    pub fn messages_on_their_way(&self) -> usize {
+        match &self.link {
+            Link::Immediate => 0,
+            Link::Delayed(delayed) => delayed.len(),
+        }
+    }
+
     /// When the engine next wants to be called even if nothing comes in.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        [self.detect.next_deadline(), self.judge.next_deadline()].into_iter().flatten().min()
+        [self.detect.next_deadline(), self.judge.next_deadline(), self.next_arrival()].into_iter().flatten().min()
     }
 
     /// Fires every timer due before `now`, at its own instant, then takes in `input` at `now`. An instant before the
@@ -76,90 +93,105 @@ impl Engine {
         let due = if let Input::Resumed { from, .. } = &input { now.min(*from) } else { now };
         self.fire_timers(due, effects);
         self.now = now;
-        let mut to_judge = VecDeque::new();
-        let mut to_detect = VecDeque::new();
+        let mut outbox = Outbox::default();
+        let Outbox { to_respond, to_detect } = &mut outbox;
         match input {
-            Input::Events(events) => self.detect.events(now, events, &mut to_judge, effects),
-            Input::Posted(posted) => self.detect.posted(now, posted, &mut to_judge),
+            Input::Events(events) => self.detect.events(now, events, to_respond, effects),
+            Input::Posted(posted) => self.detect.posted(now, posted, to_respond),
             Input::Observed { deployment, observation } => {
                 let facts = observation.as_ref().ok().map(|seen| seen.facts.clone());
-                self.detect.observed(now, &deployment, observation, &mut to_judge, effects);
-                self.judge.observed(now, &deployment, facts.as_ref(), &mut to_detect, effects);
+                self.detect.observed(now, &deployment, observation, to_respond, effects);
+                self.judge.observed(now, &deployment, facts.as_ref(), to_detect, effects);
             }
             Input::PolicyReplaced(policy) => {
                 self.policy = policy.clone();
                 // judge first: it must know a rule before detect's first answer about it
-                self.judge.replace_policy(now, policy.clone(), &mut to_detect, effects);
-                self.detect.replace_policy(now, policy, &mut to_judge, effects);
+                self.judge.replace_policy(now, policy.clone(), to_detect, effects);
+                self.detect.replace_policy(now, policy, to_respond, effects);
             }
             Input::Resumed { from, to, because } => {
-                self.detect.resumed(from, to, because, &mut to_judge);
-                self.judge.resumed(from, to, because, &mut to_detect, effects);
+                self.detect.resumed(from, to, because, to_respond);
+                self.judge.resumed(from, to, because, to_detect, effects);
             }
             Input::Tick => {}
             Input::ClockMoved { offset_ms } => {
-                self.detect.clock_moved(now, offset_ms, &mut to_judge);
-                self.judge.clock_moved(now, offset_ms, &mut to_detect, effects);
+                self.detect.clock_moved(now, offset_ms, to_respond);
+                self.judge.clock_moved(now, offset_ms, to_detect, effects);
             }
             Input::Storage(storage) => {
-                let over = self.detect.storage(now, &storage, &mut to_judge);
-                self.judge.storage(now, &storage, over, &mut to_detect, effects);
+                self.detect.storage(now, &storage, to_respond);
+                // a span in which nothing was seen is known before anything goes on after it
+                if let Link::Immediate = self.link
+                    && let Some(first) = to_respond.pop_front_if(|first| matches!(first, ToRespond::Unwatched(_)))
+                {
+                    self.judge.message(now, first, to_detect, effects);
+                }
+                self.judge.storage(now, &storage, to_detect, effects);
             }
-            Input::Intake(intake) => {
-                let over = self.detect.intake(now, intake, &mut to_judge);
-                self.judge.unwatched(over);
-            }
+            Input::Intake(intake) => self.detect.intake(now, intake, to_respond),
             Input::PolicyInvalid(diagnostics) => {
-                self.judge.policy_invalid(now, diagnostics, &mut to_detect, effects);
+                self.judge.policy_invalid(now, diagnostics, to_detect, effects);
             }
-            Input::StepEnded(end) => self.judge.step_ended(now, end, &mut to_detect, effects),
+            Input::StepEnded(end) => self.judge.step_ended(now, end, to_detect, effects),
             Input::DeliveryEnded { id, attempt, result } => {
-                self.judge.delivery_ended(now, &id, attempt, result, &mut to_detect, effects);
+                self.judge.delivery_ended(now, &id, attempt, result, to_detect, effects);
             }
-            Input::Probed { attempt, .. } => self.judge.probed(now, &attempt, &mut to_detect, effects),
-            Input::Operator(operator) => self.judge.operator(now, operator, &mut to_detect, effects),
-            Input::Diverged { why } => self.judge.diverged(now, &why, &mut to_detect, effects),
-            Input::Upgraded(upgraded) => self.judge.upgraded(now, &upgraded, &mut to_detect, effects),
-            Input::Draining => self.judge.draining(now, &mut to_detect, effects),
+            Input::Probed { attempt, .. } => self.judge.probed(now, &attempt, to_detect, effects),
+            Input::Operator(operator) => self.judge.operator(now, operator, to_detect, effects),
+            Input::Diverged { why } => self.judge.diverged(now, &why, to_detect, effects),
+            Input::Upgraded(upgraded) => self.judge.upgraded(now, &upgraded, to_detect, effects),
+            Input::Draining => self.judge.draining(now, to_detect, effects),
         }
-        self.pump(now, to_detect, to_judge, effects);
+        self.exchange(now, outbox, effects);
         // what became due at this very instant belongs to this turn
         self.fire_timers(now, effects);
+    }
+
+    fn next_arrival(&self) -> Option<Timestamp> {
+        match &self.link {
+            Link::Immediate => None,
+            Link::Delayed(delayed) => delayed.next_arrival(),
+        }
     }
 
     fn fire_timers(&mut self, until: Timestamp, effects: &mut Vec<Effect>) {
         while let Some(due) = self.next_deadline().filter(|due| *due <= until) {
             let at = due.max(self.now);
             self.now = at;
-            let mut to_judge = VecDeque::new();
-            let mut to_detect = VecDeque::new();
-            // at the same instant what is true comes before what follows from it
-            if self.detect.next_deadline().is_some_and(|own| own <= due) {
-                self.detect.fire(at, &mut to_judge, effects);
-            } else {
-                self.judge.fire(at, &mut to_detect, effects);
+            let mut outbox = Outbox::default();
+            let Outbox { to_respond, to_detect } = &mut outbox;
+            let arrived = match &mut self.link {
+                Link::Immediate => None,
+                Link::Delayed(delayed) => delayed.arrived(due),
+            };
+            // at the same instant what has arrived comes first, and what is true before what follows from it
+            match arrived {
+                Some(Arrived::Respond(message)) => self.judge.message(at, message, to_detect, effects),
+                Some(Arrived::Detect(message)) => self.detect.message(at, message, to_respond, effects),
+                None if self.detect.next_deadline().is_some_and(|own| own <= due) => {
+                    self.detect.fire(at, to_respond, effects);
+                }
+                None => self.judge.fire(at, to_detect, effects),
             }
-            self.pump(at, to_detect, to_judge, effects);
+            self.exchange(at, outbox, effects);
         }
     }
 
-    /// Passes messages between the halves until both are quiet.
-    fn pump(
-        &mut self,
-        now: Timestamp,
-        mut to_detect: VecDeque<ToDetect>,
-        mut to_judge: VecDeque<ToJudge>,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Sends the messages of a turn; with the immediate link until both halves are quiet.
+    fn exchange(&mut self, now: Timestamp, mut outbox: Outbox, effects: &mut Vec<Effect>) {
+        if let Link::Delayed(delayed) = &mut self.link {
+            return delayed.send(now, outbox);
+        }
         for _ in 0..MAX_MESSAGES_PER_TURN {
-            if let Some(message) = to_judge.pop_front() {
-                self.judge.message(now, message, &mut to_detect, effects);
+            let Outbox { to_respond, to_detect } = &mut outbox;
+            if let Some(message) = to_respond.pop_front() {
+                self.judge.message(now, message, to_detect, effects);
             } else if let Some(message) = to_detect.pop_front() {
-                self.detect.message(now, message, &mut to_judge, effects);
+                self.detect.message(now, message, to_respond, effects);
             } else {
                 return;
             }
         }
-        unreachable!("detect and judge sent each other {MAX_MESSAGES_PER_TURN} messages in one turn");
+        unreachable!("detect and respond sent each other {MAX_MESSAGES_PER_TURN} messages in one turn");
     }
 }

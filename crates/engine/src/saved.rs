@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::Engine;
+use super::link::Link;
 use selfheal_contract::Effect;
 use selfheal_contract::saved::{ENGINE_VERSION, RestoreError};
 use selfheal_detect as detect;
@@ -43,6 +44,8 @@ struct Head {
 }
 
 impl Engine {
+    /// The whole state but the messages between the halves that have not arrived: live there are none between two inputs. With
+    /// [`Engine::delay_messages`] a state is only complete while [`Engine::messages_on_their_way`] is 0.
     pub fn save(&self) -> Vec<u8> {
         let saving = Saving {
             engine_version: ENGINE_VERSION,
@@ -67,8 +70,8 @@ impl Engine {
         let Saved { now, policy, detect, judge } = rmp_serde::from_slice(bytes).map_err(damaged)?;
         let policy = policy_of(&policy).ok_or(RestoreError::PolicyMissing(policy))?;
         let judge = Judge::restored(judge, policy.clone(), policy_of)?;
-        let detect = Detect::restored(detect, policy.clone(), |id| judge.watched_condition(id))?;
-        Ok(Engine { now, policy, detect, judge })
+        let detect = Detect::restored(detect, policy.clone(), judge.watched_conditions())?;
+        Ok(Engine { now, policy, detect, judge, link: Link::default() })
     }
 
     /// The policies the state needs to be restored: the live one and those that runs are pinned to.

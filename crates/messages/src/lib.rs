@@ -1,45 +1,74 @@
-//! The messages between the two halves: detect says what is true, judge says what it wants to know.
+//! The messages between the two halves of the engine: detect says what is true, respond says what it wants to know.
+//!
+//! Messages of one sender arrive once and in the order in which they were sent; nothing is promised about when. No message
+//! relies on an answer in the same turn: respond keeps what it has asked (its module `queries`), and an answer that comes
+//! late, to a query that no longer matters, or never, has a defined result.
+//!
+//! This crate holds data only. It must never know how either half works, nor how messages travel.
 
-use selfheal_model::{
-    AlertKey, CheckName, DeploymentId, Facts, Health, Labels, Map, RuleName, RunId, Severity, StepId, Timestamp,
+mod query;
+mod watch;
+
+pub use query::{
+    Answer, Context, Finding, LevelRef, Params, Query, QueryId, QueryKind, RenderedMaterial, RenderedParam,
+    RenderedParams, RenderedText, StepMaterial,
 };
-use selfheal_policy::playbook::SetCheck;
-use selfheal_script::{Condition, Param, Template, Truth};
+pub use watch::{Generation, Sighting, Watch, WatchId, WatchSubject};
 
-/// detect → judge
+use selfheal_model::{AlertKey, CheckName, DeploymentId, Facts, Health, Labels, RuleName, Severity, Timestamp};
+use selfheal_policy::playbook::SetCheck;
+use selfheal_script::Truth;
+
+/// A message from detect to respond.
 #[derive(Clone, Debug)]
-pub enum ToJudge {
-    /// A rule's answer for one scope changed (never sent while it is quiet: all clear and no data before).
-    Answer(RuleAnswer),
-    /// The reply to [`ToDetect::Ask`], in the order of its questions. Comes in the same turn.
-    Told { id: AskId, replies: Vec<Reply> },
-    /// A watched condition's truth, first at once, then whenever it changes.
-    Watched { id: WatchId, at: Timestamp, seen: Sighted },
+pub enum ToRespond {
+    /// A rule's answer for one scope changed. Never sent while the rule is quiet there: all levels clear or without data
+    /// before.
+    Rule(RuleAnswer),
+    /// The answer to a query.
+    Answer { id: QueryId, answer: Answer },
+    /// The truth of a watched condition: first when the watch begins, then whenever it changes.
+    Watched { id: WatchId, generation: Generation, at: Timestamp, seen: Sighting },
     /// A deployment's smoothed health changed.
     Health(DeploymentHealth),
-    /// New facts of a deployment.
+    /// A deployment was observed; these are its facts.
     Facts { deployment: DeploymentId, facts: Facts },
-    /// A rule costs too much and is asked on a slow beat from now on, or no longer.
+    /// A rule exceeds its budget of operations and is evaluated at a fixed interval from now on (`why` says so), or no longer
+    /// does.
     Slow { rule: RuleName, why: Option<String> },
-    /// What another system says of an alert of its own now.
+    /// The present state of an alert that another system posts.
     Posted(Box<PostedNow>),
-    /// The scope is no longer there (deployment removed, rule gone).
+    /// The scope is gone: its deployment was removed, or its rule.
     ScopeGone { key: AlertKey },
+    /// Events were refused in this span, which is over.
+    Unwatched(Unwatched),
 }
 
-/// What a watched condition comes to.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sighted {
-    pub truth: Truth,
-    /// What it reads may have gone on unseen, so that nothing is known and time proves nothing.
-    pub blind: bool,
+/// A message from respond to detect.
+#[derive(Clone)]
+pub enum ToDetect {
+    /// An alert began or ceased to count for `firing(rule)`. Alerts of shadow rules never count.
+    Firing { key: AlertKey, firing: bool },
+    /// Evaluate, and send the [`Answer`].
+    Query(Query),
+    /// Report the condition's truth until [`ToDetect::Unwatch`].
+    Watch(Watch),
+    /// End this watch; a watch of another generation goes on.
+    Unwatch { id: WatchId, generation: Generation },
+    /// Use other settings for a check for a while.
+    SetCheck { deployment: DeploymentId, set: SetCheck },
+    /// Take in an event of the engine's own (a run's signal) like any other.
+    Emit(selfheal_model::Event),
 }
 
-/// What a rule says about one scope now.
+/// The answer of a rule for one scope.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RuleAnswer {
     pub key: AlertKey,
     pub at: Timestamp,
+    /// The hash of the rule that was evaluated. An answer of a rule that was edited since counts for nothing: the answer of
+    /// the edited rule follows.
+    pub rule_hash: u64,
     /// One per level of the rule, in the rule's order.
     pub levels: Vec<LevelAnswer>,
     pub value: Option<f64>,
@@ -56,14 +85,14 @@ pub struct LevelAnswer {
     pub clear: Truth,
 }
 
-/// A span in which what was sent was refused.
+/// A span in which events were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unwatched {
     pub from: Timestamp,
     pub to: Timestamp,
 }
 
-/// Shorter than this it is as if everything had been watched.
+/// A span that is not longer than this counts as watched.
 pub const UNWATCHED_COUNTS: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// An alert from elsewhere that is over is remembered for so long, for the runs that wait to hear it; one that ran out may come
@@ -99,119 +128,4 @@ pub struct DeploymentHealth {
     pub sick_replicas: Vec<u32>,
     /// Checks that change their mind all the time, with the part of changes in percent.
     pub flapping: Vec<(CheckName, u8)>,
-}
-
-/// judge → detect
-#[derive(Clone)]
-pub enum ToDetect {
-    /// An alert began or stopped to count for `firing(rule)`. Shadow alerts never count.
-    Firing {
-        key: AlertKey,
-        firing: bool,
-    },
-    /// Evaluate now, answer in this turn.
-    Ask(Ask),
-    /// Keep answering until [`ToDetect::Unwatch`].
-    Watch(Watch),
-    Unwatch(WatchId),
-    /// A check gets other figures for a while.
-    SetCheck {
-        deployment: DeploymentId,
-        set: SetCheck,
-    },
-    /// An event of the engine's own (a run's signal), to be taken in like any other.
-    Emit(selfheal_model::Event),
-}
-
-/// Who asks; comes back in the reply.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum AskId {
-    /// The texts (summary, then annotations) of an alert.
-    AlertTexts(AlertKey),
-    /// For a step about to begin: see the run's own state for what was asked.
-    Step { run: RunId, step: StepId },
-    /// For a run about to begin.
-    Rung(RunId),
-    /// For a run of a schedule about to begin.
-    Scheduled(RunId),
-    /// Which deployment a rung is for.
-    On(AlertKey),
-    /// For a run asked for by hand.
-    Trigger { ticket: u64 },
-}
-
-/// Which condition is watched for whom. One run watches at most one thing at a time, and so does one ladder.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum WatchId {
-    /// `verify` of a run.
-    Verify(RunId),
-    /// A `wait: { until }` step of a run.
-    Wait(RunId),
-    /// What came of a rung for several deployments.
-    Rung(AlertKey),
-}
-
-/// The scope and names a question is answered in.
-#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub struct Context {
-    pub deployment: Option<DeploymentId>,
-    /// The alert the question is about.
-    pub alert: Option<AlertKey>,
-    /// The labels scripts see.
-    pub labels: Labels,
-    pub value: Option<f64>,
-    pub severity: Option<Severity>,
-    pub inputs: Map,
-    pub steps: Map,
-    pub failed: Option<Map>,
-    /// Only evidence from after this counts: windows are cut, earlier verdicts and signals are not seen.
-    pub cut: Option<Timestamp>,
-}
-
-#[derive(Clone)]
-pub struct Ask {
-    pub id: AskId,
-    pub context: Context,
-    pub questions: Vec<Question>,
-}
-
-#[derive(Clone)]
-pub enum Question {
-    Condition(Condition),
-    /// Is the rule's level true for the context's alert, on data, right now?
-    Level {
-        rule: RuleName,
-        severity: Severity,
-    },
-    Text(Template),
-    /// Parameters of a step or rung, rendered together.
-    Params(Vec<(String, Param)>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reply {
-    /// With the instant of the newest evidence read.
-    Truth {
-        truth: Truth,
-        evidence: Timestamp,
-    },
-    Text(Result<String, String>),
-    Params(Result<Map, String>),
-}
-
-#[derive(Clone)]
-pub struct Watch {
-    pub id: WatchId,
-    pub context: Context,
-    pub what: Watched,
-}
-
-#[derive(Clone)]
-pub enum Watched {
-    Condition(Condition),
-    /// The rule's level is clear: `clear_when`, else `when` known to be false.
-    Clear {
-        rule: RuleName,
-        severity: Severity,
-    },
 }

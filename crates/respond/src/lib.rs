@@ -11,6 +11,7 @@ pub mod guard;
 pub mod held;
 pub mod ladder;
 pub mod lifecycle;
+pub mod queries;
 pub mod remedy;
 pub mod run;
 pub mod saved;
@@ -23,12 +24,13 @@ use alerts::Alerts;
 use dependents::Dependents;
 use dispatch::{Dispatch, Judged};
 use held::Held;
+use queries::{Purpose, Queries, Reply};
 use remedy::Remedy;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::explanation::Explanation;
 use selfheal_contract::view::HeldView;
 use selfheal_contract::{DeliveryResult, Diagnostic, Gap, Operator, OperatorCommand, StepEnd, Storage, Upgraded};
-use selfheal_messages::{AskId, ToDetect, ToJudge, UNWATCHED_COUNTS, Unwatched};
+use selfheal_messages::{Answer, ToDetect, ToRespond, UNWATCHED_COUNTS, Unwatched};
 use selfheal_model::{AlertKey, DeliveryId, DeploymentId, Facts, StepAttemptId, Timestamp};
 use selfheal_policy::Policy;
 use turn::{Turn, Word};
@@ -41,6 +43,7 @@ pub struct Judge {
     remedy: Remedy,
     dependents: Dependents,
     dispatch: Dispatch,
+    queries: Queries,
 }
 
 impl Judge {
@@ -52,6 +55,7 @@ impl Judge {
             remedy: Remedy::new(start),
             dependents: Dependents::new(start),
             dispatch: Dispatch::new(start),
+            queries: Queries::default(),
         }
     }
 
@@ -90,6 +94,7 @@ impl Judge {
             self.remedy.next_deadline(),
             self.dependents.next_deadline(),
             self.dispatch.next_deadline(),
+            self.queries.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -107,9 +112,11 @@ impl Judge {
             self.remedy.fire(&mut turn, &self.alerts);
         } else if self.dependents.next_deadline().is_some_and(|due| due <= at) {
             self.dependents.fire(&mut turn);
-        } else {
+        } else if self.dispatch.next_deadline().is_some_and(|due| due <= at) {
             let (dispatch, known) = self.dispatching();
             dispatch.fire(&mut turn, known);
+        } else if let Some((purpose, reply)) = self.queries.overdue(at) {
+            self.replied(&mut turn, purpose, reply);
         }
         self.settle(turn, out);
     }
@@ -117,23 +124,42 @@ impl Judge {
     pub fn message(
         &mut self,
         now: Timestamp,
-        message: ToJudge,
+        message: ToRespond,
         out: &mut VecDeque<ToDetect>,
         effects: &mut Vec<Effect>,
     ) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
         match message {
-            ToJudge::Answer(answer) => self.alerts.answer(&mut turn, answer),
-            ToJudge::Posted(posted) => self.alerts.posted(&mut turn, *posted),
-            ToJudge::ScopeGone { key } => self.alerts.scope_gone(&mut turn, &key),
-            ToJudge::Told { id: AskId::AlertTexts(key), replies } => self.alerts.texts(&mut turn, &key, replies),
-            ToJudge::Told { id, replies } => self.remedy.told(&mut turn, &self.alerts, id, replies),
-            ToJudge::Watched { id, at, seen } => self.remedy.watched(&mut turn, &self.alerts, id, at, seen),
-            ToJudge::Health(health) => self.remedy.health(&mut turn, &self.alerts, health),
-            ToJudge::Slow { rule, why } => self.alerts.slow(&mut turn, &rule, why),
-            ToJudge::Facts { deployment, facts } => self.remedy.facts(&mut turn, &self.alerts, &deployment, facts),
+            ToRespond::Rule(answer) => self.alerts.answer(&mut turn, answer),
+            ToRespond::Posted(posted) => self.alerts.posted(&mut turn, *posted),
+            ToRespond::ScopeGone { key } => self.alerts.scope_gone(&mut turn, &key),
+            ToRespond::Answer { id, answer } => {
+                if let Some((purpose, reply)) = self.queries.answered(id, answer, &self.policy.version) {
+                    self.replied(&mut turn, purpose, reply);
+                }
+            }
+            ToRespond::Watched { id, generation, at, seen } => {
+                if self.queries.accepts(&id, generation) {
+                    self.remedy.watched(&mut turn, &self.alerts, id, at, seen);
+                }
+            }
+            ToRespond::Unwatched(span) => self.unwatched(span),
+            ToRespond::Health(health) => self.remedy.health(&mut turn, &self.alerts, health),
+            ToRespond::Slow { rule, why } => self.alerts.slow(&mut turn, &rule, why),
+            ToRespond::Facts { deployment, facts } => self.remedy.facts(&mut turn, &self.alerts, &deployment, facts),
         }
         self.settle(turn, out);
+    }
+
+    /// Hands what became of a query to the component that asked it.
+    fn replied(&mut self, turn: &mut Turn<'_>, purpose: Purpose, reply: Reply) {
+        match (purpose, reply) {
+            (Purpose::AlertTexts(key), Reply::Answered(Answer::AlertTexts { summary, annotations })) => {
+                self.alerts.texts(turn, &key, Some(alerts::Rendered { summary, annotations }));
+            }
+            (Purpose::AlertTexts(key), _) => self.alerts.texts(turn, &key, None),
+            (purpose, reply) => self.remedy.replied(turn, &self.alerts, purpose, reply),
+        }
     }
 
     /// A save did not compile.
@@ -278,22 +304,20 @@ impl Judge {
         &mut self,
         now: Timestamp,
         storage: &Storage,
-        over: Option<Unwatched>,
         out: &mut VecDeque<ToDetect>,
         effects: &mut Vec<Effect>,
     ) {
         let mut turn = Turn::new(now, self.policy.clone(), effects);
-        self.unwatched(over);
         self.remedy.storage(&mut turn, &self.alerts, storage);
         self.dispatch.storage(storage);
         self.alerts.storage(&mut turn, storage);
         self.settle(turn, out);
     }
 
-    /// What was sent in that span was refused: where it was long enough, ladders wait for what comes since.
-    pub fn unwatched(&mut self, over: Option<Unwatched>) {
-        if let Some(Unwatched { to, .. }) = over.filter(|over| over.to.since(over.from) > UNWATCHED_COUNTS) {
-            self.remedy.unwatched(to);
+    /// Events were refused in that span: where it was long enough, ladders wait for evidence from after it.
+    fn unwatched(&mut self, span: Unwatched) {
+        if span.to.since(span.from) > UNWATCHED_COUNTS {
+            self.remedy.unwatched(span.to);
         }
     }
 
@@ -347,7 +371,7 @@ impl Judge {
         }
     }
 
-    /// Carries words from part to part, in order, until there are none; then hands over what detect shall know.
+    /// Carries words from part to part, in order, until there are none; then sends detect what the parts want of it.
     fn settle(&mut self, mut turn: Turn<'_>, out: &mut VecDeque<ToDetect>) {
         while let Some(word) = turn.words.pop_front() {
             match word {
@@ -387,6 +411,7 @@ impl Judge {
                 }
             }
         }
-        out.extend(turn.to_detect);
+        let Turn { now, policy, requests, .. } = turn;
+        out.extend(requests.into_iter().filter_map(|request| self.queries.send(now, &policy.version, request)));
     }
 }

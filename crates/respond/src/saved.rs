@@ -3,7 +3,7 @@
 //! What belongs to a policy is saved by name: a run's playbook is taken from the policy the run is pinned to, a
 //! receiver from the live one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::alerts::Alerts;
 use super::dependents::Dependents;
 use super::dispatch::Dispatch;
 use super::held::Held;
+use super::queries::Queries;
 use super::remedy::Remedy;
 use super::turn::Turn;
 use selfheal_contract::effect::Effect;
@@ -30,6 +31,7 @@ pub struct Saving<'a> {
     remedy: &'a Remedy,
     dependents: &'a Dependents,
     dispatch: &'a Dispatch,
+    queries: &'a Queries,
 }
 
 #[derive(Deserialize)]
@@ -41,6 +43,8 @@ pub struct Saved {
     #[serde(default)]
     dependents: Dependents,
     dispatch: Dispatch,
+    #[serde(default)]
+    queries: Queries,
 }
 
 impl Judge {
@@ -51,18 +55,20 @@ impl Judge {
             remedy: &self.remedy,
             dependents: &self.dependents,
             dispatch: &self.dispatch,
+            queries: &self.queries,
         }
     }
 
     /// # Errors
     /// A run that has not ended is pinned to a policy that is not kept.
     pub fn restored(saved: Saved, live: Arc<Policy>, policy_of: &mut PolicyOf<'_>) -> Result<Self, RestoreError> {
-        let Saved { alerts, mut held, mut remedy, mut dependents, mut dispatch } = saved;
+        let Saved { alerts, mut held, mut remedy, mut dependents, mut dispatch, mut queries } = saved;
         held.relink(&live);
         remedy.relink(policy_of)?;
         dependents.relink(&live);
         dispatch.relink(&live);
-        Ok(Judge { policy: live, alerts, held, remedy, dependents, dispatch })
+        queries.adopt(remedy.open_watches());
+        Ok(Judge { policy: live, alerts, held, remedy, dependents, dispatch, queries })
     }
 
     /// Of the policies that runs are pinned to and still need.
@@ -70,9 +76,11 @@ impl Judge {
         self.remedy.policy_versions()
     }
 
-    /// The condition a run waits for, as its own playbook has it.
-    pub fn watched_condition(&self, id: &WatchId) -> Option<Condition> {
-        self.remedy.watched_condition(id)
+    /// The conditions of the open watches, as the playbooks of their runs have them: what detect needs to go on with its
+    /// watches after a restart.
+    pub fn watched_conditions(&self) -> BTreeMap<WatchId, Condition> {
+        let condition = |id: &WatchId| Some((id.clone(), self.remedy.watched_condition(id)?));
+        self.queries.watches().filter_map(condition).collect()
     }
 
     /// Delivery attempts and probes under way, and everything there is to show.

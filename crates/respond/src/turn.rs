@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::queries::{Purpose, Request};
 use selfheal_contract::BuiltInAlert;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::notification::{FlushReason, News};
 use selfheal_contract::view::Change;
-use selfheal_messages::ToDetect;
+use selfheal_messages::{Context, QueryKind, ToDetect, WatchId, WatchSubject};
 use selfheal_model::{AlertKey, DeploymentId, Labels, ReceiverName, Severity, Timestamp};
 use selfheal_policy::Policy;
 
@@ -17,13 +18,33 @@ pub struct Turn<'a> {
     pub now: Timestamp,
     pub policy: Arc<Policy>,
     pub effects: &'a mut Vec<Effect>,
-    pub to_detect: Vec<ToDetect>,
+    /// What the components want of detect, in order.
+    pub requests: Vec<Request>,
     pub words: VecDeque<Word>,
 }
 
 impl<'a> Turn<'a> {
     pub fn new(now: Timestamp, policy: Arc<Policy>, effects: &'a mut Vec<Effect>) -> Self {
-        Turn { now, policy, effects, to_detect: Vec::new(), words: VecDeque::new() }
+        Turn { now, policy, effects, requests: Vec::new(), words: VecDeque::new() }
+    }
+
+    /// Asks detect; the answer comes later, to whoever has this purpose.
+    pub fn query(&mut self, purpose: Purpose, context: Context, kind: QueryKind) {
+        self.requests.push(Request::Query { purpose, context, kind });
+    }
+
+    /// Lets detect report a condition until [`Turn::unwatch`].
+    pub fn watch(&mut self, id: WatchId, context: Context, subject: WatchSubject) {
+        self.requests.push(Request::Watch { id, context, subject });
+    }
+
+    pub fn unwatch(&mut self, id: WatchId) {
+        self.requests.push(Request::Unwatch(id));
+    }
+
+    /// Sends detect a message that needs no answer.
+    pub fn send(&mut self, message: ToDetect) {
+        self.requests.push(Request::Send(message));
     }
 
     pub fn show(&mut self, change: Change) {

@@ -63,7 +63,7 @@ pub fn story(seed: u64) -> Story {
         true => Act::More(more(&mut dice, deployments)),
         false => act(&mut dice, deployments),
     });
-    Story { acts: acts.collect(), policy, deployments }
+    Story { acts: acts.collect(), policy, deployments, delays: None }
 }
 
 fn more(dice: &mut Dice, deployments: usize) -> More {

@@ -52,9 +52,10 @@ impl World {
         self.kept().rows().to_vec()
     }
 
-    /// Of the state as the journal has it.
+    /// Of the state as the journal has it. With delays only while no message is on its way between the halves: a state does
+    /// not hold those.
     pub fn take_snapshot(&mut self) {
-        if !self.disk_fails() {
+        if !self.disk_fails() && self.engine.messages_on_their_way() == 0 {
             self.snapshot = Some((self.kept().last_sequence(), self.engine.save()));
         }
     }
@@ -140,6 +141,9 @@ impl World {
         let (sequence, state) = self.snapshot.as_ref().expect("a snapshot is there");
         let mut policy_of = |version: &str| self.policies.get(version).cloned();
         let mut engine = Engine::restore(state, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(seed) = self.delays {
+            engine.delay_messages(seed);
+        }
         let mut upgraded = Upgraded::default();
         for batch in self.kept().batches().skip(usize::try_from(*sequence).expect("it fits")) {
             let mut batch = batch.unwrap_or_else(|error| panic!("{error}"));
@@ -194,6 +198,9 @@ impl World {
         let mut policy_of = |version: &str| self.policies.get(version).cloned();
         let mut engine =
             Engine::restore(&self.first_snapshot, &mut policy_of).unwrap_or_else(|error| panic!("{error}"));
+        if let Some(seed) = self.delays {
+            engine.delay_messages(seed);
+        }
         let mut words = Vec::new();
         for batch in self.kept().batches() {
             let batch = batch.unwrap_or_else(|error| panic!("{error}"));

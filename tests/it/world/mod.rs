@@ -206,6 +206,8 @@ pub struct World {
     policies: BTreeMap<String, Arc<Policy>>,
     /// Whether gauges and checks are sampled.
     pub sampling: bool,
+    /// The seed of the delays between the halves of the engine; `None`: there are none.
+    delays: Option<u64>,
 }
 
 impl World {
@@ -253,9 +255,16 @@ impl World {
             dies: None,
             policies: BTreeMap::from([(policy.version.to_string(), policy)]),
             sampling: true,
+            delays: None,
         };
         world.perform(effects);
         world
+    }
+
+    /// From now on the messages between the halves of the engine arrive late.
+    pub fn delay_messages(&mut self, seed: u64) {
+        self.delays = Some(seed);
+        self.engine.delay_messages(seed);
     }
 
     // ---- what the world is like

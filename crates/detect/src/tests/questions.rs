@@ -1,8 +1,8 @@
 use super::*;
 
-fn watch(bench: &mut Bench, seconds: i64, what: Watched, context: Context) {
+fn watch(bench: &mut Bench, seconds: i64, subject: WatchSubject, context: Context) {
     let id = WatchId::Verify("shop-1".into());
-    bench.message(seconds, ToDetect::Watch(Watch { id, context, what }));
+    bench.message(seconds, ToDetect::Watch(Watch { id, generation: Generation(1), context, subject }));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_watch_speaks_at_once_and_when_its_truth_changes() {
     let mut bench = Bench::of(vec![]);
     bench.metric(10, "cpu", 90.0);
     let context = Context { cut: Some(at(20)), ..context("shop") };
-    watch(&mut bench, 20, Watched::Condition(condition("avg(\"cpu\", \"1m\") < 80")), context);
+    watch(&mut bench, 20, WatchSubject::Condition(condition("avg(\"cpu\", \"1m\") < 80")), context);
     bench.metric(30, "cpu", 95.0);
     bench.metric(40, "cpu", 90.0);
     bench.metric(50, "cpu", 10.0);
@@ -54,8 +54,12 @@ fn a_watch_speaks_at_once_and_when_its_truth_changes() {
         ["20 watched nodata", "30 watched false", "50 watched true", "110 watched nodata"],
         "also when passing time takes the last sample away"
     );
-    bench.message(200, ToDetect::Unwatch(WatchId::Verify("shop-1".into())));
+    let unwatch = |generation| ToDetect::Unwatch { id: WatchId::Verify("shop-1".into()), generation };
+    bench.message(200, unwatch(Generation(0)));
     bench.metric(210, "cpu", 10.0);
+    assert_eq!(bench.heard(), ["210 watched true"], "another watch was ended");
+    bench.message(220, unwatch(Generation(1)));
+    bench.metric(230, "cpu", 90.0);
     assert_eq!(bench.heard(), [""; 0]);
 }
 
@@ -67,7 +71,7 @@ fn clear_is_watched_by_the_rule_s_own_words_or_the_contrary_of_when() {
     };
     for (own, at_75) in [(own_words, "false"), (rule("Contrary", &["deployment"], "last(\"cpu\") > 80"), "true")] {
         let key = AlertKey { rule: own.name.clone(), scope: labels(&[("deployment", "shop")]) };
-        let what = Watched::Clear { rule: own.name.clone(), severity: Severity::Warning };
+        let what = WatchSubject::Clear(LevelRef { rule: own.name.clone(), severity: Severity::Warning });
         let mut bench = Bench::of(vec![own]);
         bench.metric(10, "cpu", 90.0);
         let context = Context { cut: Some(at(15)), alert: Some(key), ..context("shop") };
@@ -89,18 +93,18 @@ fn a_level_is_asked_with_its_newest_evidence() {
     bench.metric(10, "cpu", 90.0);
     bench.metric(40, "cpu", 91.0);
     bench.heard();
-    let ask = |rule: &str, severity| Ask {
-        id: AskId::Trigger { ticket: 1 },
+    let query = |rule: &str, severity| Query {
+        id: QueryId(1),
         context: Context {
             alert: Some(AlertKey { rule: "HighCpu".into(), scope: labels(&[("deployment", "shop")]) }),
             ..context("shop")
         },
-        questions: vec![Question::Level { rule: rule.into(), severity }],
+        kind: QueryKind::RetryStep { symptom: LevelRef { rule: rule.into(), severity } },
     };
-    bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Warning)));
-    bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Critical)));
-    bench.message(50, ToDetect::Ask(ask("Gone", Severity::Warning)));
-    bench.message(50, ToDetect::Ask(ask("HighCpu", Severity::Info)));
+    bench.message(50, ToDetect::Query(query("HighCpu", Severity::Warning)));
+    bench.message(50, ToDetect::Query(query("HighCpu", Severity::Critical)));
+    bench.message(50, ToDetect::Query(query("Gone", Severity::Warning)));
+    bench.message(50, ToDetect::Query(query("HighCpu", Severity::Info)));
     assert_eq!(
         bench.heard(),
         [
@@ -124,4 +128,17 @@ fn what_the_engine_says_of_itself_is_taken_in_like_any_event() {
     };
     bench.message(10, ToDetect::Emit(event));
     assert_eq!(bench.heard(), ["10 Failed{deployment=\"shop\"} true/false"]);
+}
+
+#[test]
+fn the_newest_raw_verdict_of_a_check_is_asked_for_without_its_thresholds() {
+    let mut bench = Bench::new(policy(vec![checked("shop", 1, 3)], vec![]));
+    bench.observed(5, &[], &[0]);
+    assert_eq!(bench.check_healthy(10, "http", None), "10 told nodata");
+    bench.verdict(20, Some(0), true);
+    assert_eq!(bench.check_healthy(21, "http", None), "21 told true", "one success of three");
+    assert_eq!(bench.check_healthy(22, "http", Some(20)), "22 told nodata", "from before the cut");
+    bench.verdict(30, Some(0), false);
+    assert_eq!(bench.check_healthy(31, "http", None), "31 told false");
+    assert_eq!(bench.check_healthy(32, "other", None), "32 told nodata");
 }

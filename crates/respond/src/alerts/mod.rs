@@ -24,10 +24,11 @@ use entries::Entries;
 use entry::{Entry, Kind, Unsaid};
 use selfheal_contract::notification::RemediationFacts;
 use selfheal_contract::view::{AlertView, Change, HeldView};
-use selfheal_messages::{Reply, RuleAnswer, ToDetect};
+use selfheal_messages::{RuleAnswer, ToDetect};
 use selfheal_model::timers::Timers;
 use selfheal_model::{AlertKey, DeploymentId, Labels, RuleName, Severity, Timestamp};
 use selfheal_policy::rule::NoData;
+pub use texts::Rendered;
 
 /// All alerts that are not quiet, and those that ended last.
 #[derive(Default, serde::Serialize, serde::Deserialize)]
@@ -105,7 +106,8 @@ impl Alerts {
     }
 
     pub fn answer(&mut self, turn: &mut Turn<'_>, answer: RuleAnswer) {
-        let Some(rule) = turn.policy.rule_of(&answer.key).cloned() else { return };
+        let rule = turn.policy.rule_of(&answer.key).filter(|rule| rule.hash == answer.rule_hash);
+        let Some(rule) = rule.cloned() else { return };
         let known = self.entries.remove(&answer.key);
         let back = if known.is_none() { self.ended.take_back(&answer.key, turn.now) } else { None };
         let is_back = back.is_some();
@@ -129,11 +131,12 @@ impl Alerts {
         }
     }
 
-    pub fn texts(&mut self, turn: &mut Turn<'_>, key: &AlertKey, replies: Vec<Reply>) {
+    /// The texts of an alert, for which its changes have waited. `None`: detect did not answer.
+    pub fn texts(&mut self, turn: &mut Turn<'_>, key: &AlertKey, rendered: Option<Rendered>) {
         // one that ended meanwhile was told of without
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.unsaid.is_waiting()) else { return };
         if let Some(rule) = turn.policy.rule_of(key) {
-            texts::take(&mut entry.alert, rule, replies);
+            texts::take(&mut entry.alert, rule, rendered);
         }
         let unsaid = std::mem::take(&mut entry.unsaid);
         say(turn, entry, unsaid.into_changes());
@@ -213,7 +216,7 @@ impl Alerts {
         });
         let changes = entry.take_moves(turn.now, &moves);
         if entry.counts() && was_firing != entry.alert.firing {
-            turn.to_detect.push(ToDetect::Firing { key: entry.alert.key.clone(), firing: entry.alert.firing });
+            turn.send(ToDetect::Firing { key: entry.alert.key.clone(), firing: entry.alert.firing });
         }
         let source = entry.alert.clone();
         let blind = entry.blind_since.is_some();
@@ -240,21 +243,18 @@ impl Alerts {
             self.entries.insert(key, entry);
             return;
         }
-        let ask = match turn.policy.rule_of(&key) {
-            Some(rule) if wants_texts || entry.wants_new_figures(turn.now) => texts::ask(&entry, rule),
-            _ => None,
+        let policy = turn.policy.clone();
+        let asked = match policy.rule_of(&key) {
+            Some(rule) if wants_texts || entry.wants_new_figures(turn.now) => texts::ask(turn, &entry, rule),
+            _ => false,
         };
-        match ask {
-            Some(ask) => {
-                entry.unsaid = Unsaid::Waiting(changes);
-                turn.to_detect.push(ToDetect::Ask(ask));
-                self.entries.insert(key, entry);
-            }
-            None => {
-                say(turn, &mut entry, changes);
-                self.entries.insert(key.clone(), entry);
-                self.show(turn, &key);
-            }
+        if asked {
+            entry.unsaid = Unsaid::Waiting(changes);
+            self.entries.insert(key, entry);
+        } else {
+            say(turn, &mut entry, changes);
+            self.entries.insert(key.clone(), entry);
+            self.show(turn, &key);
         }
     }
 
@@ -274,7 +274,7 @@ impl Alerts {
     fn end(&mut self, turn: &mut Turn<'_>, mut entry: Entry) {
         let key = entry.alert.key.clone();
         if entry.counts() && entry.alert.firing {
-            turn.to_detect.push(ToDetect::Firing { key: key.clone(), firing: false });
+            turn.send(ToDetect::Firing { key: key.clone(), firing: false });
         }
         let mut changes = std::mem::take(&mut entry.unsaid).into_changes();
         changes.extend(entry.unwatch(turn.now));

@@ -94,7 +94,7 @@ impl Alerts {
         let mut told = entry.clone();
         told.kind = Kind::Live;
         if told.alert.firing {
-            turn.to_detect.push(ToDetect::Firing { key: told.alert.key.clone(), firing: false });
+            turn.send(ToDetect::Firing { key: told.alert.key.clone(), firing: false });
         }
         let change = told.unwatch(turn.now);
         say(turn, &mut told, change.into_iter().collect());
@@ -108,7 +108,7 @@ impl Alerts {
 /// From now on it counts, and if it fires that is news.
 fn step_out_of_shadow(turn: &mut Turn<'_>, entry: &mut Entry) {
     if entry.alert.firing {
-        turn.to_detect.push(ToDetect::Firing { key: entry.alert.key.clone(), firing: true });
+        turn.send(ToDetect::Firing { key: entry.alert.key.clone(), firing: true });
         say(turn, entry, vec![AlertChangeKind::Fired]);
     }
 }

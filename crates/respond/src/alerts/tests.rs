@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::queries::{Purpose, Request};
 use selfheal_contract::Diagnostic;
 use selfheal_contract::diagnostic::Level as DiagnosticLevel;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::view::AlertStateWord;
-use selfheal_messages::{Ask, AskId, LevelAnswer};
+use selfheal_messages::{Context, LevelAnswer, QueryKind};
 use selfheal_model::{Deployment, HealthyWhen, Map, Selector, SourceRef};
 use selfheal_policy::guards::Guards;
 use selfheal_policy::route::{GroupBy, Route};
@@ -124,7 +125,7 @@ struct Bench {
     alerts: Alerts,
     policy: Arc<Policy>,
     /// How texts are rendered.
-    render: fn(&Ask) -> Result<String, String>,
+    render: fn(&Context) -> Result<String, String>,
     words: Vec<String>,
     counted: Vec<String>,
     views: Vec<AlertView>,
@@ -136,7 +137,7 @@ impl Bench {
         Bench {
             alerts: Alerts::new(at(0)),
             policy: policy(rules),
-            render: |ask| Ok(format!("value {:?}", ask.context.value)),
+            render: |context| Ok(format!("value {:?}", context.value)),
             words: Vec::new(),
             counted: Vec::new(),
             views: Vec::new(),
@@ -153,7 +154,7 @@ impl Bench {
         let mut effects = Vec::new();
         let mut turn = Turn::new(at(now), self.policy.clone(), &mut effects);
         act(&mut self.alerts, &mut turn);
-        let (words, to_detect) = (turn.words, turn.to_detect);
+        let (words, requests) = (turn.words, turn.requests);
         for word in words {
             let Word::Alert(change) = word else { panic!("{word:?}") };
             let alert = self.alerts.get(&change.key).unwrap_or_else(|| panic!("{change:?} of an unknown alert"));
@@ -163,14 +164,22 @@ impl Bench {
             let Effect::Show(Change::Alert(view)) = effect else { panic!("only views are shown here") };
             self.views.push(*view);
         }
-        for message in to_detect {
-            match message {
-                ToDetect::Firing { key, firing } => self.counted.push(format!("{} {firing}", key.rule)),
-                ToDetect::Ask(ask) => {
+        for request in requests {
+            match request {
+                Request::Send(ToDetect::Firing { key, firing }) => self.counted.push(format!("{} {firing}", key.rule)),
+                Request::Query { purpose: Purpose::AlertTexts(key), context, kind } => {
                     self.asked += 1;
-                    let replies = ask.questions.iter().map(|_| Reply::Text((self.render)(&ask))).collect();
-                    let AskId::AlertTexts(key) = ask.id else { panic!("{:?}", ask.id) };
-                    self.run(now, Box::new(|alerts, turn| alerts.texts(turn, &key, replies)));
+                    let QueryKind::AlertTexts { summary, annotations } = kind else {
+                        panic!("only texts are asked for")
+                    };
+                    let rendered = Rendered {
+                        summary: summary.map(|_| (self.render)(&context)),
+                        annotations: annotations
+                            .iter()
+                            .map(|(name, _)| (name.clone(), (self.render)(&context)))
+                            .collect(),
+                    };
+                    self.run(now, Box::new(|alerts, turn| alerts.texts(turn, &key, Some(rendered))));
                 }
                 _ => panic!("alerts only count and ask"),
             }
@@ -184,7 +193,8 @@ impl Bench {
             other => other.clone(),
         };
         let levels = vec![LevelAnswer { when, clear }];
-        let answer = RuleAnswer { key: key(rule), at: at(now), levels, value, evidence: at(now), blind: false };
+        let answer =
+            RuleAnswer { key: key(rule), at: at(now), rule_hash: 0, levels, value, evidence: at(now), blind: false };
         self.turn(now, |alerts, turn| alerts.answer(turn, answer));
     }
 
@@ -256,6 +266,7 @@ fn a_change_while_texts_are_awaited_waits_behind_them() {
     let answer = |when: Truth, clear: Truth| RuleAnswer {
         key: key("HighCpu"),
         at: at(0),
+        rule_hash: 0,
         levels: vec![LevelAnswer { when, clear }],
         value: None,
         evidence: at(0),
@@ -264,7 +275,11 @@ fn a_change_while_texts_are_awaited_waits_behind_them() {
     alerts.answer(&mut turn, answer(Truth::True, Truth::False));
     alerts.answer(&mut turn, answer(Truth::NoData, Truth::NoData));
     assert!(turn.words.is_empty());
-    alerts.texts(&mut turn, &key("HighCpu"), vec![Reply::Text(Ok("hot".into()))]);
+    alerts.texts(
+        &mut turn,
+        &key("HighCpu"),
+        Some(Rendered { summary: Some(Ok("hot".into())), annotations: Vec::new() }),
+    );
     let kinds: Vec<_> = turn
         .words
         .drain(..)
@@ -282,6 +297,7 @@ fn an_alert_that_ends_before_its_texts_come_is_still_said_in_full() {
     let answer = |when: Truth, clear: Truth| RuleAnswer {
         key: key("HighCpu"),
         at: at(0),
+        rule_hash: 0,
         levels: vec![LevelAnswer { when, clear }],
         value: None,
         evidence: at(0),
@@ -580,6 +596,7 @@ fn what_is_not_seen_stands_still() {
     let answer = |now: i64, blind: bool| RuleAnswer {
         key: key("HighCpu"),
         at: at(now),
+        rule_hash: 0,
         levels: vec![LevelAnswer { when: Truth::True, clear: Truth::False }],
         value: None,
         evidence: at(now),

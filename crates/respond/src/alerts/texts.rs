@@ -2,7 +2,9 @@
 
 use super::Alert;
 use super::entry::Entry;
-use selfheal_messages::{Ask, AskId, Context, Question, Reply};
+use crate::queries::Purpose;
+use crate::turn::Turn;
+use selfheal_messages::{Context, QueryKind, RenderedText};
 use selfheal_model::{AlertKey, Labels};
 use selfheal_policy::rule::Rule;
 
@@ -26,36 +28,38 @@ pub(super) fn built_in(key: &AlertKey) -> String {
     format!("{} on {}", key.rule, places.join(", "))
 }
 
-/// The question for the alert's texts; `None` where the rule has none.
-pub(super) fn ask(entry: &Entry, rule: &Rule) -> Option<Ask> {
-    let annotations = rule.annotations.iter().map(|(_, template)| template);
-    let questions: Vec<_> = rule.summary.iter().chain(annotations).cloned().map(Question::Text).collect();
-    if questions.is_empty() {
-        return None;
-    }
-    let alert = &entry.alert;
-    Some(Ask {
-        id: AskId::AlertTexts(alert.key.clone()),
-        context: Context {
-            deployment: alert.deployment.clone(),
-            alert: Some(alert.key.clone()),
-            labels: alert.labels.clone(),
-            value: alert.value,
-            severity: Some(alert.severity),
-            ..Context::default()
-        },
-        questions,
-    })
+/// What detect rendered for an alert, or why it could not.
+pub struct Rendered {
+    pub summary: Option<RenderedText>,
+    pub annotations: Vec<(String, RenderedText)>,
 }
 
-/// Takes over what was rendered, in the order of [`ask`].
-pub(super) fn take(alert: &mut Alert, rule: &Rule, replies: Vec<Reply>) {
-    let mut replies = replies.into_iter().map(|reply| match reply {
-        Reply::Text(text) => text,
-        Reply::Truth { .. } | Reply::Params(_) => Err("it was answered with no text".to_owned()),
-    });
-    let mut next = || replies.next().unwrap_or_else(|| Err("it was not answered".to_owned()));
-    alert.summary = match rule.summary.as_ref().map(|_| next()) {
+/// Asks detect for the texts of the alert. Returns whether its rule has any.
+pub(super) fn ask(turn: &mut Turn<'_>, entry: &Entry, rule: &Rule) -> bool {
+    if rule.summary.is_none() && rule.annotations.is_empty() {
+        return false;
+    }
+    let alert = &entry.alert;
+    let context = Context {
+        deployment: alert.deployment.clone(),
+        alert: Some(alert.key.clone()),
+        labels: alert.labels.clone(),
+        value: alert.value,
+        severity: Some(alert.severity),
+        ..Context::default()
+    };
+    let annotations = rule.annotations.iter().map(|(name, template)| (name.to_string(), template.clone())).collect();
+    let kind = QueryKind::AlertTexts { summary: rule.summary.clone(), annotations };
+    turn.query(Purpose::AlertTexts(alert.key.clone()), context, kind);
+    true
+}
+
+/// Takes over what was rendered. `None`: detect did not answer, and each text says so.
+pub(super) fn take(alert: &mut Alert, rule: &Rule, rendered: Option<Rendered>) {
+    let unanswered = || Err("it was not answered".to_owned());
+    let Rendered { summary, mut annotations } =
+        rendered.unwrap_or_else(|| Rendered { summary: None, annotations: Vec::new() });
+    alert.summary = match rule.summary.as_ref().map(|_| summary.unwrap_or_else(unanswered)) {
         None => built_in(&alert.key),
         Some(Ok(text)) => text,
         Some(Err(why)) => format!("{} (its summary failed: {})", built_in(&alert.key), shortened(&why)),
@@ -64,8 +68,9 @@ pub(super) fn take(alert: &mut Alert, rule: &Rule, replies: Vec<Reply>) {
         .annotations
         .iter()
         .map(|(name, _)| {
-            let text = next().unwrap_or_else(|why| format!("(failed: {})", shortened(&why)));
-            (name.as_str(), text)
+            let place = annotations.iter().position(|(rendered, _)| rendered.as_str() == name.as_str());
+            let text = place.map_or_else(unanswered, |place| annotations.swap_remove(place).1);
+            (name.as_str(), text.unwrap_or_else(|why| format!("(failed: {})", shortened(&why))))
         })
         .collect::<Labels>();
 }

@@ -6,7 +6,7 @@ use crate::alerts::Alerts;
 use crate::run::At;
 use crate::turn::Turn;
 use selfheal_contract::view::StepView;
-use selfheal_messages::{Context, Question};
+use selfheal_messages::{Context, LevelRef};
 use selfheal_model::{AlertKey, Map, Value};
 use selfheal_policy::playbook::Section;
 
@@ -45,12 +45,12 @@ impl Run {
         self.context_below(turn, alerts, &[])
     }
 
-    /// Is the symptom there? At the level of the ladder, or of the alert where that has fallen lower: a fall stops
+    /// The level of the rule at which the symptom is asked about: the level of the ladder, or of the alert where that has fallen lower: a fall stops
     /// nothing.
-    pub(super) fn symptom_question(&self, alerts: &Alerts, key: &AlertKey) -> Question {
+    pub(super) fn symptom_level(&self, alerts: &Alerts, key: &AlertKey) -> LevelRef {
         let now = alerts.get(key).map(|alert| alert.severity);
         let severity = self.level.into_iter().chain(now).min().unwrap_or_default();
-        Question::Level { rule: key.rule.clone(), severity }
+        LevelRef { rule: key.rule.clone(), severity }
     }
 
     pub(super) fn gave_up(&self) -> bool {

@@ -13,7 +13,7 @@ use crate::turn::Turn;
 use selfheal_contract::effect::{Attempt, Effect, StepCall};
 use selfheal_contract::input::StepEnd;
 use selfheal_contract::view::StepView;
-use selfheal_messages::Reply;
+use selfheal_messages::RenderedMaterial;
 use selfheal_model::{
     DeploymentId, Effectfulness, Event, Facts, FailureClass, Map, Outcome, RunId, StepAttemptId, StepId, Value, Verb,
 };
@@ -34,16 +34,14 @@ pub(super) struct Rendered {
 impl Rendered {
     /// # Errors
     /// Parameters that cannot be rendered: nothing is sent.
-    pub fn read(replies: Vec<Reply>) -> Result<Self, String> {
-        let mut rendered = Rendered::default();
-        for reply in replies {
-            match reply {
-                Reply::Truth { truth, .. } => rendered.truth = Some(truth),
-                Reply::Text(text) => rendered.text = Some(text),
-                Reply::Params(params) => rendered.params = params?,
-            }
-        }
-        Ok(rendered)
+    pub fn read(material: RenderedMaterial) -> Result<Self, String> {
+        let nothing = Rendered::default();
+        Ok(match material {
+            RenderedMaterial::Nothing => nothing,
+            RenderedMaterial::Params(params) => Rendered { params: params?, ..nothing },
+            RenderedMaterial::Text(text) => Rendered { text: Some(text), ..nothing },
+            RenderedMaterial::Assertion { truth, message } => Rendered { truth: Some(truth), text: message, ..nothing },
+        })
     }
 }
 

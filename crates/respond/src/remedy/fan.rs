@@ -12,9 +12,10 @@ use super::{ASK_AGAIN, Remedy, Timer};
 use crate::alerts::{Alert, Alerts};
 use crate::guard::{NotThere, Refusal};
 use crate::ladder::RunEnd;
+use crate::queries::{Purpose, Reply};
 use crate::run::{Interrupt, Verdict};
 use crate::turn::{Turn, Word};
-use selfheal_messages::{Ask, AskId, Context, Question, Reply, ToDetect};
+use selfheal_messages::{Answer, Context, QueryKind};
 use selfheal_model::{AlertKey, DeploymentId, Labels, RunId};
 use selfheal_policy::Policy;
 use selfheal_policy::ladder::{On, Rung};
@@ -74,8 +75,8 @@ impl Remedy {
                 Some(id) => Ok(Targets::One(id)),
                 None => {
                     let context = context_of(key, alert);
-                    let questions = vec![Question::Params(vec![("on".to_owned(), param.clone())])];
-                    turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::On(key.clone()), context, questions }));
+                    let purpose = Purpose::RungTarget { key: key.clone(), rung: rung.identity() };
+                    turn.query(purpose, context, QueryKind::RungTarget { on: param.clone() });
                     Ok(Targets::Asked)
                 }
             },
@@ -94,15 +95,34 @@ impl Remedy {
         }
     }
 
-    /// Detect has said which deployment a rung's `on` comes to.
-    pub(super) fn on_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, replies: Vec<Reply>) {
-        let is_due = self.ladders.get(key).is_some_and(|ladder| ladder.stand == Stand::Due && !ladder.over);
+    /// Detect has answered which deployment the `on` of a rung names. An answer about another rung than the one the ladder
+    /// stands at now, or to a ladder that has its next moment set already, is void.
+    pub(super) fn rung_target_replied(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        key: &AlertKey,
+        asked_about: u64,
+        reply: Reply,
+    ) {
+        let is_due = self.ladders.get(key).is_some_and(|ladder| ladder.stand == Stand::Due && !ladder.over)
+            && self.timers.deadline_of(&Timer::Ladder(key.clone())).is_none();
+        let Reply::Answered(Answer::RungTarget { on }) = reply else {
+            if is_due {
+                self.due(turn, key, ASK_AGAIN);
+            }
+            return;
+        };
         let Some((rungs, index)) = self.rung_of(&turn.policy, key).filter(|_| is_due) else { return };
         let Some(rung) = rungs.rungs.get(index) else { return };
-        let told = match replies.into_iter().next() {
-            Some(Reply::Params(Ok(params))) => params.get("on").and_then(|on| on.as_str()).map(str::to_owned),
-            _ => None,
-        };
+        if rung.identity() != asked_about {
+            return self.due(turn, key, Duration::ZERO);
+        }
+        if !alerts.get(key).is_some_and(|alert| alert.firing) {
+            // as when a rung comes due for an alert that is clear: the ladder rests
+            return self.ladder_due(turn, alerts, key);
+        }
+        let told = on.ok().and_then(|on| on.as_str().map(str::to_owned));
         match told.filter(|id| !id.is_empty()) {
             Some(id) if !turn.policy.deployments.contains_key(id.as_str()) => {
                 let refusal = Refusal::EmptyTarget(NotThere::NotListed(DeploymentId::new(id)));

@@ -5,7 +5,7 @@ use super::{Remedy, Timer};
 use crate::alerts::Alerts;
 use crate::run::{Interrupt, Verdict};
 use crate::turn::Turn;
-use selfheal_messages::{ToDetect, WatchId};
+use selfheal_messages::WatchId;
 use selfheal_model::RunId;
 
 impl Remedy {
@@ -82,8 +82,8 @@ impl Remedy {
         self.withdraw(turn, id);
         let Some(run) = self.runs.get_mut(id) else { return };
         match run.doing {
-            Doing::WaitingUntil => turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone()))),
-            Doing::Verifying(_) => turn.to_detect.push(ToDetect::Unwatch(WatchId::Verify(id.clone()))),
+            Doing::WaitingUntil => turn.unwatch(WatchId::Wait(id.clone())),
+            Doing::Verifying(_) => turn.unwatch(WatchId::Verify(id.clone())),
             Doing::Held | Doing::Regaining => run.refusal = None,
             _ => {}
         }

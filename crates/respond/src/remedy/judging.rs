@@ -16,7 +16,7 @@ use crate::alerts::Alerts;
 use crate::ladder::RunEnd;
 use crate::run::Verified;
 use crate::turn::{Turn, Word};
-use selfheal_messages::{Context, Sighted, ToDetect, Watch, WatchId, Watched};
+use selfheal_messages::{Context, LevelRef, Sighting, WatchId, WatchSubject};
 use selfheal_model::{AlertKey, DeploymentId, PlaybookName, Timestamp};
 
 impl Remedy {
@@ -24,7 +24,7 @@ impl Remedy {
     pub(super) fn watch_rung(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, key: &AlertKey, fan: Fan) {
         let Some(ladder) = self.ladders.get_mut(key) else { return };
         let acted_at = fan.acted_at.unwrap_or(turn.now);
-        let what = Watched::Clear { rule: key.rule.clone(), severity: ladder.level };
+        let what = WatchSubject::Clear(LevelRef { rule: key.rule.clone(), severity: ladder.level });
         let named = alerts.get(key).map(|alert| context_of(key, alert));
         let context = Context { alert: Some(key.clone()), cut: Some(acted_at), ..named.unwrap_or_default() };
         ladder.stand = Stand::Judging;
@@ -42,11 +42,11 @@ impl Remedy {
         let fresh_at = counted.filter(|counted| !counted.is_zero()).map(|counted| acted_at + counted + fan.hold);
         let ends_at = (turn.now + fan.within).max(fresh_at.unwrap_or(turn.now));
         self.timers.set(Timer::Ladder(key.clone()), ends_at);
-        turn.to_detect.push(ToDetect::Watch(Watch { id: WatchId::Rung(key.clone()), context, what }));
+        turn.watch(WatchId::Rung(key.clone()), context, what);
         turn.say(Word::RemediationMoved(key.clone()));
     }
 
-    pub(super) fn rung_watched(&mut self, turn: &mut Turn<'_>, key: &AlertKey, at: Timestamp, seen: Sighted) {
+    pub(super) fn rung_watched(&mut self, turn: &mut Turn<'_>, key: &AlertKey, at: Timestamp, seen: Sighting) {
         let Some(judging) = self.ladders.get_mut(key).and_then(|ladder| ladder.judging.as_mut()) else { return };
         judging.seen.stand_still(&mut self.timers, Timer::Ladder(key.clone()), seen.blind, turn.now);
         match judging.seen.sees(seen.truth) {
@@ -130,7 +130,7 @@ impl Remedy {
         for timer in [Timer::HoldRung(key.clone()), Timer::Ladder(key.clone())] {
             self.timers.clear(&timer);
         }
-        turn.to_detect.push(ToDetect::Unwatch(WatchId::Rung(key.clone())));
+        turn.unwatch(WatchId::Rung(key.clone()));
         Some(judging)
     }
 }

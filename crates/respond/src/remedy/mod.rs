@@ -9,7 +9,6 @@
 //! switch off; an unknown outcome is never repeated; every lease is given back when its run ends, and only then.
 
 mod approvals;
-mod asks;
 mod conclude;
 mod context;
 mod exec;
@@ -25,6 +24,7 @@ mod operate;
 mod outages;
 mod parts;
 mod reconciler;
+mod retries;
 mod same_ladder;
 mod saved;
 mod schedules;
@@ -50,6 +50,7 @@ use smol_str::SmolStr;
 use super::alerts::Alerts;
 use super::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use crate::guard::{HeldBy, Refusal};
+use crate::queries::{Purpose, Reply};
 use crate::run::Interrupt;
 pub(super) use guards::limits_of;
 use memory::Memory;
@@ -62,7 +63,7 @@ use selfheal_contract::notification::RemediationFacts;
 use selfheal_contract::saved::ENGINE_VERSION;
 use selfheal_contract::view::{ApprovalView, PauseView, RunView};
 use selfheal_contract::{BuiltInAlert, Diagnostic};
-use selfheal_messages::{AskId, DeploymentHealth, Reply, Sighted, WatchId};
+use selfheal_messages::{DeploymentHealth, Sighting, WatchId};
 use selfheal_model::timers::Timers;
 use selfheal_model::{AlertKey, ApprovalId, DeploymentId, Facts, Labels, RunId, StepAttemptId, Timestamp};
 use state::{Doing, LadderState, Places, Run, Stand};
@@ -262,20 +263,21 @@ impl Remedy {
         self.calm(turn, alerts);
     }
 
-    pub fn told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: AskId, replies: Vec<Reply>) {
+    /// What became of a query.
+    pub fn replied(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, purpose: Purpose, reply: Reply) {
         self.survey.forget();
-        match id {
-            AskId::Rung(run) => self.rung_told(turn, alerts, &run, replies),
-            AskId::Scheduled(run) => self.scheduled_told(turn, alerts, &run, replies),
-            AskId::On(key) => self.on_told(turn, alerts, &key, replies),
-            AskId::Step { run, step } => self.step_told(turn, alerts, &run, &step, replies),
-            // texts belong to the alerts; a run asked for by hand asks nothing
-            AskId::AlertTexts(_) | AskId::Trigger { .. } => {}
+        match purpose {
+            Purpose::Rung(run) => self.rung_replied(turn, alerts, &run, reply),
+            Purpose::Scheduled(run) => self.scheduled_replied(turn, alerts, &run, reply),
+            Purpose::RungTarget { key, rung } => self.rung_target_replied(turn, alerts, &key, rung, reply),
+            Purpose::Step { run, step } => self.step_replied(turn, alerts, &run, &step, reply),
+            // texts belong to the alerts
+            Purpose::AlertTexts(_) => {}
         }
         self.calm(turn, alerts);
     }
 
-    pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, seen: Sighted) {
+    pub fn watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: WatchId, at: Timestamp, seen: Sighting) {
         self.survey.forget();
         match id {
             WatchId::Verify(run) => self.verify_watched(turn, &run, at, seen),

@@ -70,6 +70,18 @@ impl Remedy {
         }
     }
 
+    /// What runs and ladders watch, by their state.
+    pub(crate) fn open_watches(&self) -> Vec<WatchId> {
+        let of_run = |run: &Run| match run.doing {
+            Doing::Verifying(_) => Some(WatchId::Verify(run.id.clone())),
+            Doing::WaitingUntil => Some(WatchId::Wait(run.id.clone())),
+            _ => None,
+        };
+        let judged = self.ladders.iter().filter(|(_, ladder)| ladder.judging.is_some());
+        let of_ladders = judged.map(|(key, _)| WatchId::Rung(key.clone()));
+        self.runs.values().filter_map(of_run).chain(of_ladders).collect()
+    }
+
     /// Shows everything, and asks again for the probes under way.
     pub(crate) fn show_all(&self, turn: &mut Turn<'_>) {
         self.show_engine(turn);

@@ -10,14 +10,15 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::guards::{labels_of, targets};
-use super::state::{Cause, Run};
+use super::state::{Cause, Doing, Run, Waiting};
 use super::{Remedy, Timer};
 use crate::alerts::Alerts;
+use crate::queries::{Purpose, Reply};
 use crate::run::Verdict;
 use crate::turn::{NewsAbout, NewsFor, Said, Turn, Word};
 use selfheal_contract::BuiltInAlert;
 use selfheal_contract::notification::{FlushReason, NewsKind};
-use selfheal_messages::{Ask, AskId, Question, Reply, ToDetect};
+use selfheal_messages::{Answer, QueryKind};
 use selfheal_model::{DeploymentId, Labels, RunId, Timestamp};
 use selfheal_policy::playbook::Approve;
 use selfheal_policy::schedule::Schedule;
@@ -190,25 +191,28 @@ impl Remedy {
         }
     }
 
-    /// With which parameters does it run?
+    /// Asks detect for the inputs of a scheduled run.
     pub(super) fn ask_scheduled(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, name: &SmolStr, id: &RunId) {
-        let (Some(schedule), Some(run)) = (turn.policy.schedules.get(name), self.runs.get(id)) else { return };
+        let (Some(schedule), Some(run)) = (turn.policy.schedules.get(name), self.runs.get_mut(id)) else { return };
+        run.doing = Doing::Waiting(Waiting { asked: true, gave_up: run.gave_up() });
         let context = run.context(turn, alerts);
-        let questions = vec![Question::Params(schedule.with.clone())];
-        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Scheduled(id.clone()), context, questions }));
+        let kind = QueryKind::BeginScheduled { with: schedule.with.clone() };
+        turn.query(Purpose::Scheduled(id.clone()), context, kind);
     }
 
-    pub(super) fn scheduled_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, replies: Vec<Reply>) {
-        if !self.runs.get(id).is_some_and(Run::is_waiting) {
+    /// What became of the query about a scheduled run. Where it has no answer that counts, the run asks again.
+    pub(super) fn scheduled_replied(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, reply: Reply) {
+        if !self.takes_reply(id) {
             return;
         }
-        let params = match replies.into_iter().next() {
-            Some(Reply::Params(params)) => params,
-            _ => Err("its parameters were not rendered".to_owned()),
+        let with = match reply {
+            Reply::Answered(Answer::BeginScheduled { with }) => with,
+            Reply::PolicyReplaced => return self.consult(turn, alerts, id),
+            Reply::Answered(_) | Reply::Unanswered => return self.keep_waiting_for_detect(turn, id),
         };
         // others that were asked about at the same time may have begun meanwhile
         if self.guards_allow(turn, alerts, id, None) {
-            self.begin_with(turn, alerts, id, params);
+            self.begin_with(turn, alerts, id, with);
         } else {
             self.give_up_scheduled(turn, alerts, id);
         }

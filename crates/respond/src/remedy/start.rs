@@ -11,10 +11,11 @@ use super::state::{Cause, Doing, Run, Waiting};
 use super::{CHAIN_WINDOW, Remedy, Timer, inputs};
 use crate::alerts::Alerts;
 use crate::guard::{self, Refusal};
+use crate::queries::{Purpose, Reply};
 use crate::run::{Course, Verdict};
 use crate::turn::Turn;
 use selfheal_contract::effect::Effect;
-use selfheal_messages::{Ask, AskId, Question, Reply, ToDetect};
+use selfheal_messages::{Answer, QueryKind};
 use selfheal_model::{AlertKey, DeploymentId, Map, RunId, Severity, Timestamp};
 use selfheal_policy::playbook::Playbook;
 use selfheal_script::Truth;
@@ -167,45 +168,54 @@ impl Remedy {
         let Some(run) = self.runs.get_mut(id) else { return };
         run.doing = Doing::Waiting(Waiting { asked: true, gave_up: run.gave_up() });
         let context = run.context(turn, alerts);
-        let mut questions = vec![run.symptom_question(alerts, key), Question::Params(rung.with.clone())];
-        questions.extend(rung.if_.clone().map(Question::Condition));
-        turn.to_detect.push(ToDetect::Ask(Ask { id: AskId::Rung(id.clone()), context, questions }));
+        let symptom = run.symptom_level(alerts, key);
+        let kind = QueryKind::BeginRung { symptom, if_: rung.if_.clone(), with: rung.with.clone() };
+        turn.query(Purpose::Rung(id.clone()), context, kind);
     }
 
-    /// Detect's answer about a rung: is the symptom there, with which parameters, and does its `if` hold?
-    pub(super) fn rung_told(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, replies: Vec<Reply>) {
-        let Some(run) = self.runs.get_mut(id) else { return };
-        let Doing::Waiting(waiting) = &mut run.doing else { return };
-        if !std::mem::take(&mut waiting.asked) {
+    /// Whether the run still waits for what became of its query; it then waits no more.
+    pub(super) fn takes_reply(&mut self, id: &RunId) -> bool {
+        match self.runs.get_mut(id).map(|run| &mut run.doing) {
+            Some(Doing::Waiting(waiting)) => std::mem::take(&mut waiting.asked),
+            _ => false,
+        }
+    }
+
+    /// No answer came: the run asks again after a while, and people see why it waits.
+    pub(super) fn keep_waiting_for_detect(&mut self, turn: &mut Turn<'_>, id: &RunId) {
+        let of = "detect gave no answer about the symptom".to_owned();
+        self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
+    }
+
+    /// What became of the query about a rung: is the symptom there, does its `if` hold, and what are the inputs? Where it has
+    /// no answer that counts, the run asks again.
+    pub(super) fn rung_replied(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, reply: Reply) {
+        if !self.takes_reply(id) {
             return;
         }
-        let mut replies = replies.into_iter();
-        let (Some(Reply::Truth { truth, evidence }), Some(Reply::Params(params))) = (replies.next(), replies.next())
-        else {
-            let of = "detect gave no answer about the symptom".to_owned();
-            return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
+        let (symptom, if_, with) = match reply {
+            Reply::Answered(Answer::BeginRung { symptom, if_, with }) => (symptom, if_, with),
+            Reply::PolicyReplaced => return self.consult(turn, alerts, id),
+            Reply::Answered(_) | Reply::Unanswered => return self.keep_waiting_for_detect(turn, id),
         };
-        match truth {
+        match symptom.truth {
             Truth::True => {}
             Truth::False => return self.end_waiting(turn, alerts, id, Verdict::WentAway),
             Truth::NoData | Truth::Error(_) => {
-                let of = no_answer("its alert's condition", &truth);
+                let of = no_answer("its alert's condition", &symptom.truth);
                 return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
         }
-        match replies.next() {
-            None | Some(Reply::Truth { truth: Truth::True, .. }) => {}
-            Some(Reply::Truth { truth: Truth::False, .. }) => {
-                return self.refuse_for_good(turn, alerts, id, Refusal::If);
-            }
-            Some(Reply::Truth { truth, .. }) => {
+        match if_ {
+            None | Some(Truth::True) => {}
+            Some(Truth::False) => return self.refuse_for_good(turn, alerts, id, Refusal::If),
+            Some(truth) => {
                 let of = no_answer("the rung's `if`", &truth);
                 return self.keep_waiting(turn, id, vec![Refusal::NoData { of }]);
             }
-            Some(Reply::Text(_) | Reply::Params(_)) => return,
         }
-        if self.guards_allow(turn, alerts, id, Some(evidence)) {
-            self.begin_with(turn, alerts, id, params);
+        if self.guards_allow(turn, alerts, id, Some(symptom.evidence)) {
+            self.begin_with(turn, alerts, id, with);
         }
     }
 

@@ -185,12 +185,10 @@ pub(super) struct Waiting {
     pub gave_up: bool,
 }
 
-/// Which questions went out for a step, in this order.
+/// What detect was asked about a step.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Asking {
     pub step: StepId,
-    pub has_if: bool,
-    pub symptom: bool,
     pub what: AskedFor,
 }
 

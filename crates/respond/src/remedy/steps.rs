@@ -7,12 +7,15 @@ use super::state::{AskedFor, Asking, Doing, Failed, Part, Run};
 use super::{ASK_AGAIN, Remedy, Timer};
 use crate::alerts::Alerts;
 use crate::guard::{self, Refusal};
+use crate::queries::{Purpose, Reply};
 use crate::run::{At, Interrupt, StepResult};
 use crate::turn::{Turn, Word};
 use selfheal_contract::Guard;
 use selfheal_contract::effect::Effect;
 use selfheal_contract::view::StepView;
-use selfheal_messages::{Ask, AskId, Context, Question, Reply, ToDetect, Watch, WatchId, Watched};
+use selfheal_messages::{
+    Answer, Context, Finding, QueryKind, RenderedMaterial, StepMaterial, ToDetect, WatchId, WatchSubject,
+};
 use selfheal_model::units::format_duration;
 use selfheal_model::{DeploymentId, FailureClass, RunId, StepAttemptId, StepId, Value};
 use selfheal_policy::playbook::{Approve, Section, Step, StepKind};
@@ -106,7 +109,7 @@ impl Remedy {
         resolve(&turn.policy, target, verb).is_ok_and(|resolved| resolved.is_acting())
     }
 
-    fn ask_step(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
+    pub(super) fn ask_step(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let Some((_, name, step)) = self.step_at(id) else { return };
         let acting = self.is_acting(turn, id, &step);
         let needs_symptom = self.needs_symptom(id);
@@ -118,42 +121,31 @@ impl Remedy {
             return;
         }
         let Some(run) = self.runs.get_mut(id) else { return };
-        let mut questions = Vec::new();
-        questions.extend(step.if_.clone().map(Question::Condition));
         let symptom = acting && needs_symptom && run.observed.is_none();
-        let symptom = run.alert().filter(|_| symptom).map(|key| run.symptom_question(alerts, key));
-        let asking = Asking {
-            step: name.clone(),
-            has_if: step.if_.is_some(),
-            symptom: symptom.is_some(),
-            what: AskedFor::Begin,
-        };
-        questions.extend(symptom);
-        match step.kind {
-            StepKind::Action { with, .. } => questions.push(Question::Params(with)),
-            StepKind::Assert { condition, message } => {
-                questions.push(Question::Condition(condition));
-                questions.extend(message.map(Question::Text));
-            }
-            StepKind::Notify { text, .. } => questions.push(Question::Text(text)),
-            StepKind::Signal { fields, .. } => questions.push(Question::Params(fields)),
-            StepKind::Playbook { with, .. } => questions.push(Question::Params(with)),
+        let symptom = run.alert().filter(|_| symptom).map(|key| run.symptom_level(alerts, key));
+        let material = match step.kind {
+            StepKind::Action { with, .. } => StepMaterial::Params(with),
+            StepKind::Assert { condition, message } => StepMaterial::Assertion { condition, message },
+            StepKind::Notify { text, .. } => StepMaterial::Text(text),
+            StepKind::Signal { fields, .. } => StepMaterial::Params(fields),
+            StepKind::Playbook { with, .. } => StepMaterial::Params(with),
             StepKind::Wait(_)
             | StepKind::WaitUntil { .. }
             | StepKind::Check { .. }
             | StepKind::Approve(_)
             | StepKind::SetCheck(_)
             | StepKind::Silence(_)
-            | StepKind::Parallel(_) => {}
-        }
+            | StepKind::Parallel(_) => StepMaterial::Nothing,
+        };
         run.refusal = None;
-        run.doing = Doing::Asking(asking);
-        if questions.is_empty() {
-            return self.step_told(turn, alerts, id, &name, Vec::new());
+        run.doing = Doing::Asking(Asking { step: name.clone(), what: AskedFor::Begin });
+        if let (None, None, StepMaterial::Nothing) = (&step.if_, &symptom, &material) {
+            run.doing = Doing::Sleeping;
+            return self.begin_step(turn, alerts, id, &name, None, None, RenderedMaterial::Nothing);
         }
         let context = self.context_of(turn, alerts, id);
-        let ask = Ask { id: AskId::Step { run: id.clone(), step: name }, context, questions };
-        turn.to_detect.push(ToDetect::Ask(ask));
+        let kind = QueryKind::BeginStep { if_: step.if_, symptom, material };
+        turn.query(Purpose::Step { run: id.clone(), step: name }, context, kind);
     }
 
     /// What holds a step that would act: the kill switch always, and for repairs the mode as it is now.
@@ -258,37 +250,79 @@ impl Remedy {
         self.interrupt_whole(turn, alerts, id, Interrupt::MayNotAct);
     }
 
-    /// Detect's answer about a step.
-    pub(super) fn step_told(
+    /// What became of the query about a step. A step that has been left since takes no notice; where there is no answer, the
+    /// step asks again, until the deadline of its run.
+    pub(super) fn step_replied(
         &mut self,
         turn: &mut Turn<'_>,
         alerts: &Alerts,
         id: &RunId,
         name: &StepId,
-        replies: Vec<Reply>,
+        reply: Reply,
     ) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if !matches!(&run.doing, Doing::Asking(asking) if asking.step == *name) {
             return;
         }
         let Doing::Asking(asking) = std::mem::replace(&mut run.doing, Doing::Sleeping) else { return };
-        let mut replies = replies.into_iter();
-        match asking.what {
-            AskedFor::Begin => {}
-            AskedFor::Retry(call) => return self.retry_told(turn, alerts, id, *call, asking.symptom, replies.next()),
-            AskedFor::CheckVerdict => return self.check_told(turn, alerts, id, replies.next()),
+        match (asking.what, reply) {
+            (AskedFor::Begin, Reply::Answered(Answer::BeginStep { if_, symptom, material })) => {
+                self.begin_step(turn, alerts, id, name, if_, symptom, material);
+            }
+            (AskedFor::Retry(call), Reply::Answered(Answer::RetryStep { symptom })) => {
+                self.retry_answered(turn, alerts, id, *call, Some(symptom));
+            }
+            (AskedFor::CheckVerdict, Reply::Answered(Answer::CheckHealthy { healthy })) => {
+                self.check_answered(turn, alerts, id, &healthy);
+            }
+            (AskedFor::Begin, _) => self.ask_step(turn, alerts, id),
+            (AskedFor::Retry(call), _) => {
+                run.doing = Doing::Pausing(*call);
+                self.ask_retry(turn, alerts, id);
+            }
+            (AskedFor::CheckVerdict, _) => self.ask_check_verdict(turn, alerts, id),
         }
+    }
+
+    /// The step begins with what detect has answered. What holds an acting step is asked again: it may have changed since the
+    /// query was sent.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one answer")]
+    fn begin_step(
+        &mut self,
+        turn: &mut Turn<'_>,
+        alerts: &Alerts,
+        id: &RunId,
+        name: &StepId,
+        if_: Option<Truth>,
+        symptom: Option<Finding>,
+        material: RenderedMaterial,
+    ) {
         let Some((section, _, step)) = self.step_at(id) else { return };
+        if self.is_acting(turn, id, &step) {
+            let needs_symptom = self.needs_symptom(id);
+            let other = match &step.kind {
+                StepKind::Action { deployment, .. } => deployment.clone(),
+                _ => None,
+            };
+            if !self.gate(turn, alerts, id, name, needs_symptom, other) {
+                return;
+            }
+            let watched = |run: &Run| run.observed.is_none() && run.alert().is_some();
+            if needs_symptom && symptom.is_none() && self.runs.get(id).is_some_and(watched) {
+                // the policy has made it an acting step since
+                return self.ask_step(turn, alerts, id);
+            }
+        }
         self.open_record(turn, id, section, name, &step);
-        if asking.has_if
-            && let Some(over) = if_answer(&step, replies.next())
+        if step.if_.is_some()
+            && let Some(over) = if_answer(&step, if_)
         {
             return self.step_over(turn, alerts, id, over);
         }
-        if asking.symptom && !self.symptom_is_there(turn, alerts, id, replies.next()) {
+        if symptom.is_some() && !self.symptom_is_there(turn, alerts, id, symptom) {
             return;
         }
-        self.do_step(turn, alerts, id, name, step, replies.collect());
+        self.do_step(turn, alerts, id, name, step, material);
     }
 
     /// Goes on only where the symptom is known to be there, on evidence young enough to act on.
@@ -297,26 +331,26 @@ impl Remedy {
         turn: &mut Turn<'_>,
         alerts: &Alerts,
         id: &RunId,
-        reply: Option<Reply>,
+        symptom: Option<Finding>,
     ) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         let fires = run.alert().is_none_or(|key| alerts.get(key).is_some_and(|alert| alert.firing));
-        match reply {
-            Some(Reply::Truth { truth: Truth::True, evidence }) if fires => {
+        match symptom {
+            Some(Finding { truth: Truth::True, evidence }) if fires => {
                 match guard::stale(limits_of(&turn.policy, &run.deployment).max_event_age, turn.now, evidence) {
                     None => return true,
                     Some(refusal) => self.may_not_act(turn, alerts, id, refusal),
                 }
             }
-            Some(Reply::Truth { truth: Truth::True | Truth::False, .. }) => {
+            Some(Finding { truth: Truth::True | Truth::False, .. }) => {
                 self.note(id, "the symptom is gone".to_owned());
                 self.interrupt_whole(turn, alerts, id, Interrupt::SymptomGone);
             }
-            Some(Reply::Truth { truth, .. }) => {
+            Some(Finding { truth, .. }) => {
                 let of = no_answer("its alert's condition", &truth);
                 self.may_not_act(turn, alerts, id, Refusal::NoData { of });
             }
-            Some(Reply::Text(_) | Reply::Params(_)) | None => {
+            None => {
                 let of = "detect gave no answer about the symptom".to_owned();
                 self.may_not_act(turn, alerts, id, Refusal::NoData { of });
             }
@@ -349,9 +383,9 @@ impl Remedy {
         id: &RunId,
         name: &StepId,
         step: Step,
-        replies: Vec<Reply>,
+        material: RenderedMaterial,
     ) {
-        let rendered = match Rendered::read(replies) {
+        let rendered = match Rendered::read(material) {
             Ok(rendered) => rendered,
             Err(why) => {
                 let over = StepOver::failed(step.best_effort, FailureClass::Permanent, why);
@@ -380,8 +414,7 @@ impl Remedy {
                 let Some(run) = self.runs.get(id) else { return };
                 let mut context = run.context(turn, alerts);
                 context.cut = run.last_act_ended;
-                let what = Watched::Condition(until);
-                turn.to_detect.push(ToDetect::Watch(Watch { id: WatchId::Wait(id.clone()), context, what }));
+                turn.watch(WatchId::Wait(id.clone()), context, WatchSubject::Condition(until));
                 self.now_doing(turn, id, Doing::WaitingUntil);
             }
             StepKind::Assert { .. } => {
@@ -429,7 +462,7 @@ impl Remedy {
                         run.eased_until = run.eased_until.max(Some(turn.now + set.for_));
                     }
                 }
-                turn.to_detect.push(ToDetect::SetCheck { deployment, set });
+                turn.send(ToDetect::SetCheck { deployment, set });
                 self.step_over(turn, alerts, id, StepOver::done());
             }
             StepKind::Silence(span) => {
@@ -533,7 +566,7 @@ impl Remedy {
             Doing::Together(_) => self.together_overdue(turn, alerts, id),
             Doing::Sleeping => self.step_over(turn, alerts, id, StepOver::done()),
             Doing::WaitingUntil => {
-                turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone())));
+                turn.unwatch(WatchId::Wait(id.clone()));
                 run.doing = Doing::Sleeping;
                 self.step_over(turn, alerts, id, too_late("it did not become true in time"));
             }
@@ -551,7 +584,7 @@ impl Remedy {
     pub(super) fn wait_watched(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId, truth: &Truth) {
         let Some(run) = self.runs.get_mut(id) else { return };
         if matches!(run.doing, Doing::WaitingUntil) && truth.is_true() {
-            turn.to_detect.push(ToDetect::Unwatch(WatchId::Wait(id.clone())));
+            turn.unwatch(WatchId::Wait(id.clone()));
             run.doing = Doing::Sleeping;
             self.step_over(turn, alerts, id, StepOver::done());
         }
@@ -559,11 +592,11 @@ impl Remedy {
 }
 
 /// `None`: the step goes on.
-fn if_answer(step: &Step, reply: Option<Reply>) -> Option<StepOver> {
-    match reply {
-        Some(Reply::Truth { truth: Truth::True, .. }) => None,
-        Some(Reply::Truth { truth: Truth::False, .. }) => Some(StepOver::skipped("its `if` is false")),
-        Some(Reply::Truth { truth: Truth::Error(why), .. }) => {
+fn if_answer(step: &Step, truth: Option<Truth>) -> Option<StepOver> {
+    match truth {
+        Some(Truth::True) => None,
+        Some(Truth::False) => Some(StepOver::skipped("its `if` is false")),
+        Some(Truth::Error(why)) => {
             Some(StepOver::failed(step.best_effort, FailureClass::Permanent, format!("its `if` fails: {why}")))
         }
         _ => Some(StepOver::failed(step.best_effort, FailureClass::Permanent, "its `if` has no data")),

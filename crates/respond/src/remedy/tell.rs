@@ -264,7 +264,7 @@ impl Remedy {
         let chain = &mut self.places.at(&event.deployment).chain;
         let depth = run.depth.max(chain.filter(|(at, _)| *at == turn.now).map_or(0, |(_, depth)| depth));
         *chain = Some((turn.now, depth));
-        turn.to_detect.push(ToDetect::Emit(event.clone()));
+        turn.send(ToDetect::Emit(event.clone()));
         turn.effects.push(Effect::Emitted(event));
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::{Remedy, Timer};
 use crate::alerts::Alerts;
 use crate::run::Verified;
 use crate::turn::Turn;
-use selfheal_messages::{Sighted, ToDetect, Watch, WatchId, Watched};
+use selfheal_messages::{LevelRef, Sighting, WatchId, WatchSubject};
 use selfheal_model::timers::Timers;
 use selfheal_model::units::format_duration;
 use selfheal_model::{RunId, Timestamp};
@@ -70,8 +70,10 @@ impl Remedy {
     pub(super) fn start_verify(&mut self, turn: &mut Turn<'_>, alerts: &Alerts, id: &RunId) {
         let Some(run) = self.runs.get_mut(id) else { return };
         let what = match (&run.playbook.verify.until, run.alert()) {
-            (Some(until), _) => Watched::Condition(until.clone()),
-            (None, Some(key)) => Watched::Clear { rule: key.rule.clone(), severity: run.level.unwrap_or_default() },
+            (Some(until), _) => WatchSubject::Condition(until.clone()),
+            (None, Some(key)) => {
+                WatchSubject::Clear(LevelRef { rule: key.rule.clone(), severity: run.level.unwrap_or_default() })
+            }
             // the course only comes here where there is something to verify
             (None, None) => return self.verification_ended(turn, alerts, id, Verified::NotKnown),
         };
@@ -79,11 +81,11 @@ impl Remedy {
         context.cut = Some(run.last_act_ended.or(run.begun_at).unwrap_or(turn.now));
         run.doing = Doing::Verifying(Verifying::begin());
         self.timers.set(Timer::Within(id.clone()), turn.now + run.playbook.verify.within);
-        turn.to_detect.push(ToDetect::Watch(Watch { id: WatchId::Verify(id.clone()), context, what }));
+        turn.watch(WatchId::Verify(id.clone()), context, what);
         self.show(turn, id);
     }
 
-    pub(super) fn verify_watched(&mut self, turn: &mut Turn<'_>, id: &RunId, at: Timestamp, seen: Sighted) {
+    pub(super) fn verify_watched(&mut self, turn: &mut Turn<'_>, id: &RunId, at: Timestamp, seen: Sighting) {
         let Some(run) = self.runs.get_mut(id) else { return };
         let hold = run.playbook.verify.hold;
         let Doing::Verifying(verifying) = &mut run.doing else { return };

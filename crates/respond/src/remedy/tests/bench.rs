@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use super::super::Remedy;
 use crate::alerts::{Alert, Alerts};
+use crate::queries::{Purpose, Reply, Request};
 use crate::turn::{AlertChange, AlertChangeKind, Said, Turn, Word};
 use selfheal_contract::effect::{Effect, OperatorAnswer, StepCall};
 use selfheal_contract::input::{Operator, OperatorCommand, StepEnd};
 use selfheal_contract::notification::{FlushReason, NewsKind};
 use selfheal_contract::view::{ApprovalState, ApprovalView, Change, EngineView, RunView};
-use selfheal_messages::{Ask, AskId, DeploymentHealth, Question, Reply, Sighted, ToDetect, WatchId};
+use selfheal_messages::{
+    Answer, DeploymentHealth, Finding, QueryKind, RenderedMaterial, Sighting, StepMaterial, ToDetect, WatchId,
+};
 use selfheal_model::{
     AdapterDef, AlertKey, Allow, ApprovalId, Check, CheckKind, Confidence, Deployment, DeploymentId, Effectfulness,
     Event, Facts, FailureClass, Health, HealthyWhen, Labels, Map, Outcome, Reach, RunId, Selector, Severity, SourceRef,
@@ -226,6 +229,8 @@ pub struct Bench {
     /// What a watched condition is when it is first asked.
     pub watched: Truth,
     pub watches: BTreeSet<WatchId>,
+    withholds: bool,
+    withheld: Vec<Request>,
     pub cuts: Vec<Option<Timestamp>>,
     pub calls: Vec<StepCall>,
     pub cancelled: Vec<String>,
@@ -272,7 +277,31 @@ impl Bench {
             said: Vec::new(),
             set: Vec::new(),
             answers: Vec::new(),
+            withholds: false,
+            withheld: Vec::new(),
         }
+    }
+
+    /// From now on detect does not answer, until [`Bench::lets_through`].
+    pub fn withholds(&mut self) {
+        self.withholds = true;
+    }
+
+    /// What became of the query that was withheld last: `None`, and detect answers it.
+    pub fn lets_through(&mut self, instead: Option<Reply>) {
+        self.withholds = false;
+        let (purpose, kind) = self.withheld_query();
+        let evidence = self.now - self.evidence_age;
+        let answers = Answers { symptom: &self.symptom, condition: &self.condition, evidence };
+        let reply = instead.unwrap_or_else(|| Reply::Answered(answers.to(&kind)));
+        self.turn(|remedy, turn, alerts| remedy.replied(turn, alerts, purpose, reply));
+    }
+
+    fn withheld_query(&mut self) -> (Purpose, QueryKind) {
+        let queries = std::mem::take(&mut self.withheld).into_iter().rev();
+        let query =
+            |request| if let Request::Query { purpose, kind, .. } = request { Some((purpose, kind)) } else { None };
+        queries.filter_map(query).next().expect("something was asked")
     }
 
     /// One turn, and what becomes due at this very instant.
@@ -285,35 +314,40 @@ impl Bench {
     fn one_turn(&mut self, act: impl FnOnce(&mut Remedy, &mut Turn<'_>, &Alerts)) {
         let alerts = Alerts::with(self.alerts.values().cloned().collect());
         let mut effects = Vec::new();
-        let mut to_detect = VecDeque::new();
+        let mut requests = VecDeque::new();
         let mut turn = Turn::new(self.now, self.policy.clone(), &mut effects);
         act(&mut self.remedy, &mut turn, &alerts);
-        let (words, first) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.to_detect));
+        let (words, first) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.requests));
         self.hear(words);
-        to_detect.extend(first);
-        while let Some(message) = to_detect.pop_front() {
+        requests.extend(first);
+        while let Some(request) = requests.pop_front() {
+            if self.withholds {
+                self.withheld.push(request);
+                continue;
+            }
             let mut turn = Turn::new(self.now, self.policy.clone(), &mut effects);
-            match message {
-                ToDetect::Ask(ask) => {
-                    let replies = answers(&ask, &self.symptom, &self.condition, self.now, self.evidence_age);
-                    self.remedy.told(&mut turn, &alerts, ask.id, replies);
+            match request {
+                Request::Query { purpose, kind, .. } => {
+                    let evidence = self.now - self.evidence_age;
+                    let answers = Answers { symptom: &self.symptom, condition: &self.condition, evidence };
+                    self.remedy.replied(&mut turn, &alerts, purpose, Reply::Answered(answers.to(&kind)));
                 }
-                ToDetect::Watch(watch) => {
-                    self.cuts.push(watch.context.cut);
-                    self.watches.insert(watch.id.clone());
-                    let seen = Sighted { truth: self.watched.clone(), blind: false };
-                    self.remedy.watched(&mut turn, &alerts, watch.id, self.now, seen);
+                Request::Watch { id, context, .. } => {
+                    self.cuts.push(context.cut);
+                    self.watches.insert(id.clone());
+                    let seen = Sighting { truth: self.watched.clone(), blind: false };
+                    self.remedy.watched(&mut turn, &alerts, id, self.now, seen);
                 }
-                ToDetect::Unwatch(id) => {
+                Request::Unwatch(id) => {
                     self.watches.remove(&id);
                 }
-                ToDetect::Emit(event) => self.emitted.push(event),
-                ToDetect::SetCheck { set, .. } => self.set.push(set),
-                ToDetect::Firing { .. } => {}
+                Request::Send(ToDetect::Emit(event)) => self.emitted.push(event),
+                Request::Send(ToDetect::SetCheck { set, .. }) => self.set.push(set),
+                Request::Send(_) => {}
             }
-            let (words, more) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.to_detect));
+            let (words, more) = (std::mem::take(&mut turn.words), std::mem::take(&mut turn.requests));
             self.hear(words);
-            to_detect.extend(more);
+            requests.extend(more);
         }
         for effect in effects {
             self.take(effect);
@@ -434,7 +468,7 @@ impl Bench {
     pub fn watch_says(&mut self, truth: Truth) {
         let id = self.watches.last().expect("something is watched").clone();
         let now = self.now;
-        let seen = Sighted { truth, blind: false };
+        let seen = Sighting { truth, blind: false };
         self.turn(|remedy, turn, alerts| remedy.watched(turn, alerts, id, now, seen));
     }
 
@@ -556,22 +590,50 @@ impl Bench {
     }
 }
 
-fn answers(ask: &Ask, symptom: &Truth, condition: &Truth, now: Timestamp, age: Duration) -> Vec<Reply> {
-    assert!(!matches!(ask.id, AskId::AlertTexts(_) | AskId::Trigger { .. }));
-    let evidence = now - age;
-    ask.questions
-        .iter()
-        .map(|question| match question {
-            Question::Level { .. } => Reply::Truth { truth: symptom.clone(), evidence },
-            Question::Condition(_) => Reply::Truth { truth: condition.clone(), evidence },
-            Question::Text(_) => Reply::Text(Ok("a text".into())),
-            Question::Params(params) => Reply::Params(Ok(params
-                .iter()
-                .map(|(name, param)| match param {
-                    Param::Literal(value) => (name.clone(), value.clone()),
-                    _ => panic!("only literals here"),
-                })
-                .collect())),
-        })
-        .collect()
+/// What detect answers to a query.
+struct Answers<'a> {
+    symptom: &'a Truth,
+    condition: &'a Truth,
+    evidence: Timestamp,
+}
+
+impl Answers<'_> {
+    fn to(&self, kind: &QueryKind) -> Answer {
+        let symptom = || Finding { truth: self.symptom.clone(), evidence: self.evidence };
+        let truth = |_: &Condition| self.condition.clone();
+        match kind {
+            QueryKind::AlertTexts { .. } => panic!("texts belong to the alerts"),
+            QueryKind::RungTarget { on } => Answer::RungTarget { on: Ok(literal(on)) },
+            QueryKind::BeginRung { if_, with, .. } => {
+                Answer::BeginRung { symptom: symptom(), if_: if_.as_ref().map(truth), with: Ok(literals(with)) }
+            }
+            QueryKind::BeginScheduled { with } => Answer::BeginScheduled { with: Ok(literals(with)) },
+            QueryKind::BeginStep { if_, symptom: level, material } => Answer::BeginStep {
+                if_: if_.as_ref().map(truth),
+                symptom: level.as_ref().map(|_| symptom()),
+                material: match material {
+                    StepMaterial::Nothing => RenderedMaterial::Nothing,
+                    StepMaterial::Params(params) => RenderedMaterial::Params(Ok(literals(params))),
+                    StepMaterial::Text(_) => RenderedMaterial::Text(Ok("a text".into())),
+                    StepMaterial::Assertion { condition, message } => RenderedMaterial::Assertion {
+                        truth: truth(condition),
+                        message: message.as_ref().map(|_| Ok("a text".into())),
+                    },
+                },
+            },
+            QueryKind::RetryStep { .. } => Answer::RetryStep { symptom: symptom() },
+            QueryKind::CheckHealthy { .. } => Answer::CheckHealthy { healthy: self.condition.clone() },
+        }
+    }
+}
+
+fn literals(params: &[(String, Param)]) -> Map {
+    params.iter().map(|(name, param)| (name.clone(), literal(param))).collect()
+}
+
+fn literal(param: &Param) -> Value {
+    match param {
+        Param::Literal(value) => value.clone(),
+        _ => panic!("only literals here"),
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bench::{Bench, action, condition_of, deployment, key, playbook, policy, rule, secs};
+use crate::queries::Reply;
 use crate::turn::AlertChangeKind;
 use selfheal_contract::Gap;
 use selfheal_contract::input::OperatorCommand;
@@ -464,4 +465,27 @@ fn a_maintenance_of_what_an_alert_is_about_holds_the_next_acting_step_too() {
     assert_eq!((bench.verbs(), bench.refused_by("db-1")), (vec!["scale"], Some("pause")));
     bench.pass(secs(605));
     assert_eq!(bench.verbs(), ["scale", "rollback"]);
+}
+
+#[test]
+fn a_run_without_an_answer_about_its_rung_waits_and_asks_again() {
+    let mut bench = Bench::new();
+    bench.withholds();
+    let alert = bench.down("checkout");
+    bench.pass(secs(5));
+    bench.lets_through(Some(Reply::Unanswered));
+    assert_eq!((bench.state(&alert).as_str(), bench.refused_by("checkout-1")), ("waiting", Some("no_data")));
+    bench.pass(secs(5));
+    assert_eq!(bench.verbs(), ["restart"]);
+}
+
+#[test]
+fn an_answer_about_a_rung_of_an_older_policy_begins_nothing_and_the_rung_is_asked_about_again() {
+    let mut bench = Bench::new();
+    bench.withholds();
+    bench.down("checkout");
+    bench.pass(secs(5));
+    bench.symptom = Truth::False;
+    bench.lets_through(Some(Reply::PolicyReplaced));
+    assert_eq!(bench.verdict("checkout-1"), Some("went_away"), "the answer of now counts");
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::bench::{Bench, action, condition, playbook, policy, secs, step};
+use super::bench::{Bench, action, condition, key, playbook, policy, secs, step};
+use crate::queries::Reply;
 use selfheal_contract::input::OperatorCommand;
 use selfheal_contract::notification::{FlushReason, NewsKind};
 use selfheal_model::{
@@ -524,4 +525,37 @@ fn a_cure_under_a_relaxed_check_is_called_so() {
     bench.down("cart");
     bench.pass(secs(125));
     assert_eq!(bench.run("cart-1").steps[0].outcome, "failed", "cart has no such check");
+}
+
+#[test]
+fn a_pause_between_the_query_and_its_answer_holds_the_step() {
+    let mut bench = running(playbook("restart", vec![step("look", StepKind::Wait(secs(5))), action("restart")]));
+    bench.withholds();
+    bench.pass(secs(5));
+    bench.pauses();
+    bench.lets_through(None);
+    assert!(bench.calls.is_empty(), "{:?}", bench.verbs());
+    bench.resumes();
+    assert_eq!(bench.verbs(), ["restart"]);
+}
+
+#[test]
+fn a_step_without_an_answer_asks_again() {
+    let mut bench = running(playbook("restart", vec![step("look", StepKind::Wait(secs(5))), action("restart")]));
+    bench.withholds();
+    bench.pass(secs(5));
+    bench.lets_through(Some(Reply::Unanswered));
+    assert_eq!(bench.verbs(), ["restart"]);
+}
+
+#[test]
+fn an_answer_for_a_run_that_has_ended_changes_nothing() {
+    let mut bench = running(playbook("restart", vec![step("look", StepKind::Wait(secs(5))), action("restart")]));
+    bench.withholds();
+    bench.pass(secs(5));
+    bench.resolves(&key("Down", "checkout"));
+    let verdict = bench.verdict("checkout-1").map(str::to_owned);
+    assert!(verdict.is_some());
+    bench.lets_through(None);
+    assert_eq!((bench.calls.len(), bench.verdict("checkout-1").map(str::to_owned)), (0, verdict));
 }

@@ -1,4 +1,6 @@
-//! What judge wants to know: questions answered in the same turn, and conditions watched until it says so.
+//! What respond wants to know: queries, each answered once, and watches, which report until respond ends them.
+//!
+//! Nothing is compiled or parsed here: conditions and texts come compiled with the query.
 
 use std::collections::VecDeque;
 
@@ -6,14 +8,17 @@ use super::evaluation::evidence;
 use super::evidence::{Reader, Seen};
 use super::subject::Subject;
 use super::{Detect, Due};
-use selfheal_messages::{Ask, Context, LevelAnswer, Question, Reply, Sighted, ToJudge, Watch, WatchId, Watched};
-use selfheal_model::{DeploymentId, Labels, Map, RuleName, Severity, Timestamp};
-use selfheal_script::{Condition, Param, Truth, Vars};
+use selfheal_messages::{
+    Answer, Context, Finding, LevelAnswer, LevelRef, Params, Query, QueryKind, RenderedMaterial, RenderedParams,
+    RenderedText, Sighting, StepMaterial, ToRespond, Watch, WatchId, WatchSubject,
+};
+use selfheal_model::{CheckName, DeploymentId, Health, Labels, Map, RuleName, Severity, Timestamp};
+use selfheal_script::{Condition, Evidence, Func, Param, Read, Reading, Template, Truth, Vars};
 
 /// A condition under watch.
 pub(super) struct Watching {
     pub watch: Watch,
-    /// What judge was last told.
+    /// The truth that was reported last.
     pub said: Option<Truth>,
     pub blind: bool,
 }
@@ -41,28 +46,77 @@ impl Found {
 }
 
 impl Detect {
-    /// Answers every question, in order.
-    pub(super) fn answer_ask(&mut self, now: Timestamp, ask: Ask, out: &mut VecDeque<ToJudge>) {
-        let Ask { id, context, questions } = ask;
-        let replies = questions.iter().map(|question| self.reply(now, &context, question)).collect();
-        out.push_back(ToJudge::Told { id, replies });
+    /// Answers one query from what is known at `now`.
+    pub(super) fn answer(&self, now: Timestamp, query: &Query, out: &mut VecDeque<ToRespond>) {
+        let Query { id, context, kind } = query;
+        let answer = match kind {
+            QueryKind::AlertTexts { summary, annotations } => {
+                let text = |template: &Template| self.text(now, context, template);
+                Answer::AlertTexts {
+                    summary: summary.as_ref().map(text),
+                    annotations: annotations.iter().map(|(name, template)| (name.clone(), text(template))).collect(),
+                }
+            }
+            QueryKind::RungTarget { on } => {
+                Answer::RungTarget { on: self.with_reader(now, context, |vars, reader| on.render(vars, reader)) }
+            }
+            QueryKind::BeginRung { symptom, if_, with } => Answer::BeginRung {
+                symptom: self.symptom(now, context, symptom),
+                if_: if_.as_ref().map(|condition| self.find(now, context, condition).truth),
+                with: self.params(now, context, with),
+            },
+            QueryKind::BeginScheduled { with } => Answer::BeginScheduled { with: self.params(now, context, with) },
+            QueryKind::BeginStep { if_, symptom, material } => Answer::BeginStep {
+                if_: if_.as_ref().map(|condition| self.find(now, context, condition).truth),
+                symptom: symptom.as_ref().map(|level| self.symptom(now, context, level)),
+                material: self.rendered(now, context, material),
+            },
+            QueryKind::RetryStep { symptom } => Answer::RetryStep { symptom: self.symptom(now, context, symptom) },
+            QueryKind::CheckHealthy { check } => {
+                Answer::CheckHealthy { healthy: self.check_healthy(now, context, check) }
+            }
+        };
+        out.push_back(ToRespond::Answer { id: *id, answer });
     }
 
-    fn reply(&self, now: Timestamp, context: &Context, question: &Question) -> Reply {
-        let told = |found: Found| Reply::Truth { truth: found.truth, evidence: found.evidence };
+    /// Whether the level of the alert's rule is true on data.
+    fn symptom(&self, now: Timestamp, context: &Context, level: &LevelRef) -> Finding {
         let posted = context.alert.as_ref().filter(|key| key.is_posted());
-        match question {
-            Question::Condition(condition) => told(self.find(now, context, condition)),
-            Question::Level { rule, severity } => told(match posted {
-                Some(key) => self.find_posted(now, key),
-                None => self.find_level(now, context, rule, *severity, |level| level.when.clone()),
-            }),
-            Question::Text(template) => {
-                Reply::Text(self.with_reader(now, context, |vars, reader| template.render(vars, reader)))
-            }
-            Question::Params(params) => {
-                Reply::Params(self.with_reader(now, context, |vars, reader| rendered(params, vars, reader)))
-            }
+        let found = match posted {
+            Some(key) => self.find_posted(now, key),
+            None => self.find_level(now, context, &level.rule, level.severity, |level| level.when.clone()),
+        };
+        Finding { truth: found.truth, evidence: found.evidence }
+    }
+
+    fn rendered(&self, now: Timestamp, context: &Context, material: &StepMaterial) -> RenderedMaterial {
+        match material {
+            StepMaterial::Nothing => RenderedMaterial::Nothing,
+            StepMaterial::Params(params) => RenderedMaterial::Params(self.params(now, context, params)),
+            StepMaterial::Text(template) => RenderedMaterial::Text(self.text(now, context, template)),
+            StepMaterial::Assertion { condition, message } => RenderedMaterial::Assertion {
+                truth: self.find(now, context, condition).truth,
+                message: message.as_ref().map(|template| self.text(now, context, template)),
+            },
+        }
+    }
+
+    fn text(&self, now: Timestamp, context: &Context, template: &Template) -> RenderedText {
+        self.with_reader(now, context, |vars, reader| template.render(vars, reader))
+    }
+
+    fn params(&self, now: Timestamp, context: &Context, params: &Params) -> RenderedParams {
+        self.with_reader(now, context, |vars, reader| rendered(params, vars, reader))
+    }
+
+    /// Whether the newest raw verdict of the check is healthy, without smoothing.
+    fn check_healthy(&self, now: Timestamp, context: &Context, check: &CheckName) -> Truth {
+        let read = Read { func: Func::Status, subject: check.as_str().into(), window: None, other: None, amount: None };
+        match self.with_reader(now, context, |_, reader| reader.read(&read)) {
+            Ok(Reading::Text(status)) if status == Health::Healthy.as_str() => Truth::True,
+            Ok(Reading::Text(_)) => Truth::False,
+            Ok(_) => Truth::NoData,
+            Err(why) => Truth::Error(why.into()),
         }
     }
 
@@ -77,14 +131,14 @@ impl Detect {
     }
 
     /// Looks at what is watched; says what it came to where that is new, at first in any case.
-    pub(super) fn look(&mut self, now: Timestamp, id: &WatchId, out: &mut VecDeque<ToJudge>) {
+    pub(super) fn look(&mut self, now: Timestamp, id: &WatchId, out: &mut VecDeque<ToRespond>) {
         let due = Due::Watch(id.clone());
         let Some(watching) = self.watches.get(id) else { return self.timers.clear(&due) };
         let context = &watching.watch.context;
         let posted = context.alert.as_ref().filter(|key| key.is_posted());
-        let found = match &watching.watch.what {
-            Watched::Condition(condition) => self.find(now, context, condition),
-            Watched::Clear { rule, severity } => match posted {
+        let found = match &watching.watch.subject {
+            WatchSubject::Condition(condition) => self.find(now, context, condition),
+            WatchSubject::Clear(LevelRef { rule, severity }) => match posted {
                 Some(key) => self.find_posted_over(now, key, context.cut),
                 None => self.find_level(now, context, rule, *severity, |level| level.clear.clone()),
             },
@@ -103,8 +157,9 @@ impl Detect {
         {
             watching.said = Some(truth.clone());
             watching.blind = found.blind;
-            let seen = Sighted { truth, blind: found.blind };
-            out.push_back(ToJudge::Watched { id: id.clone(), at: now, seen });
+            let seen = Sighting { truth, blind: found.blind };
+            let generation = watching.watch.generation;
+            out.push_back(ToRespond::Watched { id: id.clone(), generation, at: now, seen });
         }
     }
 
