@@ -24,3 +24,14 @@ fn every_test_that_safety_md_names_is_there() {
         assert!(source.contains(&format!("fn safety_{name}(")), "{file} has no test safety_{name}");
     }
 }
+
+#[test]
+fn the_reference_of_policy_keys_comes_from_the_compiler_s_tables() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/policy-schema.md");
+    let page = selfheal_policy::key_reference();
+    if std::env::var_os("SELFHEAL_BLESS").is_some() {
+        fs::write(&path, &page).expect("the page can be written");
+    }
+    let written = fs::read_to_string(&path).expect("the page is there");
+    assert!(written == page, "{} differs from the tables; SELFHEAL_BLESS=1 writes it anew", path.display());
+}

@@ -33,6 +33,10 @@ pub(crate) struct Delayed {
 }
 
 /// A message that has arrived.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack between two calls, and a box would cost every message"
+)]
 pub(crate) enum Arrived {
     Respond(ToRespond),
     Detect(ToDetect),

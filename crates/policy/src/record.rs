@@ -13,7 +13,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::Policy;
 use super::compile::compile_noting_secrets;
-use crate::compile::reader::Lookup;
+use crate::compile::reader::{Lookup, Origin};
 use crate::compile::yaml::Span;
 use selfheal_contract::{Diagnostic, SourceFile};
 use selfheal_model::{AdapterCatalog, AdapterSpec, Map, VerbSpec, fingerprint, lasting};
@@ -28,7 +28,7 @@ const BLANK: &str = "\"redacted\"";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyRecord {
     pub version: SmolStr,
-    files: Vec<SourceFile>,
+    pub(crate) files: Vec<SourceFile>,
     /// The adapter types there were.
     kinds: Vec<String>,
     /// What each adapter said of itself, in the order of asking.
@@ -84,7 +84,7 @@ pub fn compile_recording(
         let env = |name: &str| answers.borrow_mut().env.entry(name.to_owned()).or_insert_with(|| env(name)).clone();
         let file = |path: &str| answers.borrow_mut().files.entry(path.to_owned()).or_insert_with(|| file(path)).clone();
         let catalog = Recording { catalog, described: &described };
-        compile_noting_secrets(files, &catalog, &env, &file)?
+        compile_noting_secrets(Origin::Folder, files, &catalog, &env, &file)?
     };
     let (answers, described) = (answers.into_inner(), described.into_inner());
     policy.version = version(&policy.version, &answers, &described);
@@ -132,7 +132,7 @@ impl PolicyRecord {
             kinds: self.kinds.iter().map(|kind| lasting(kind)).collect(),
             described: RefCell::new(self.described.iter()),
         };
-        match compile_noting_secrets(&self.files, &catalog, &env, &file) {
+        match compile_noting_secrets(Origin::Record, &self.files, &catalog, &env, &file) {
             Ok((mut policy, _)) => {
                 policy.version = self.version.clone();
                 Ok(policy)

@@ -55,8 +55,7 @@ impl Intake {
 }
 
 pub(crate) fn read(reader: &Reader<'_>, keys: &Keys<'_>) -> Intake {
-    let mut intake = Intake::default();
-    intake.stale_after = keys.duration("stale_after");
+    let mut intake = Intake { stale_after: keys.duration("stale_after"), ..Intake::default() };
     if let Some(node) = keys.get("deployment_from") {
         intake.deployment_from = labels_in_order(reader, node).unwrap_or_default();
     }

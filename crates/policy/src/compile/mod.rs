@@ -53,7 +53,7 @@ use ladders::{Known, NamedLadders};
 use links::Possible;
 use names::Surroundings;
 use playbooks::PlaybookFiles;
-use reader::{Defined, Lookup, Reader};
+use reader::{Defined, Lookup, Origin, Reader};
 use receivers::{MailDefaults, Templates};
 pub(crate) use receivers::{NOBODY, nobody};
 use routes::Named;
@@ -75,17 +75,18 @@ pub(crate) fn compile(
     env: Lookup<'_>,
     file: Lookup<'_>,
 ) -> Result<Policy, Vec<Diagnostic>> {
-    compile_noting_secrets(files, catalog, env, file).map(|(policy, _)| policy)
+    compile_noting_secrets(Origin::Folder, files, catalog, env, file).map(|(policy, _)| policy)
 }
 
 /// Compiles, and says where secrets stand in the files themselves.
 pub(crate) fn compile_noting_secrets(
+    origin: Origin,
     files: &[SourceFile],
     catalog: &dyn AdapterCatalog,
     env: Lookup<'_>,
     file: Lookup<'_>,
 ) -> Result<(Policy, BTreeSet<Span>), Vec<Diagnostic>> {
-    let reader = Reader::new(files, env, file);
+    let reader = Reader::new(origin, files, env, file);
     let read = whole(&reader, catalog);
     let failed = reader.has_errors();
     let literal_secrets = reader.literal_secrets();

@@ -13,7 +13,17 @@ use selfheal_contract::diagnostic::{Diagnostic, Level};
 /// Resolves a name, `None` where there is nothing of that name.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// Where the files come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The policy folder: every rule of this version holds.
+    Folder,
+    /// A record that an earlier version accepted: a rule that came later must not keep recovery from using it.
+    Record,
+}
+
 pub(crate) struct Reader<'a> {
+    pub origin: Origin,
     pub files: &'a [SourceFile],
     pub(crate) env: Lookup<'a>,
     pub(crate) file: Lookup<'a>,
@@ -27,12 +37,13 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(files: &'a [SourceFile], env: Lookup<'a>, file: Lookup<'a>) -> Self {
+    pub fn new(origin: Origin, files: &'a [SourceFile], env: Lookup<'a>, file: Lookup<'a>) -> Self {
         let starts = |file: &SourceFile| {
             std::iter::once(0).chain(file.text.match_indices('\n').map(|(newline, _)| newline + 1)).collect()
         };
         let lines = files.iter().map(starts).collect();
         Reader {
+            origin,
             files,
             env,
             file,

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 
 use super::keys::Keys;
 use super::names::RuleNames;
-use super::reader::Reader;
+use super::reader::{Origin, Reader};
 use super::scripts::Scripts;
 use super::units;
 use super::yaml::{Kind, Node, Span};
@@ -129,7 +129,7 @@ impl<'n> RuleFiles<'n> {
         let Some(keys) = Keys::of(reader, &schema::RULE, node) else { return };
         let Some(name) = keys.name("alert") else { return };
         let span = keys.section("alert").map_or(node.span, |name| name.span);
-        if BuiltInAlert::from_name(&name).is_some() {
+        if reader.origin == Origin::Folder && BuiltInAlert::from_name(&name).is_some() {
             reader.error(
                 span,
                 "reserved-name",

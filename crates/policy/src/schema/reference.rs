@@ -18,7 +18,7 @@ pub fn reference() -> String {
     let all = sections();
     for kind in FileKind::ALL {
         let top = kind.section();
-        let inside = |section: &&&Section| **section as *const Section != top as *const Section && is_of(section, kind);
+        let inside = |section: &&&Section| !std::ptr::eq(**section, top) && is_of(section, kind);
         write_section(&mut page, "##", top);
         all.iter().filter(inside).for_each(|section| write_section(&mut page, "###", section));
     }

@@ -107,3 +107,26 @@ fn what_is_no_record_is_refused_with_a_sentence() {
     assert!(matches!(record.compile(&gone), Err(RecordError::Mistakes(why)) if why.contains("SET")));
     assert!(record.compile(&answers).is_ok());
 }
+
+#[test]
+fn a_record_with_a_rule_that_an_earlier_version_allowed_still_compiles() {
+    let rule = |name: &str| format!("rules: [{{ alert: {name}, when: 'last(\"cpu_percent\") > 80' }}]\n");
+    let with_rule = |name: &str| {
+        let mut texts: Vec<(String, String)> =
+            full().into_iter().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
+        texts.push(("rules/own.yaml".to_owned(), rule(name)));
+        texts
+    };
+    let texts = with_rule("Zebra");
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let Recorded { mut record, answers, .. } = recorded(&texts, Some("from-env"));
+    // as a version wrote it that reserved fewer names
+    for file in record.files.iter_mut().filter(|file| file.path == "rules/own.yaml") {
+        file.text = rule("RunStuck");
+    }
+    let policy = record.compile(&answers).expect("what was accepted once is accepted by recovery");
+    assert!(policy.rules.contains_key(&selfheal_model::RuleName::from("RunStuck")));
+    let files: Vec<(&str, &str)> = record.files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
+    let refused = super::mistakes(&files);
+    assert!(refused.iter().any(|mistake| mistake.code == "reserved-name"), "{refused:?}");
+}
