@@ -1,4 +1,4 @@
-//! The composition root: one running selfheal, put together in a straight line ([`start`]), and taken down in order
+//! The composition root: one running selfheal, put together in a straight line (`start`), and taken down in order
 //! ([`Running::drain`]).
 
 mod as_of;

@@ -1,7 +1,7 @@
 //! The HTTP interface of selfheal: it takes events, shows state and history, and passes on operators' commands.
 //!
 //! The crate never knows the engine, the store or the policy: it calls a [`Backend`], and shows the views that were put
-//! into its [`ReadModel`](model::ReadModel).
+//! into its [`ReadModel`].
 //!
 //! Invariant: events that are answered with 202 are durable and handled; a read never waits for a repair; an error is a
 //! problem document (RFC 9457) that says what to do.

@@ -2,7 +2,7 @@
 //!
 //! The reader takes from these tables which keys a map may have, which it must have, their defaults and bounds, and
 //! the names it suggests for a misspelt key. The JSON Schema for editors ([`json`]) and the reference page
-//! ([`reference`]) are written from the same tables.
+//! (`reference`) are written from the same tables.
 //!
 //! Invariant: a key that is not in a table is never read ([`Section::key`] panics in debug builds), and a test reads
 //! every key of every table. What an adapter takes (its options and a deployment's `target`) is declared by the
